@@ -14,10 +14,7 @@ from .schedule import Schedule, at, like
 # %% auto #0
 __all__ = ['EpsModel', 'q_mean_var', 'q_sample', 'predict_x0', 'predict_eps', 'q_posterior']
 
-# %% ../nbs/02_forward.ipynb #b8672d61
-EpsModel = Callable[[Tensor, Tensor], Tensor]  # xt (B, ...), t (B,) int64 -> eps_hat (B, ...)
-
-# %% ../nbs/02_forward.ipynb #025421f2
+# %% ../nbs/02_forward.ipynb #f233a66f
 def q_mean_var(
     sched: Schedule,
     x0: Tensor,  # (B, ...) clean data
@@ -27,58 +24,73 @@ def q_mean_var(
     alpha_bar = at(sched.alpha_bar, t)
     return like(alpha_bar.sqrt(), x0) * x0, like(1 - alpha_bar, x0)
 
-
+# %% ../nbs/02_forward.ipynb #da1b3e45
 def q_sample(
     sched: Schedule,
     x0: Tensor,  # (B, ...) clean data in [-1, 1]
     t: int | Tensor,  # a time in 0..T, or (B,) of them
     eps: Tensor,  # (B, ...) standard normal noise
 ) -> Tensor:  # x_t, (B, ...)
-    "Draw x_t from q(x_t | x_0) with given noise: Ho et al. 2020, Eq. 4."
+    "Draw x_t from q(x_t | x_0) with given noise: Ho et al. 2020, Eq. 4. Raises `ValueError` if the shapes differ."
+    _check_same_shape(x0=x0, eps=eps)
     alpha_bar = at(sched.alpha_bar, t)
     return like(alpha_bar.sqrt(), x0) * x0 + like((1 - alpha_bar).sqrt(), x0) * eps
 
 
+def _check_same_shape(**tensors: Tensor) -> None:
+    (name, x), (other, y) = tensors.items()
+    if x.shape != y.shape:
+        raise ValueError(f"{name} and {other} must have the same shape, got {tuple(x.shape)} and {tuple(y.shape)}")
+
+# %% ../nbs/02_forward.ipynb #48115f0d
 def predict_x0(
     sched: Schedule,
     xt: Tensor,  # (B, ...) noisy data
-    t: int | Tensor,  # a time in 1..T, or (B,) of them
+    t: int | Tensor,  # a time in 0..T, or (B,) of them
     eps: Tensor,  # (B, ...) the noise in xt, or a network's estimate of it
 ) -> Tensor:  # x_0, (B, ...), not clipped
-    "Solve Eq. 4 for x_0, given the noise: Ho et al. 2020, Eq. 15."
+    "Solve Eq. 4 for x_0, given the noise: Ho et al. 2020, Eq. 15. Raises `ValueError` if the shapes differ."
+    _check_same_shape(xt=xt, eps=eps)
     alpha_bar = at(sched.alpha_bar, t)
     return (xt - like((1 - alpha_bar).sqrt(), xt) * eps) / like(alpha_bar.sqrt(), xt)
 
-
+# %% ../nbs/02_forward.ipynb #4b67a1ce
 def predict_eps(
     sched: Schedule,
     xt: Tensor,  # (B, ...) noisy data
     t: int | Tensor,  # a time in 1..T, or (B,) of them; t = 0 has no noise to predict
     x0: Tensor,  # (B, ...) clean data, or an estimate of it
 ) -> Tensor:  # eps, (B, ...)
-    "Solve Eq. 4 for the noise, given x_0. Raises `ValueError` at t = 0, where it is 0/0."
+    "Solve Eq. 4 for the noise, given x_0. Raises `ValueError` at t = 0, where it is 0/0, and if the shapes differ."
+    _check_same_shape(xt=xt, x0=x0)
     alpha_bar = at(sched.alpha_bar, t)
     if (alpha_bar == 1).any():
         raise ValueError("predict_eps needs t >= 1: at t = 0 there is no noise to predict")
     return (xt - like(alpha_bar.sqrt(), xt) * x0) / like((1 - alpha_bar).sqrt(), xt)
 
-
+# %% ../nbs/02_forward.ipynb #3984263f
 def q_posterior(
     sched: Schedule,
     x0: Tensor,  # (B, ...) clean data
     xt: Tensor,  # (B, ...) noisy data at time t
     t: int | Tensor,  # a time in 1..T, or (B,) of them
-    s: int | Tensor | None = None,  # an earlier time, s < t; t - 1 if not given
+    s: int | Tensor | None = None,  # an earlier time, 0 <= s < t; t - 1 if not given
 ) -> tuple[Tensor, Tensor]:  # mean (B, ...) and variance () or (B, 1, ...) of q(x_s | x_t, x_0)
     """Mean and variance of q(x_s | x_t, x_0): Ho et al. 2020, Eq. 6 and 7, for any earlier time s.
 
-    With s = t - 1 the variance is beta_tilde_t. Raises `ValueError` unless s < t.
+    With s = t - 1 the variance is beta_tilde_t. Raises `ValueError` unless s < t, and if the shapes differ.
     """
-    s = t - 1 if s is None else s
-    ab_t, ab_s = at(sched.alpha_bar, t), at(sched.alpha_bar, s)
+    _check_same_shape(x0=x0, xt=xt)
+    ab_t = at(sched.alpha_bar, t)
+    if (ab_t == 1).any():
+        raise ValueError(f"q_posterior needs t >= 1: nothing comes before t = 0, got t = {t}")
+    ab_s = at(sched.alpha_bar, t - 1 if s is None else s)
     if not (ab_t < ab_s).all():
         raise ValueError(f"q_posterior needs s < t, got t = {t}, s = {s}")
     alpha = ab_t / ab_s  # alpha_t when s = t - 1
     beta = 1 - alpha
     mean = like(ab_s.sqrt() * beta / (1 - ab_t), x0) * x0 + like(alpha.sqrt() * (1 - ab_s) / (1 - ab_t), xt) * xt
     return mean, like(beta * (1 - ab_s) / (1 - ab_t), xt)
+
+# %% ../nbs/02_forward.ipynb #b8672d61
+EpsModel = Callable[[Tensor, Tensor], Tensor]  # xt (B, ...), t (B,) int64 -> eps_hat (B, ...)

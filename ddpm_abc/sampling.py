@@ -15,7 +15,7 @@ from .forward import EpsModel, predict_x0, q_posterior
 from .schedule import Schedule, at, like
 
 # %% auto #0
-__all__ = ['Step', 'ddpm_step', 'strided_times', 'samples', 'sample']
+__all__ = ['Step', 'ddpm_step', 'samples', 'sample', 'strided_times']
 
 # %% ../nbs/05_sampling.ipynb #f0a1be5d
 def ddpm_step(
@@ -43,17 +43,7 @@ def ddpm_step(
         raise ValueError(f"variance must be 'beta_tilde' or 'beta', got {variance!r}")
     return mean + var.sqrt() * z
 
-# %% ../nbs/05_sampling.ipynb #f9246a57
-def strided_times(
-    T: int,  # the schedule's number of steps
-    steps: int,  # how many steps to take, 1..T
-) -> list[int]:  # steps + 1 times, from T down to 0
-    "Times for sampling in fewer steps: evenly spaced, T first and 0 last."
-    if not 1 <= steps <= T:
-        raise ValueError(f"steps must lie in 1..{T}, the schedule's T, got {steps}")
-    return [round(T * (steps - i) / steps) for i in range(steps + 1)]
-
-
+# %% ../nbs/05_sampling.ipynb #409fca98
 Step = Callable[[Schedule, Tensor, Tensor, int, int, Tensor], Tensor]  # sched, xt, eps_hat, t, s, z -> xs
 
 
@@ -92,7 +82,7 @@ def samples(
         x = step(sched, x, eps_hat, t, s, z)
         yield x
 
-
+# %% ../nbs/05_sampling.ipynb #5c0a96a5
 def sample(
     model: EpsModel,  # predicts the noise in xt; a network in evaluation mode, best the EMA one
     sched: Schedule,
@@ -109,3 +99,13 @@ def sample(
     for x in states:  # noqa: B007
         pass
     return x
+
+# %% ../nbs/05_sampling.ipynb #218707a4
+def strided_times(
+    T: int,  # the schedule's number of steps
+    steps: int,  # how many steps to take, 1..T
+) -> list[int]:  # steps + 1 times, from T down to 0
+    "Times for sampling in fewer steps: evenly spaced, T first and 0 last."
+    if not 1 <= steps <= T:
+        raise ValueError(f"steps must lie in 1..{T}, the schedule's T, got {steps}")
+    return [round(T * (steps - i) / steps) for i in range(steps + 1)]

@@ -15,29 +15,24 @@ from torch import Tensor
 # %% auto #0
 __all__ = ['Schedule', 'schedule_from_beta', 'linear_schedule', 'cosine_schedule', 'at', 'like']
 
-# %% ../nbs/01_schedule.ipynb #1eb54b29
-@dataclass(frozen=True, eq=False)
+# %% ../nbs/01_schedule.ipynb #244f6b0f
+@dataclass(frozen=True, eq=False, repr=False)
 class Schedule:
     """The noise schedule: two tables of length T+1, indexed by the paper's t = 0..T.
 
     `beta[t]` is the variance added by step t, `alpha_bar[t]` the share of the data's variance left after it
     (Ho et al. 2020, Eq. 2 and 4). Both are float64 on the CPU; `beta[0] = 0` and `alpha_bar[0] = 1` stand for clean data.
-    Raises `ValueError` if a table has the wrong shape or leaves its range.
+    Raises `ValueError` if a table has the wrong shape or precision, or leaves its range.
     """
 
     beta: Tensor  # (T+1,) variances; beta[0] = 0, the others in (0, 1)
     alpha_bar: Tensor  # (T+1,) cumulative products of 1 - beta; alpha_bar[0] = 1, strictly decreasing
 
     def __post_init__(self):
-        beta, alpha_bar = self.beta, self.alpha_bar
-        if beta.ndim != 1 or beta.shape != alpha_bar.shape or len(beta) < 2:
-            raise ValueError(f"beta and alpha_bar must both have shape (T+1,) with T >= 1, got {tuple(beta.shape)} and {tuple(alpha_bar.shape)}")
-        if beta[0] != 0 or alpha_bar[0] != 1:
-            raise ValueError(f"beta[0] must be 0 and alpha_bar[0] must be 1 (t = 0 is clean data), got {beta[0].item()} and {alpha_bar[0].item()}")
-        if not ((beta[1:] > 0) & (beta[1:] < 1)).all():
-            raise ValueError(f"every beta[1:] must lie in (0, 1), got a range of {beta[1:].min().item():.3g} to {beta[1:].max().item():.3g}")
-        if not (torch.cumprod(1 - beta.double(), 0) - alpha_bar).abs().max() < 1e-9:
-            raise ValueError("alpha_bar is not the cumulative product of 1 - beta: build the schedule with `schedule_from_beta(beta)`")
+        _check_tables(self.beta, self.alpha_bar)
+
+    def __repr__(self) -> str:
+        return f"Schedule(T={self.T}, sqrt(alpha_bar_T)={self.alpha_bar[-1].sqrt().item():.3g})"
 
     @property
     def T(self) -> int:
@@ -60,22 +55,46 @@ class Schedule:
         "Signal-to-noise ratio alpha_bar / (1 - alpha_bar), (T+1,); infinite at t = 0 (Kingma et al. 2021)."
         return self.alpha_bar / (1 - self.alpha_bar)
 
-# %% ../nbs/01_schedule.ipynb #2e1fa84e
+# %% ../nbs/01_schedule.ipynb #870605d7
+def _check_tables(beta: Tensor, alpha_bar: Tensor) -> None:
+    if beta.ndim != 1 or beta.shape != alpha_bar.shape or len(beta) < 2:
+        raise ValueError(f"beta and alpha_bar must both have shape (T+1,) with T >= 1, got {tuple(beta.shape)} and {tuple(alpha_bar.shape)}")
+    if beta.dtype != torch.float64 or alpha_bar.dtype != torch.float64:
+        raise ValueError(f"beta and alpha_bar must be float64, got {beta.dtype} and {alpha_bar.dtype}: 1 - alpha_bar would lose digits")
+    if beta[0] != 0 or alpha_bar[0] != 1:
+        raise ValueError(f"beta[0] must be 0 and alpha_bar[0] must be 1 (t = 0 is clean data), got {beta[0].item()} and {alpha_bar[0].item()}")
+    if not ((beta[1:] > 0) & (beta[1:] < 1)).all():
+        raise ValueError(f"every beta[1:] must lie in (0, 1), got a range of {beta[1:].min().item():.3g} to {beta[1:].max().item():.3g}")
+    if not torch.allclose(torch.cumprod(1 - beta, 0), alpha_bar, rtol=1e-9, atol=0):
+        raise ValueError("alpha_bar is not the cumulative product of 1 - beta: build the schedule with `schedule_from_beta(beta)`")
+    if alpha_bar[-1] < 1e-60:
+        raise ValueError(f"alpha_bar_T = {alpha_bar[-1].item():.3g} leaves no signal to compute with (at least 1e-60): lower T or the betas")
+
+# %% ../nbs/01_schedule.ipynb #f28293ad
+_MOST_LEFT = 0.02  # sqrt(alpha_bar_T) above this is reported
+
+
 def schedule_from_beta(
     beta: Tensor,  # (T,) variances of steps 1..T, each in (0, 1)
 ) -> Schedule:  # its tables, padded with t = 0
     """Build a schedule from T variances (Ho et al. 2020, Eq. 2 and 4).
 
     Warns when the last step stops short of noise: when sqrt(alpha_bar_T), the share of x_0 that is left in x_T, exceeds 0.02.
+    Raises `ValueError` for a table that is not one-dimensional, is empty, or leaves (0, 1).
     """
+    return _build(beta)
+
+
+def _build(beta: Tensor) -> Schedule:
+    if beta.ndim != 1:
+        raise ValueError(f"beta must have shape (T,), got {tuple(beta.shape)}")
     beta = torch.cat([torch.zeros(1, dtype=torch.float64), beta.detach().to("cpu", torch.float64)])
     sched = Schedule(beta, torch.cumprod(1 - beta, 0))
-    left = sched.alpha_bar[-1].sqrt().item()
-    if left > 0.02:
-        warnings.warn(f"the schedule stops short of noise: sqrt(alpha_bar_T) = {left:.3f} at T = {sched.T}, where sampling assumes 0 (at most 0.02). Raise T or the betas, or use cosine_schedule(T).", stacklevel=3)
+    if (left := sched.alpha_bar[-1].sqrt().item()) > _MOST_LEFT:
+        warnings.warn(f"the schedule stops short of noise: sqrt(alpha_bar_T) = {left:.3f} at T = {sched.T}, and sampling starts as if it were 0 (the limit is {_MOST_LEFT}). Raise T or the betas (a linear schedule: beta_min = 0.1/T, beta_max = 20/T), or use cosine_schedule(T).", stacklevel=3)
     return sched
 
-
+# %% ../nbs/01_schedule.ipynb #a830f668
 def linear_schedule(
     T: int = 1000,  # number of steps, at least 1
     beta_min: float = 1e-4,  # beta_1
@@ -89,46 +108,58 @@ def linear_schedule(
     _check_T(T)
     if not 0 < beta_min <= beta_max < 1:
         raise ValueError(f"need 0 < beta_min <= beta_max < 1, got beta_min = {beta_min}, beta_max = {beta_max}")
-    return schedule_from_beta(torch.linspace(beta_min, beta_max, T, dtype=torch.float64))
-
-
-def cosine_schedule(
-    T: int = 1000,  # number of steps, at least 1
-    s: float = 0.008,  # offset that keeps beta_1 from vanishing, at least 0
-) -> Schedule:  # a schedule that destroys the image more evenly
-    """alpha_bar follows a squared cosine, with beta capped at 0.999 (Nichol & Dhariwal 2021, Eq. 17).
-
-    Raises `ValueError` unless T >= 1 and s >= 0.
-    """
-    _check_T(T)
-    if not s >= 0:
-        raise ValueError(f"s must be at least 0, got {s}")
-    t = torch.arange(T + 1, dtype=torch.float64)
-    f = torch.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2
-    return schedule_from_beta((1 - f[1:] / f[:-1]).clamp(max=0.999))
+    return _build(torch.linspace(beta_min, beta_max, T, dtype=torch.float64))
 
 
 def _check_T(T: int) -> None:
     if isinstance(T, bool) or not isinstance(T, int) or T < 1:
         raise ValueError(f"T must be a whole number of steps, at least 1, got {T!r}")
 
-# %% ../nbs/01_schedule.ipynb #5e75e9c3
+# %% ../nbs/01_schedule.ipynb #8b09a721
+def cosine_schedule(
+    T: int = 1000,  # number of steps, at least 1
+    s: float = 0.008,  # offset that keeps beta_1 from vanishing, at least 0
+) -> Schedule:  # a schedule that destroys the image more evenly
+    """alpha_bar follows a squared cosine, with beta capped at 0.999 (Nichol & Dhariwal 2021, Eq. 17).
+
+    Raises `ValueError` unless T >= 1 and s >= 0. Warns for T < 3, where the cap leaves too much signal.
+    """
+    _check_T(T)
+    if not 0 <= s < math.inf:
+        raise ValueError(f"s must be a finite number, at least 0, got {s}")
+    t = torch.arange(T + 1, dtype=torch.float64)
+    f = torch.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2
+    return _build((1 - f[1:] / f[:-1]).clamp(max=0.999))
+
+# %% ../nbs/01_schedule.ipynb #644c0c29
 def at(
     table: Tensor,  # (T+1,) a table of a Schedule
     t: int | Tensor,  # a time, or (B,) times, each in 0..T
 ) -> Tensor:  # () or (B,) values, in the table's precision
-    """Look up `table[t]`. Raises `IndexError` for a time outside 0..T, where Python would wrap a negative one."""
+    """Look up `table[t]`.
+
+    Raises `IndexError` for a time outside 0..T, where Python would wrap a negative one, and `TypeError` for times that
+    are not whole numbers.
+    """
     t = torch.as_tensor(t, device=table.device)
-    if t.is_floating_point():
+    if t.is_floating_point() or t.dtype == torch.bool:
         raise TypeError(f"t must be whole numbers (int64), got {t.dtype}")
-    if t.numel() and (t.min() < 0 or t.max() >= len(table)):
-        raise IndexError(f"t must lie in 0..{len(table) - 1}, got a range of {t.min().item()} to {t.max().item()}")
-    return table[t]
+    outside = t[(t < 0) | (t >= len(table))]
+    if outside.numel():
+        raise IndexError(f"t must lie in 0..{len(table) - 1}, got {outside[0].item()}")
+    return table[t.long()]
 
-
+# %% ../nbs/01_schedule.ipynb #761996d1
 def like(
     coef: Tensor,  # () or (B,) coefficients
-    x: Tensor,  # (B, ...) the tensor they will multiply
+    x: Tensor,  # (B, ...) the floating-point tensor they will multiply
 ) -> Tensor:  # the coefficients with x's dtype and device, shaped () or (B, 1, ..., 1)
-    "Make per-item coefficients broadcast against x. They are computed in float64 and rounded only here."
+    """Make per-item coefficients broadcast against x. They are computed in float64 and rounded only here.
+
+    Raises `ValueError` when there are not as many coefficients as items, and `TypeError` for whole-number x, such as raw pixels.
+    """
+    if not x.is_floating_point():
+        raise TypeError(f"expected floating-point data in [-1, 1], got {x.dtype}: convert pixels with ddpm_abc.data.to_unit")
+    if coef.ndim > 1 or (coef.ndim == 1 and coef.shape != x.shape[:1]):
+        raise ValueError(f"need one time, or one for each item of a batch of shape {tuple(x.shape)}, got times of shape {tuple(coef.shape)}")
     return coef.to(x).reshape(coef.shape + (1,) * (x.ndim - 1 if coef.ndim else 0))

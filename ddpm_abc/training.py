@@ -20,7 +20,7 @@ from .schedule import Schedule
 # %% auto #0
 __all__ = ['eps_loss', 'sample_t', 'EMA', 'warmup_cosine', 'TrainStep', 'train']
 
-# %% ../nbs/04_training.ipynb #3cca713a
+# %% ../nbs/04_training.ipynb #5a3be54c
 def eps_loss(
     model: EpsModel,  # predicts the noise in xt
     sched: Schedule,
@@ -33,7 +33,7 @@ def eps_loss(
     eps_hat = model(xt, t.to(xt.device))
     return (eps_hat - eps).square().flatten(1).mean(1)
 
-
+# %% ../nbs/04_training.ipynb #2df3b037
 def sample_t(
     sched: Schedule,
     n: int,  # how many
@@ -74,7 +74,7 @@ class EMA:
         for kept, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             kept.copy_(buffer)
 
-# %% ../nbs/04_training.ipynb #4bd438ac
+# %% ../nbs/04_training.ipynb #1bac13dd
 def warmup_cosine(
     progress: float,  # how much of the training is done, in [0, 1]
     warmup: float = 0.02,  # the part of it that warms up
@@ -86,7 +86,7 @@ def warmup_cosine(
     done = min((progress - warmup) / (1 - warmup), 1.0)
     return floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2
 
-
+# %% ../nbs/04_training.ipynb #67f8497d
 @dataclass(frozen=True)
 class TrainStep:
     "What one training step did. The tensors are detached; `loss` is what to plot."
@@ -102,7 +102,7 @@ class TrainStep:
         "The batch's mean loss."
         return self.losses.mean().item()
 
-
+# %% ../nbs/04_training.ipynb #1994abb9
 def train(
     model: nn.Module,  # the network in training
     sched: Schedule,
@@ -121,11 +121,10 @@ def train(
     device: one seed, one run. Raises `FloatingPointError` before a step whose loss or gradient is not finite.
     """
     model.train()
-    base_lr = [group["lr"] for group in opt.param_groups]
     for step, x0 in enumerate(batches, start):
         if lr_factor is not None:
-            for group, lr in zip(opt.param_groups, base_lr, strict=True):
-                group["lr"] = lr * lr_factor(step)
+            for group in opt.param_groups:  # initial_lr is saved with the optimizer: a resumed run finds it there
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * lr_factor(step)
         t = sample_t(sched, len(x0), generator)
         eps = torch.randn(x0.shape, generator=generator, dtype=x0.dtype).to(x0.device)
         losses = eps_loss(model, sched, x0, t, eps)

@@ -1,43 +1,113 @@
-"""Run notebooks in place, each in a fresh Jupyter kernel from an empty folder, and keep their outputs.
+"""Run notebooks in full, each in a fresh Jupyter kernel from an empty folder, and keep their outputs, clean to commit.
 
-    python tools/execute.py nbs/01_schedule.ipynb ...      # all of nbs/ when none is named
+    python tools/execute.py                        # all of nbs/
+    python tools/execute.py nbs/01_schedule.ipynb  # this one
+    python tools/execute.py --check [NOTEBOOK ...] # write nothing; fail where an output differs by a byte
 
-Outputs are made fit to commit: progress bars are dropped and execution counts follow the order of the cells. Anything
-else on stderr is a warning that a reader would see: it fails the run, and the notebook on disk stays as it was.
+Progress bars are dropped, and what `nbdev_clean` strips is stripped. Anything else on stderr is a warning that a reader
+would see: it fails the run. So do an error and a file left behind. A notebook that fails stays as it was on disk.
+
+Outputs are the same to the byte on the same machine with the same packages. Another processor or another release of
+torch or matplotlib may change the last digits, or a picture's compression.
 """
 
+import argparse
+import difflib
+import os
+import re
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 import nbformat
+from execnb.nbio import loads, nb2str
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbdev.clean import clean_nb
+from nbdev.config import get_config
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
+BAR = re.compile(r"\[\d+:\d+(:\d+)?(<[^,\]]*)?, [^\]]*\]")  # how tqdm's line ends, as in "9/10 [00:01<00:00, 8.1it/s]"
 
 
-def is_progress_bar(output) -> bool:
-    return output.output_type == "stream" and output.name == "stderr" and "\r" in output.text
+class Failed(Exception):
+    "A notebook did not run as a reader should see it."
 
 
-def run(path: Path) -> None:
-    start = time.time()
+def beyond_progress(text: str) -> str:
+    "What a cell wrote to stderr, less its progress bars."
+    return "\n".join(line for line in re.split(r"[\r\n]+", text) if line.strip() and not BAR.search(line))
+
+
+def run(path: Path) -> str:
+    "Run a notebook from its source alone and return the file that ought to be on disk."
     nb = nbformat.read(path, 4)
     with tempfile.TemporaryDirectory() as empty:
-        NotebookClient(nb, timeout=3600, kernel_name="python3", record_timing=False, resources={"metadata": {"path": empty}}).execute()
-        if left := [p.name for p in Path(empty).iterdir()]:
-            sys.exit(f"{path.name} left files behind: {left}")
+        client = NotebookClient(
+            nb, timeout=3600, kernel_name="python3", record_timing=False,
+            extra_arguments=["--log-level=ERROR"], resources={"metadata": {"path": empty}},
+        )
+        try:
+            client.execute()
+        except CellExecutionError as e:
+            raise Failed(str(e)) from None
+        if left := sorted(p.name for p in Path(empty).iterdir()):
+            raise Failed(f"it left files behind: {', '.join(left)}")
     for cell in nb.cells:
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if not is_progress_bar(o)]
-            for o in cell.outputs:
-                if o.output_type == "stream" and o.name == "stderr":
-                    sys.exit(f"{path.name}: a cell wrote to stderr:\n{cell.source}\n---\n{o.text}")
-    nbformat.write(nb, path)
-    print(f"{path.name}: {time.time() - start:.0f} s, {path.stat().st_size / 1000:.0f} KB", flush=True)
+            stderr = "".join(o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stderr")
+            if said := beyond_progress(stderr):
+                raise Failed(f"this cell wrote to stderr:\n{cell.source}\n---\n{said}")
+            cell.outputs = [o for o in cell.outputs if not (o.output_type == "stream" and o.name == "stderr")]
+    return clean(nbformat.writes(nb))
+
+
+def clean(text: str) -> str:
+    "A notebook as `nbdev_clean` leaves it."
+    cfg, nb = get_config(NBS), loads(text)
+    clean_nb(nb, cfg.clear_all, cfg.allowed_metadata_keys.split(), cfg.allowed_cell_metadata_keys.split(), cfg.clean_ids)
+    return nb2str(nb)
+
+
+def difference(committed: str, made: str) -> str:
+    "The first cell whose outputs differ, shown as a diff with long lines cut short."
+    old, new = nbformat.reads(committed, 4), nbformat.reads(made, 4)
+    for i, (a, b) in enumerate(zip(old.cells, new.cells, strict=True)):
+        if a != b:
+            lines = [nbformat.from_dict(c).get("outputs", []) for c in (a, b)]
+            before, after = (nb2str([dict(o) for o in x]).splitlines() for x in lines)
+            diff = difflib.unified_diff(before, after, "committed", "made now", lineterm="", n=1)
+            return f"cell {i}, which begins {a.source.splitlines()[:1]}:\n" + "\n".join(line[:160] for line in list(diff)[:40])
+    return "only the file's layout differs: run nbdev_clean"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("notebooks", nargs="*", type=Path, help="all of nbs/ when none is named")
+    parser.add_argument("--check", action="store_true", help="compare with the committed outputs and write nothing")
+    args = parser.parse_args()
+
+    os.environ.pop("DDPM_ABC_FAST", None)  # committed outputs come from full runs
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else the kernel's debugger may print a warning
+    bad = []
+    for path in args.notebooks or sorted(NBS.glob("*.ipynb")):
+        start, committed = time.time(), path.read_text(encoding="utf-8")
+        try:
+            made = run(path)
+            if args.check and made != committed:
+                raise Failed(f"it no longer gives its committed outputs; {difference(committed, made)}")
+        except Failed as e:
+            bad.append(path.name)
+            print(f"{path.name}: FAILED. {e}", flush=True)
+            continue
+        if not args.check:
+            path.write_text(made, encoding="utf-8")
+        print(f"{path.name}: {time.time() - start:.0f} s, {len(made.encode()) / 1000:.0f} KB{', as committed' if args.check else ''}", flush=True)
+    if bad:
+        print(f"{len(bad)} failed: {', '.join(bad)}")
+    return len(bad) > 0
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or sorted(NBS.glob("*.ipynb")):
-        run(Path(name))
+    sys.exit(main())

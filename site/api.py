@@ -1,0 +1,221 @@
+"""The API reference, read from the modules' source without importing it: signatures, docments, source, links."""
+
+import ast
+import html
+import io
+import re
+import textwrap
+import tokenize
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from notebooks import Links, raw
+
+
+@dataclass
+class Parameter:
+    name: str
+    type: str = ""
+    default: str = ""
+    doc: str = ""
+
+
+@dataclass
+class Item:
+    kind: str  # function, class, method, property, data
+    module: str
+    name: str  # q_sample, Schedule.snr
+    signature: str = ""
+    doc: str = ""
+    parameters: list[Parameter] = field(default_factory=list)
+    returns: str = ""
+    returns_doc: str = ""
+    fields: list[Parameter] = field(default_factory=list)
+    members: list["Item"] = field(default_factory=list)
+    source: str = ""
+    line: int = 0
+    end: int = 0
+
+    @property
+    def full(self) -> str:
+        return f"ddpm_abc.{self.module}.{self.name}"
+
+    @property
+    def summary(self) -> str:
+        first = re.sub(r"\s+", " ", self.doc.strip().split("\n\n")[0])
+        guarded = re.sub(r"\b(al|Eq|vs|e\.g|i\.e)\. ", "\\1.\u00a0", first)
+        return re.split(r"(?<=\.) (?=[A-Z`])", guarded, maxsplit=1)[0]
+
+
+def _comments(source: str) -> dict[int, str]:
+    "Line number -> the comment that ends it."
+    return {t.start[0]: t.string.lstrip("# ").strip() for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type == tokenize.COMMENT}
+
+
+def _doc(node) -> str:
+    return textwrap.dedent(ast.get_docstring(node) or "")
+
+
+def _arguments(a: ast.arguments, comments: dict[int, str]) -> list[Parameter]:
+    positional = [*a.posonlyargs, *a.args]
+    defaults = [None] * (len(positional) - len(a.defaults)) + list(a.defaults)
+    out = []
+    pairs = [("", arg, d) for arg, d in zip(positional, defaults, strict=True)]
+    if a.vararg:
+        pairs.append(("*", a.vararg, None))
+    pairs += [("", arg, d) for arg, d in zip(a.kwonlyargs, a.kw_defaults, strict=True)]
+    if a.kwarg:
+        pairs.append(("**", a.kwarg, None))
+    for star, arg, default in pairs:
+        if arg.arg in ("self", "cls"):
+            continue
+        last = default.end_lineno if default else arg.end_lineno
+        out.append(Parameter(star + arg.arg, ast.unparse(arg.annotation) if arg.annotation else "", ast.unparse(default) if default else "", comments.get(last, "")))
+    return out
+
+
+def _signature(name: str, node, method: bool) -> str:
+    a = node.args
+    drop = {"self", "cls"} if method else set()
+    args = ast.arguments(
+        posonlyargs=[x for x in a.posonlyargs if x.arg not in drop], args=[x for x in a.args if x.arg not in drop],
+        vararg=a.vararg, kwonlyargs=a.kwonlyargs, kw_defaults=a.kw_defaults, kwarg=a.kwarg, defaults=a.defaults)
+    parts = ast.unparse(args)
+    returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
+    one = f"{name}({parts}){returns}"
+    if len(one) <= 88:
+        return one
+    lines = []
+    seen_star = False
+    for p in _arguments(a, {}):
+        bare = p.name.lstrip("*")
+        if not seen_star and any(bare == k.arg for k in a.kwonlyargs) and not a.vararg:
+            lines.append("    *,")
+            seen_star = True
+        lines.append(f"    {p.name}{': ' + p.type if p.type else ''}{(' = ' if p.type else '=') + p.default if p.default else ''},")
+    return f"{name}(\n" + "\n".join(lines) + f"\n){returns}"
+
+
+def _is_property(node) -> bool:
+    return any(getattr(d, "id", "") == "property" or getattr(d, "attr", "") == "cached_property" for d in node.decorator_list)
+
+
+def read(path: Path) -> tuple[str, list[Item]]:
+    "A module's docstring and its public items, in the order of the source."
+    source = path.read_text(encoding="utf-8")
+    tree, comments, lines, module = ast.parse(source), _comments(source), source.splitlines(), path.stem
+
+    def text(node) -> str:
+        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+        return textwrap.dedent("\n".join(lines[first - 1 : node.end_lineno]))
+
+    def function(node, owner: str = "") -> Item:
+        name = f"{owner}.{node.name}" if owner else node.name
+        body = node.body[0].lineno if node.body else node.end_lineno
+        closing = [n for n in range(node.lineno, body + 1) if n in comments and re.match(r"\s*\)?.*->|.*\)\s*->", lines[n - 1])]
+        prop = bool(owner) and _is_property(node)
+        return Item(
+            "property" if prop else "method" if owner else "function", module, name,
+            node.name + (f": {ast.unparse(node.returns)}" if prop and node.returns else "") if prop else _signature(node.name, node, bool(owner)), _doc(node),
+            _arguments(node.args, comments), ast.unparse(node.returns) if node.returns else "",
+            comments.get(closing[-1], "") if closing else "", source=text(node), line=node.lineno, end=node.end_lineno)
+
+    items = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            items.append(function(node))
+        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+            item = Item("class", module, node.name, node.name, _doc(node), source=text(node), line=node.lineno, end=node.end_lineno)
+            for sub in node.body:
+                if isinstance(sub, ast.AnnAssign) and isinstance(sub.target, ast.Name) and not sub.target.id.startswith("_"):
+                    item.fields.append(Parameter(sub.target.id, ast.unparse(sub.annotation), ast.unparse(sub.value) if sub.value else "", comments.get(sub.end_lineno, "")))
+                elif isinstance(sub, ast.FunctionDef) and sub.name == "__init__":
+                    item.signature, item.parameters = _signature(node.name, sub, True).replace(" -> None", ""), _arguments(sub.args, comments)
+                elif isinstance(sub, ast.FunctionDef) and not sub.name.startswith("_"):
+                    item.members.append(function(sub, node.name))
+            if item.fields and not item.parameters:
+                inner = ", ".join(f"{f.name}: {f.type}" + (f" = {f.default}" if f.default else "") for f in item.fields)
+                item.signature = f"{node.name}({inner})"
+            items.append(item)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            name = getattr(target, "id", "_")
+            if not name.startswith("_"):
+                value = ast.unparse(node.value) if node.value else ""
+                items.append(Item("data", module, name, f"{name} = {value}" if len(value) < 90 else name, comments.get(node.end_lineno, ""), source=text(node), line=node.lineno, end=node.end_lineno))
+    return _doc(tree), items
+
+
+def names(modules: dict[str, tuple[str, list[Item]]]) -> dict[str, str]:
+    "What prose may call a thing -> its address. A name that two modules define is linked only with its module."
+    out: dict[str, str] = {}
+    short: dict[str, list[str]] = {}
+    for module, (_, items) in modules.items():
+        out[f"ddpm_abc.{module}"] = f"api/{module}.html"
+        for item in [x for i in items for x in (i, *i.members)]:
+            url = f"api/{module}.html#{item.full}"
+            out[item.full] = out[f"{module}.{item.name}"] = url
+            short.setdefault(item.name, []).append(url)
+    for name, urls in short.items():
+        if len(urls) == 1:
+            out.setdefault(name, urls[0])
+    return out
+
+
+def _highlight(code: str) -> str:
+    from pygments import highlight
+    from pygments.formatters import HtmlFormatter
+    from pygments.lexers import PythonLexer
+    return highlight(code, PythonLexer(), HtmlFormatter(nowrap=True))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;") or " "
+
+
+def _table(head: str, rows: list[Parameter], links: Links) -> str:
+    out = [f"| {head} | type | default | meaning |", "|---|---|---|---|"]
+    for p in rows:
+        typed = links.prose(f"`{p.type}`", "../") if p.type else ""
+        default = f"`{p.default}`" if p.default else ""
+        out.append(f"| `{p.name}` | {typed.replace('|', chr(92) + '|')} | {default.replace('|', chr(92) + '|')} | {links.prose(_cell(p.doc), '../')} |")
+    return "\n".join(out) + "\n"
+
+
+def _item(item: Item, links: Links, blob: str, level: int) -> str:
+    short = item.name.split(".")[-1]
+    signature = _highlight(("class " if item.kind == "class" else "") + item.signature).rstrip()
+    parts = [
+        raw(f'<section class="api-item level-{level} kind-{item.kind}" id="{item.full}">'
+            f'<h{level} class="api-name"><code>{html.escape(short)}</code><span class="kind">{item.kind}</span>'
+            f'<a class="headerlink" href="#{item.full}" aria-label="Link to {short}">#</a></h{level}>'
+            + (f'<pre class="signature highlight"><code>{signature}</code></pre>' if item.kind != "property" or ":" in item.signature else "")),
+        links.prose(_escape(item.doc), "../"),
+    ]
+    if item.parameters:
+        parts.append(raw('<div class="params">') + "\n" + _table("parameter", item.parameters, links) + raw("</div>"))
+    elif item.fields:
+        parts.append(raw('<div class="params">') + "\n" + _table("field", item.fields, links) + raw("</div>"))
+    if item.returns and item.kind != "property" and item.returns != "None":
+        parts.append(f"**Returns** {links.prose('`' + item.returns + '`', '../')}" + (f": {links.prose(_escape(item.returns_doc), '../')}" if item.returns_doc else ""))
+    if item.kind != "data" and len(item.source.splitlines()) <= 120 and level == 2:
+        parts.append(raw(f'<details class="fold source"><summary>Source</summary><pre class="highlight"><code>{_highlight(item.source)}</code></pre>'
+                         f'<p class="on-github"><a href="{blob}/ddpm_abc/{item.module}.py#L{item.line}-L{item.end}">Lines {item.line} to {item.end} on GitHub</a></p></details>'))
+    parts += [_item(m, links, blob, level + 1) for m in item.members]
+    parts.append(raw("</section>"))
+    return "\n\n".join(parts)
+
+
+def _escape(text: str) -> str:
+    "Docstrings are prose with `code`; nothing else of Markdown is meant by a star or an underscore."
+    return re.sub(r"`[^`]*`|([*_<$])", lambda m: m[0] if m[1] is None else "\\" + m[1], text)
+
+
+def page(module: str, doc: str, items: list[Item], notebook: tuple[str, str] | None, links: Links, blob: str) -> str:
+    "One module's page."
+    rows = "".join(
+        f'<li><a class="api" href="#{i.full}"><code>{html.escape(i.name)}</code></a> <span>{html.escape(re.sub("`", "", i.summary))}</span></li>' for i in items)
+    origin = f'Written and explained in <a href="../{notebook[0]}.html">{html.escape(notebook[1])}</a>.' if notebook else ""
+    head = raw(f'<p class="lede">{html.escape(doc.splitlines()[0] if doc else "")}</p><p class="origin"><code>from ddpm_abc.{module} import ...</code> {origin} '
+               f'<a href="{blob}/ddpm_abc/{module}.py">Source on GitHub</a>.</p><ul class="api-list">{rows}</ul>')
+    return f"# ddpm_abc.{module}\n{head}\n" + "\n\n".join(_item(i, links, blob, 2) for i in items) + "\n"

@@ -1,0 +1,65 @@
+"""Set LaTeX at build time with KaTeX: pages carry finished formulas and MathML, and no script runs for them."""
+
+import functools
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+KATEX = HERE.parent / "_build" / "vendor" / "katex" / "katex.min.js"
+
+
+@functools.cache
+def _node() -> subprocess.Popen:
+    node = shutil.which("node")
+    if node is None:
+        sys.exit("node was not found: the site sets its maths with Node.js 18 or newer. Install it and run again.")
+    return subprocess.Popen([node, str(HERE / "katex.cjs"), str(KATEX)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+
+
+@functools.cache
+def to_html(tex: str, display: bool, output: str = "htmlAndMathml") -> str:
+    "HTML for one formula. Raises `ValueError` for LaTeX that KaTeX does not read."
+    node = _node()
+    node.stdin.write(json.dumps({"tex": tex, "display": display, "output": output}) + "\n")
+    node.stdin.flush()
+    answer = json.loads(node.stdout.readline())
+    if "error" in answer:
+        raise ValueError(answer["error"])
+    return answer["html"]
+
+
+def stop() -> None:
+    "End the helper process."
+    if _node.cache_info().currsize:
+        _node().stdin.close()
+        _node().wait()
+        _node.cache_clear()
+
+
+def _render(translator, node, display: bool) -> str:
+    try:
+        return to_html(node.astext().strip(), display)
+    except ValueError as e:
+        from sphinx.util import logging
+        logging.getLogger(__name__).warning("maths: %s in %s", e, node.astext(), location=node)
+        return ""
+
+
+def visit_inline(translator, node) -> None:
+    from docutils.nodes import SkipNode
+    translator.body.append(f'<span class="math">{_render(translator, node, False)}</span>')
+    raise SkipNode
+
+
+def visit_block(translator, node) -> None:
+    from docutils.nodes import SkipNode
+    translator.body.append(f'<div class="math">{_render(translator, node, True)}</div>\n')
+    raise SkipNode
+
+
+def setup(app) -> dict:
+    app.add_html_math_renderer("katex", (visit_inline, None), (visit_block, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": False}

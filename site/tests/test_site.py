@@ -1,0 +1,355 @@
+"""What a reader of the site relies on, checked in headless Chromium and in the files themselves."""
+
+import json
+import math
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlparse
+
+import pytest
+
+
+
+ROOT = Path(__file__).resolve().parents[2]
+HTML = ROOT / "_build" / "html"
+sys.path.insert(0, str(ROOT / "site"))
+
+
+def names() -> list[str]:
+    return sorted(str(p.relative_to(HTML)) for p in HTML.rglob("*.html"))
+
+
+class Tags(HTMLParser):
+    def __init__(self, path: Path):
+        super().__init__()
+        self.found: list[tuple[str, dict]] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+
+# ---- the files
+
+
+def test_it_builds_in_a_minute_without_a_warning(built):
+    assert built <= 60  # build.py fails on any warning
+
+
+def test_sizes(built):
+    total = sum(p.stat().st_size for p in HTML.rglob("*") if p.is_file())
+    assert total <= 15e6, f"{total / 1e6:.1f} MB"
+
+
+def test_every_chapter_has_its_page_buttons_and_download(built):
+    for notebook in sorted((ROOT / "nbs").glob("[0-9]*.ipynb")):
+        text = (HTML / f"{notebook.stem}.html").read_text(encoding="utf-8")
+        assert "colab.research.google.com/github/" in text and f"nbs/{notebook.name}" in text
+        assert (HTML / "_downloads" / notebook.name).read_bytes() == notebook.read_bytes()
+        assert f'href="_downloads/{notebook.name}"' in text
+        assert 'rel="next"' in text or 'rel="prev"' in text
+        first = "".join(json.loads(notebook.read_text(encoding="utf-8"))["cells"][0]["source"])
+        assert re.search(r"^# (.+)$", first, re.M)[1].split("`")[0].strip() in re.sub(r"&[^;]+;", "", text)
+
+
+def test_internal_links_and_anchors_resolve(built):
+    ids, links = {}, []
+    for name in names():
+        tags = Tags(HTML / name).found
+        ids[name] = [a["id"] for _, a in tags if a.get("id")]
+        assert len(ids[name]) == len(set(ids[name])), f"{name}: an id twice: {[i for i in ids[name] if ids[name].count(i) > 1][:5]}"
+        links += [(name, a.get("href") or a.get("src")) for t, a in tags if t in ("a", "link", "img", "script", "source", "use") and (a.get("href") or a.get("src"))]
+    dead = []
+    for name, link in links:
+        if name == "404.html" and link.startswith("https://"):
+            continue
+        url = urlparse(urljoin(f"http://here/{name}", link))
+        if url.scheme not in ("http", "https") or url.netloc != "here":
+            continue
+        path = unquote(url.path).lstrip("/") or "index.html"
+        if not (HTML / path).is_file() or (url.fragment and path.endswith(".html") and unquote(url.fragment) not in ids[path]):
+            dead.append(f"{name}: {link}")
+    assert not dead, "\n".join(dead[:30])
+
+
+def test_nothing_is_loaded_from_elsewhere(built):
+    for name in names():
+        if name == "404.html":  # served at any depth, it names its own host in full
+            continue
+        for tag, a in Tags(HTML / name).found:
+            loads = a.get("src") or (a.get("href") if tag == "link" else None)
+            assert not (loads and re.match(r"(https?:)?//", loads)), f"{name}: {loads}"
+    for css in HTML.rglob("*.css"):
+        assert not re.search(r"url\(['\"]?(https?:)?//|@import", css.read_text(encoding="utf-8")), css
+
+
+def test_no_latex_nor_markdown_is_left_in_the_text(built):
+    for name in names():
+        text = re.sub(r"<(pre|script|style|annotation)\b.*?</\1>|<code.*?</code>|<[^>]+>", " ", (HTML / name).read_text(encoding="utf-8"), flags=re.S)
+        for wrong in (r"\$\$", r"\\tag", r"\\frac", r"\]\(", r"\*\*", r"```", r"RUNTIME", r"\{py:", r"#\|"):
+            assert not re.search(wrong, text), f"{name}: {wrong} in {text[max(0, re.search(wrong, text).start() - 80):][:160]!r}"
+
+
+def test_every_equation_is_numbered_once_and_in_the_index(built):
+    index = (HTML / "equations.html").read_text(encoding="utf-8")
+    count = 0
+    for notebook in sorted((ROOT / "nbs").glob("[0-9]*.ipynb")):
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+        page = (HTML / f"{notebook.stem}.html").read_text(encoding="utf-8")
+        for n in re.findall(r"\\tag\{([\d.]+)\}", text):
+            count += 1
+            assert page.count(f'id="eq-{n}"') == 1
+            assert f'href="{notebook.stem}.html#eq-{n}"' in index
+    assert count >= 10
+
+
+def test_every_work_that_is_cited_has_an_entry(built):
+    from course import CITATIONS
+    known = re.compile("|".join(CITATIONS))
+    for notebook in (ROOT / "nbs").glob("*.ipynb"):
+        text = "\n".join("".join(c["source"]) for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "markdown")
+        for m in re.finditer(r"[A-Z][a-z-]+ (?:et al\.|(?:and|&) [A-Z][a-z]+),? \(?(?:19|20)\d\d", text):
+            assert known.match(text, m.start()) or known.search(text, max(0, m.start() - 25), m.end() + 2), f"{notebook.name} cites {m[0]}: add it to site/course.py"
+
+
+def test_the_api_names_every_public_function_with_its_parameters(built):
+    import ast
+    for module in sorted((ROOT / "ddpm_abc").glob("[a-z]*.py")):
+        page = (HTML / "api" / f"{module.stem}.html").read_text(encoding="utf-8")
+        for node in ast.parse(module.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                assert f'id="ddpm_abc.{module.stem}.{node.name}"' in page
+                assert f"{module.stem}.py#L" in page
+    forward = (HTML / "api" / "forward.html").read_text(encoding="utf-8")
+    assert "standard normal noise" in forward and 'href="../02_forward.html"' in forward
+
+
+def test_figures_and_headings_are_for_everyone(built):
+    for name in names():
+        tags = Tags(HTML / name).found
+        for tag, a in tags:
+            if tag == "img":
+                assert "alt" in a and (a["alt"] or name == "index.html"), f"{name}: {a.get('src')} has no alt text"
+                assert a.get("width") and a.get("height"), f"{name}: {a.get('src')} would make the text jump"
+        levels = [int(t[1]) for t, _ in tags if re.fullmatch(r"h[1-6]", t)]
+        assert levels.count(1) == 1, f"{name}: {levels.count(1)} main headings"
+        assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False)), f"{name}: a level of heading is skipped: {levels}"
+
+
+# ---- in the browser
+
+
+def test_every_page_loads_clean_and_asks_nobody_outside(open_page):
+    for name in names():
+        if name == "404.html":
+            continue
+        page = open_page(name)
+        page.evaluate("document.querySelectorAll('img').forEach(i => i.loading = 'eager')")
+        page.wait_for_load_state("networkidle")
+        assert not page.errors, f"{name}: {page.errors}"
+        assert not page.outside, f"{name}: {page.outside}"
+        page.context.close()
+
+
+def test_front_page_is_light(open_page, chromium, base):
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page, size = context.new_page(), []
+    page.on("response", lambda r: size.append((len(r.body()), r.url)))
+    page.goto(base + "index.html", wait_until="networkidle")
+    total = sum(s for s, _ in size)
+    print(f"front page before interaction: {total / 1e3:.0f} KB in {len(size)} files")
+    assert total <= 1e6, sorted(size)[-6:]
+    context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_phone_shows_every_page_without_overflow(open_page, theme):
+    for name in names():
+        page = open_page(name, theme, 390) if name != "404.html" else None
+        if page:
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= 390, f"{name}: {wide} px wide"
+            page.context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_serious_violation(open_page, theme):
+    import vendor
+    for package in vendor.PACKAGES:
+        vendor.fetch(*package)
+    axe = (vendor.VENDOR / "axe" / "axe.min.js").read_text(encoding="utf-8")
+    bad = []
+    for name in names():
+        if name == "404.html":
+            continue
+        page = open_page(name, theme)
+        page.wait_for_timeout(100)
+        page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+        page.evaluate(axe)
+        for v in page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]:
+            if v["impact"] in ("serious", "critical"):
+                bad.append(f"{name}: {v['id']} ({len(v['nodes'])}): {v['help']}: {v['nodes'][0]['html'][:140]} {v['nodes'][0].get('failureSummary', '')[:200]}")
+        page.context.close()
+    assert not bad, "\n".join(bad)
+
+
+def test_maths_is_set(open_page):
+    page = open_page("01_schedule.html")
+    page.evaluate("document.fonts.ready")
+    assert page.locator(".katex").count() > 30 and page.locator(".katex-error").count() == 0
+    assert page.evaluate("document.fonts.check('16px KaTeX_Main') && document.fonts.check('16px KaTeX_Math')")
+    equation = page.locator("#eq-1\\.1 .katex-html").bounding_box()
+    assert equation["width"] > 150 and 20 < equation["height"] < 200
+
+
+def test_an_equation_previews_on_hover_and_on_focus(open_page):
+    page = open_page("01_schedule.html")
+    link = page.locator("main a.eqref").first
+    link.hover()
+    page.wait_for_selector(".card-hover .katex")
+    assert link.inner_text().strip() in page.locator(".card-hover .what").inner_text()
+    page.keyboard.press("Escape")
+    assert page.locator(".card-hover").count() == 0
+    page.mouse.move(0, 0)
+    name = page.locator("main a.api", has_text="linear_schedule").first
+    name.hover()
+    page.wait_for_selector(".card-hover pre")
+    assert "beta_min" in page.locator(".card-hover pre").inner_text()
+
+
+def pixels(page, selector: str) -> list[int]:
+    return page.evaluate("s => { const c = document.querySelector(s); return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data] }", selector)
+
+
+def test_the_schedule_explorer_computes_and_warns(open_page):
+    page = open_page("01_schedule.html")
+    box = page.locator('.widget[data-widget="schedule"]')
+    box.scroll_into_view_if_needed()
+
+    def left(T, lo, hi):
+        return math.sqrt(math.prod(1 - (lo + (hi - lo) * t / (T - 1)) for t in range(T)))
+
+    def shown():
+        return float(box.get_attribute("data-left"))
+
+    assert shown() == pytest.approx(left(1000, 1e-4, 0.02), rel=1e-6) and "stops short" not in box.inner_text()
+    box.get_by_role("button", name="Same betas, T = 200").click()
+    assert shown() == pytest.approx(left(200, 1e-4, 0.02), rel=1e-2) and "stops short of noise" in box.locator("[role=status]").inner_text()
+    box.get_by_role("button", name="T = 50, betas rescaled").click()
+    assert shown() < 0.02 and "stops short" not in box.inner_text()
+    before = pixels(page, ".widget .strip canvas")
+    box.get_by_label("Digit", exact=True).select_option("3")
+    assert pixels(page, ".widget .strip canvas") != before
+    box.get_by_role("button", name="The paper").click()
+    at = box.get_by_label("Look at step")
+    before = pixels(page, ".widget .plots canvas"), at.input_value()
+    at.press("ArrowRight")
+    assert at.input_value() != before[1] and pixels(page, ".widget .plots canvas") != before[0]
+    box.get_by_label("cosine").check()
+    assert shown() < 0.001
+    assert not page.errors
+
+
+def test_the_forward_slider_changes_the_picture(open_page):
+    page = open_page("02_forward.html")
+    box = page.locator('.widget[data-widget="forward"]')
+    last = '.widget[data-widget="forward"] .sum figure:last-child canvas'
+    slider = box.get_by_label("Step")
+    slider.fill("0")
+    clean = pixels(page, last)
+    assert clean == pixels(page, '.widget[data-widget="forward"] .sum figure canvas')  # at t = 0, x_t is x_0
+    slider.fill("1000")
+    noisy = pixels(page, last)
+    assert noisy != clean and "0.006" in box.inner_text()
+    box.get_by_role("button", name="Other noise").click()
+    assert pixels(page, last) != noisy
+
+
+def test_without_javascript_the_page_is_whole(open_page):
+    page = open_page("01_schedule.html", javascript=False)
+    assert page.locator(".widget img").is_visible()
+    assert page.locator(".katex").count() > 30
+    assert page.locator(".side a").count() > 8
+
+
+@pytest.mark.parametrize(("query", "kind", "where"), [
+    ("q_sample", "function", "api/forward.html#ddpm_abc.forward.q_sample"),
+    ("linear_sched", "function", "api/schedule.html#ddpm_abc.schedule.linear_schedule"),
+    ("1.4", "equation", "01_schedule.html#eq-1.4"),
+    ("equation snr", "equation", "01_schedule.html#eq-1.4"),
+    ("cosine schedule", "section", "01_schedule.html#the-cosine-schedule"),
+])
+def test_search_finds(open_page, query, kind, where):
+    page = open_page("index.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type(query)
+    page.wait_for_selector("dialog.search li a")
+    found = page.eval_on_selector_all("dialog.search li a", "a => a.map(x => [x.querySelector('.kind').textContent, x.getAttribute('href')])")
+    assert [kind, where] in found[:4], found[:6]
+    page.locator(f'dialog.search a[href="{where}"]').click()
+    page.wait_for_url(f"**/{where}")
+    page.go_back()
+    assert not page.errors
+
+
+def test_search_page_and_disk(open_page, built):
+    page = open_page("search.html?q=q_posterior")
+    page.wait_for_selector("#search-page li a")
+    assert "q_posterior" in page.locator("#search-page li a").first.inner_text()
+    page = open_page((HTML / "01_schedule.html").as_uri())  # from a disk, without a server
+    page.keyboard.press("Control+k")
+    page.keyboard.type("q_sample")
+    page.wait_for_selector("dialog.search li a")
+    assert page.locator(".widget canvas").count() > 9 and not page.errors
+
+
+def test_dark_and_light(open_page):
+    page = open_page("01_schedule.html", "dark")
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(background) == "rgb(16, 21, 31)"
+    assert page.locator(".fig img.only-dark").first.is_visible() and not page.locator(".fig img.only-light").first.is_visible()
+    page.locator("button.theme").click()
+    assert page.evaluate(background) == "rgb(252, 251, 248)"
+    page.reload()
+    assert page.evaluate(background) == "rgb(252, 251, 248)"  # remembered
+    assert page.locator(".fig img.only-light").first.is_visible()
+    assert not page.errors
+
+
+def test_keyboard(open_page):
+    page = open_page("01_schedule.html", width=390)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.locator(".side").is_visible()
+    page.keyboard.press("Escape")
+    assert not page.locator(".side").is_visible()
+
+
+def test_the_live_picture_plays_pauses_and_scrubs(open_page):
+    page = open_page("index.html")
+    if page.locator(".live[data-src]").count() == 0:
+        pytest.skip("the sampling chapter has no animation yet")
+    page.wait_for_selector(".live canvas")
+    button, slider = page.locator(".live button"), page.locator(".live input")
+    digits = pixels(page, ".live canvas")
+    assert button.inner_text() == "Play"  # a reader who asked for less motion
+    slider.fill("0")
+    noise = pixels(page, ".live canvas")
+    assert noise != digits
+    button.click()
+    page.wait_for_timeout(900)
+    assert pixels(page, ".live canvas") != noise
+    button.click()
+    assert button.inner_text() == "Play"
+
+
+def test_print(open_page):
+    page = open_page("01_schedule.html", "dark")
+    page.emulate_media(media="print")
+    assert not page.locator(".top").is_visible() and not page.locator(".side").is_visible()
+    assert page.locator(".fig img.only-light").first.is_visible()

@@ -1,0 +1,259 @@
+"""Do the tests bite? Named faults, planted one by one in the library's real functions, and the test that must catch each.
+
+A fault replaces a piece of one function's source. The function is compiled again in its own module and put wherever the
+old one was bound: in the package, in the tests, in default arguments. Then the named test runs, with all its parameters,
+and must fail. `explain` reads off the failed `assert` by how much.
+
+    from mutations import FAULTS, outcome
+    outcome(FAULTS[0])
+"""
+
+import ast
+import importlib
+import inspect
+import itertools
+import linecache
+import sys
+import textwrap
+import traceback
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Fault:
+    name: str  # what went wrong, in a reader's words
+    where: str  # module and function, as in "training.EMA.update"
+    old: str  # a piece of its source; it must occur
+    new: str  # what the fault puts there
+    test: str  # the test that must fail, as in "test_forward.test_round_trip"
+
+
+FAULTS = [
+    # the schedule
+    Fault("schedule reversed: much noise first", "schedule.linear_schedule", "dtype=torch.float64)", "dtype=torch.float64).flip(0)", "test_sampling.test_full_length_chain_has_the_known_end_variance"),
+    Fault("beta_1 left out", "schedule.linear_schedule", "beta_max, T, dtype=torch.float64)", "beta_max, T + 1, dtype=torch.float64)[1:]", "test_truth.test_schedule_against_numpy"),
+    Fault("cosine: alpha_bar not divided by f(0)", "schedule.cosine_schedule", "1 - f[1:] / f[:-1]", "1 - f[1:] / torch.cat([torch.ones(1), f[1:-1]])", "test_truth.test_schedule_against_numpy"),
+    Fault("cosine not squared", "schedule.cosine_schedule", " ** 2", "", "test_truth.test_schedule_against_numpy"),
+    Fault("cosine: beta capped at 0.99", "schedule.cosine_schedule", "max=0.999", "max=0.99", "test_truth.test_schedule_against_numpy"),
+    Fault("beta_tilde with alpha for alpha_bar", "schedule.Schedule.beta_tilde", "ab = self.alpha_bar", "ab = self.alpha", "test_bound.test_weight_of_the_bound_is_half_the_loss_of_snr"),
+    Fault("beta_tilde upside down", "schedule.Schedule.beta_tilde", "(1 - ab[:-1]) / (1 - ab[1:])", "(1 - ab[1:]) / (1 - ab[:-1]).clamp(min=1e-9)", "test_bound.test_weight_of_the_bound_is_half_the_loss_of_snr"),
+    Fault("a negative time wraps around", "schedule.at", "(t < 0) | ", "", "test_properties.test_times_outside_are_refused"),
+    Fault("SNR of the standard deviations", "schedule.Schedule.snr", "self.alpha_bar / (1 - self.alpha_bar)", "(self.alpha_bar / (1 - self.alpha_bar)).sqrt()", "test_bound.test_weight_of_the_bound_is_half_the_loss_of_snr"),
+    # the forward process
+    Fault("q_sample: sqrt missing on the signal", "forward.q_sample", "like(alpha_bar.sqrt(), x0)", "like(alpha_bar, x0)", "test_properties.test_q_sample_is_its_mean_and_standard_deviation"),
+    Fault("q_sample: sqrt missing on the noise", "forward.q_sample", "(1 - alpha_bar).sqrt()", "(1 - alpha_bar)", "test_properties.test_q_sample_is_its_mean_and_standard_deviation"),
+    Fault("q_sample: t shifted by one", "forward.q_sample", "at(sched.alpha_bar, t)", "at(sched.alpha_bar, t - 1)", "test_properties.test_q_sample_is_its_mean_and_standard_deviation"),
+    Fault("q_sample: alpha for alpha_bar", "forward.q_sample", "at(sched.alpha_bar, t)", "at(sched.alpha, t)", "test_training.test_loss_is_the_mean_square_error_of_each_item"),
+    Fault("q_mean_var: standard deviation for variance", "forward.q_mean_var", "like(1 - alpha_bar, x0)", "like((1 - alpha_bar).sqrt(), x0)", "test_bound.test_the_chain_of_single_steps_has_the_closed_form_moments"),
+    Fault("1 - alpha_bar rounded to float32 first", "forward.q_mean_var", "like(1 - alpha_bar, x0)", "1 - like(alpha_bar, x0)", "test_truth.test_float32_coefficients_are_rounded_once"),
+    Fault("predict_x0: wrong sign of the noise", "forward.predict_x0", "xt - like", "xt + like", "test_properties.test_round_trips"),
+    Fault("predict_x0: not divided by sqrt(alpha_bar)", "forward.predict_x0", " / like(alpha_bar.sqrt(), xt)", "", "test_sampling.test_step_is_algorithm_2"),
+    Fault("predict_eps: divided by the variance", "forward.predict_eps", "like((1 - alpha_bar).sqrt(), xt)", "like(1 - alpha_bar, xt)", "test_properties.test_round_trips"),
+    Fault("posterior: coefficients of x_0 and x_t swapped", "forward.q_posterior", "* x0 +", "* xt +", "test_bound.test_posterior_is_bayes_rule"),
+    Fault("posterior: variance beta for beta_tilde", "forward.q_posterior", "like(beta * (1 - ab_s) / (1 - ab_t), xt)", "like(beta, xt)", "test_bound.test_posterior_is_bayes_rule"),
+    Fault("posterior: alpha_bar_t for alpha_bar_{t-1}", "forward.q_posterior", "like(ab_s.sqrt() * beta", "like(ab_t.sqrt() * beta", "test_bound.test_mean_of_the_step_is_the_true_conditional_mean"),
+    Fault("posterior: sqrt missing on alpha", "forward.q_posterior", "alpha.sqrt()", "alpha", "test_sampling.test_step_is_algorithm_2"),
+    Fault("one-step betas kept when striding", "forward.q_posterior", "alpha = ab_t / ab_s", "alpha = at(sched.alpha, t)", "test_sampling.test_strided_step_is_bayes_for_the_pair"),
+    # training
+    Fault("network is told t - 1", "training.eps_loss", "t.to(xt.device)", "t.to(xt.device) - 1", "test_training.test_the_network_sees_the_noisy_image_and_its_time"),
+    Fault("network is shown the clean image", "training.eps_loss", "model(xt,", "model(x0,", "test_training.test_the_network_sees_the_noisy_image_and_its_time"),
+    Fault("network learns x_0 in the place of eps", "training.eps_loss", "(eps_hat - eps)", "(eps_hat - x0)", "test_training.test_loss_is_the_mean_square_error_of_each_item"),
+    Fault("loss summed over the pixels", "training.eps_loss", ".mean(1)", ".sum(1)", "test_training.test_loss_is_the_mean_square_error_of_each_item"),
+    Fault("absolute error for squared", "training.eps_loss", ".square()", ".abs()", "test_training.test_loss_is_the_mean_square_error_of_each_item"),
+    Fault("t = T never trained", "training.sample_t", "sched.T + 1", "max(sched.T, 2)", "test_training.test_every_time_is_drawn_and_no_other"),
+    Fault("t = 1 never trained", "training.sample_t", "randint(1,", "randint(2 if sched.T > 1 else 1,", "test_training.test_every_time_is_drawn_and_no_other"),
+    Fault("t drawn from 0..T-1", "training.sample_t", "randint(1, sched.T + 1", "randint(0, sched.T", "test_training.test_trained_times_are_the_sampled_times"),
+    Fault("small t drawn more often", "training.sample_t", "torch.randint(1, sched.T + 1, (n,), generator=generator)", "torch.randint(1, sched.T + 1, (2, n), generator=generator).amin(0)", "test_training.test_times_are_uniform"),
+    Fault("one t for the whole batch", "training.train", "sample_t(sched, len(x0), generator)", "sample_t(sched, 1, generator).expand(len(x0))", "test_training.test_one_step_is_gradient_descent_on_the_clipped_mean_loss"),
+    Fault("EMA the wrong way round", "training.EMA.update", "1 - decay)", "decay)", "test_training.test_ema_is_its_formula"),
+    Fault("EMA without its start", "training.EMA.update", "min(self.decay, (1 + self.n) / (10 + self.n))", "self.decay", "test_training.test_ema_is_its_formula"),
+    Fault("EMA leaves the buffers behind", "training.EMA.update", "kept.copy_(buffer)", "pass", "test_training.test_ema_is_its_formula"),
+    Fault("EMA never updated", "training.train", "ema.update(model)", "pass", "test_training.test_ema_is_updated_once_a_step"),
+    Fault("EMA shares the network's weights", "training.EMA.__init__", "copy.deepcopy(model).eval().requires_grad_(False)", "model", "test_training.test_ema_is_a_frozen_copy_in_evaluation_mode"),
+    Fault("zero_grad missing", "training.train", "opt.zero_grad()", "pass", "test_truth.test_every_step_is_gradient_descent"),
+    Fault("batch loss summed", "training.train", "losses.mean().backward()", "losses.sum().backward()", "test_training.test_one_step_is_gradient_descent_on_the_clipped_mean_loss"),
+    Fault("gradient not clipped", "training.train", "clip_grad_norm_(model.parameters(), clip_norm)", "clip_grad_norm_(model.parameters(), float('inf'))", "test_training.test_one_step_is_gradient_descent_on_the_clipped_mean_loss"),
+    Fault("step not taken when the loop yields", "training.train", "        opt.step()\n", "        opt.step() if step else None\n", "test_training.test_yields_after_the_step"),
+    Fault("training noise ignores the generator", "training.train", "torch.randn(x0.shape, generator=generator,", "torch.randn(x0.shape,", "test_training.test_one_seed_one_run_and_the_global_generator_is_left_alone"),
+    Fault("training times ignore the generator", "training.train", "len(x0), generator)", "len(x0))", "test_training.test_one_seed_one_run_and_the_global_generator_is_left_alone"),
+    Fault("learning-rate factors multiply up", "training.train", 'group.setdefault("initial_lr", group["lr"])', 'group["lr"]', "test_training.test_learning_rate_follows_the_factor_of_the_0_based_step"),
+    Fault("a bad gradient is noticed too late", "training.train", "if not torch.isfinite(grad_norm):", "opt.step()\n        if not torch.isfinite(grad_norm):", "test_training.test_a_gradient_that_is_not_finite_stops_before_the_step"),
+    Fault("network left in evaluation mode", "training.train", "model.train()", "pass", "test_training.test_sets_training_mode"),
+    Fault("warm-up starts at 1", "training.warmup_cosine", "max(progress / warmup, floor)", "1.0", "test_training.test_warmup_cosine"),
+    # sampling
+    Fault("loop tells the network t - 1", "sampling.samples", "(len(x),), t,", "(len(x),), t - 1,", "test_sampling.test_visits_every_time_once_in_order_with_int64_batches"),
+    Fault("loop tells the network s", "sampling.samples", "(len(x),), t,", "(len(x),), s,", "test_sampling.test_sampler_is_the_exact_affine_map"),
+    Fault("first step skipped", "sampling.samples", "range(sched.T, -1, -1)", "range(sched.T - 1, -1, -1)", "test_sampling.test_visits_every_time_once_in_order_with_int64_batches"),
+    Fault("last step skipped", "sampling.samples", "in zip(times, times[1:], strict=False):\n        eps_hat", "in zip(times, times[1:-1], strict=False):\n        eps_hat", "test_sampling.test_visits_every_time_once_in_order_with_int64_batches"),
+    Fault("noise on the last step", "sampling.samples", "noise() if s > 0 else torch.zeros_like(x)", "noise()", "test_sampling.test_last_step_adds_no_noise_even_with_the_larger_variance"),
+    Fault("no noise on the step before it either", "sampling.samples", "if s > 0", "if s > 1", "test_sampling.test_sampler_is_the_exact_affine_map"),
+    Fault("one z for all steps", "sampling.samples", "    yield x\n    for t, s", "    yield x\n    z0 = noise()\n    noise = lambda: z0\n    for t, s", "test_truth.test_each_step_draws_its_own_noise"),
+    Fault("sampler starts from zeros", "sampling.samples", "    x = noise()", "    x = noise() * 0", "test_sampling.test_first_state_is_the_noise_and_the_last_is_what_sample_returns"),
+    Fault("sampling noise ignores the generator", "sampling.samples", "generator=generator, dtype", "dtype", "test_sampling.test_first_state_is_the_noise_and_the_last_is_what_sample_returns"),
+    Fault("sampling keeps the graph", "sampling.samples", "@torch.no_grad()", "", "test_sampling.test_dtype_and_device_follow_the_request_and_the_model"),
+    Fault("autocast on the update", "sampling.samples", "x = step(sched, x, eps_hat, t, s, z)", "x = step(sched, x.bfloat16(), eps_hat.bfloat16(), t, s, z.bfloat16()).to(x)", "test_sampling.test_sampler_is_the_exact_affine_map"),
+    Fault("sqrt missing on sigma", "sampling.ddpm_step", "var.sqrt() * z", "var * z", "test_sampling.test_step_is_algorithm_2"),
+    Fault("beta for beta_tilde", "sampling.ddpm_step", 'variance == "beta":', 'variance in ("beta", "beta_tilde"):', "test_sampling.test_full_length_chain_has_the_known_end_variance"),
+    Fault("sigma^2 = beta_t when striding", "sampling.ddpm_step", "1 - at(sched.alpha_bar, t) / at(sched.alpha_bar, s)", "at(sched.beta, t)", "test_truth.test_strided_beta_is_the_variance_of_the_stride"),
+    Fault("clip outside the mean", "sampling.ddpm_step", "mean + var.sqrt() * z", "(mean + var.sqrt() * z).clamp(-1, 1)", "test_sampling.test_clip_acts_on_the_estimate_of_x0_and_nothing_else"),
+    Fault("x_0 not clipped", "sampling.ddpm_step", "if clip:", "if False:", "test_sampling.test_clip_acts_on_the_estimate_of_x0_and_nothing_else"),
+    Fault("x_0 clipped to [0, 1]", "sampling.ddpm_step", "clamp(-1, 1)", "clamp(0, 1)", "test_truth.test_clip_is_symmetric"),
+    Fault("strided times leave out T", "sampling.strided_times", "round(T *", "round((T - 1) *", "test_sampling.test_strided_times"),
+    # the data
+    Fault("data in [0, 1]", "data.to_unit", "/ 127.5 - 1", "/ 255", "test_bound.test_discretised_decoder_sums_to_one"),
+    Fault("pixels cut off, not rounded", "data.to_uint8", ".round()", "", "test_truth.test_pixels_survive_the_round_trip"),
+    Fault("every epoch in the same order", "data.batches", "seed + 1_000_003 * epoch", "seed", "test_truth.test_epochs_differ_and_each_shows_every_image_once"),
+    Fault("images drawn with replacement", "data.batches", "torch.randperm(len(images), generator=g)", "torch.randint(len(images), (len(images),), generator=g)", "test_truth.test_epochs_differ_and_each_shows_every_image_once"),
+    # the network
+    Fault("embedding filled along the wrong axis", "unet.timestep_embedding", "torch.cat([angles.sin(), angles.cos()], dim=1)", "torch.where((torch.arange(len(t)) % 2 == 0)[:, None], angles.sin(), angles.cos()).repeat(1, 2)", "test_unet.test_embedding_depends_on_its_own_time_only"),
+    Fault("embedding: wrong spacing of frequencies", "unet.timestep_embedding", "(half - 1)", "half", "test_unet.test_embedding_against_plain_python"),
+    Fault("network blind to time", "unet.ResBlock.forward", "h = h + self.emb(F.silu(emb))[:, :, None, None]", "pass", "test_unet.test_output_depends_on_t_in_every_pixel"),
+    Fault("attention among channels", "unet.Attention.forward", "F.scaled_dot_product_attention(q, k, v)", "F.scaled_dot_product_attention(q.mT, k.mT, v.mT).mT", "test_unet.test_attention_by_hand"),
+    Fault("attention output laid out wrong", "unet.Attention.forward", "h.transpose(1, 2).unflatten(2, x.shape[2:])", "h.reshape(x.shape)", "test_unet.test_attention_by_hand"),
+    Fault("skips taken after the pooling", "unet.UNet._predict", "    h = level(h, emb)\n        skips.append(h)", "    h = level(h, emb)\n        skips.append(F.interpolate(F.avg_pool2d(h, 2), h.shape[2:]) if min(h.shape[2:]) > 1 else h)", "test_unet.test_full_size_skip_passes_a_shift_by_one_pixel"),
+    Fault("output left in bfloat16", "unet.UNet.forward", "self._predict(xt, t, y).to(xt.dtype)", "self._predict(xt, t, y)", "test_truth.test_network_returns_the_precision_of_its_input_under_autocast"),
+]
+
+
+def broken(fault: Fault):
+    "The function with the fault in it, where it is bound, and the original."
+    module_name, _, path = fault.where.partition(".")
+    module = importlib.import_module(f"ddpm_abc.{module_name}")
+    *parents, name = path.split(".")
+    owner = getattr(module, parents[0]) if parents else module
+    original = inspect.getattr_static(owner, name)
+    source = textwrap.dedent(inspect.getsource(original.fget if isinstance(original, property) else original))
+    if fault.old not in source:
+        raise LookupError(f"the fault {fault.name!r} no longer fits {fault.where}: {fault.old!r} is not in its source")
+    made: dict = {}
+    exec(compile("from __future__ import annotations\n" + source.replace(fault.old, fault.new), f"<{fault.name}>", "exec"), vars(module), made)
+    return owner, name, original, made[name]
+
+
+def plant(fault: Fault, patch: pytest.MonkeyPatch, test_module) -> None:
+    "Put the fault wherever the original function is bound."
+    owner, name, original, faulty = broken(fault)
+    patch.setattr(owner, name, faulty)
+    ours = [m for key, m in sys.modules.items() if key.split(".")[0] in ("ddpm_abc", "oracle")] + [test_module]
+    for module in ours:
+        for key, value in list(vars(module).items()):
+            if value is original:
+                patch.setattr(module, key, faulty)
+            elif inspect.isfunction(value):
+                defaults = inspect.unwrap(value).__kwdefaults__ or {}
+                for parameter in [p for p, default in defaults.items() if default is original]:
+                    patch.setitem(defaults, parameter, faulty)
+
+
+def cases(test):
+    "The keyword arguments of each case of a parametrized test."
+    sets = []
+    for mark in getattr(test, "pytestmark", []):
+        if mark.name == "parametrize":
+            names = mark.args[0].replace(" ", "").split(",") if isinstance(mark.args[0], str) else list(mark.args[0])
+            values = [getattr(v, "values", v) if type(v).__name__ == "ParameterSet" else (v if len(names) > 1 else (v,)) for v in mark.args[1]]
+            sets.append([dict(zip(names, v, strict=True)) for v in values])
+    for combination in itertools.product(*sets):
+        yield {k: v for part in combination for k, v in part.items()}
+
+
+def failure(test) -> BaseException | None:
+    "Run a test, case after case, until one fails."
+    for arguments in cases(test):
+        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            torch.manual_seed(0)
+            if "monkeypatch" in inspect.signature(test).parameters:
+                arguments["monkeypatch"] = patch
+            try:
+                test(**arguments)
+            except (Exception, pytest.fail.Exception, pytest.skip.Exception) as e:
+                return e
+    return None
+
+
+def explain(e: BaseException) -> str:
+    "How far off: the value of the assert that failed, or the error that was raised."
+    frames = list(traceback.walk_tb(e.__traceback__))
+    ours = [(f, line) for f, line in frames if Path(f.f_code.co_filename).parent == HERE and f.f_code.co_filename != __file__]
+    first = (str(e).strip().splitlines() or [""])[0]
+    if not isinstance(e, AssertionError) or not ours:
+        return f"{type(e).__name__.replace('Failed', 'error missing')}: {first[:70]}"
+    frame, line = ours[-1]
+    tree = ast.parse("".join(linecache.getlines(frame.f_code.co_filename)))
+    node = next((n for n in ast.walk(tree) if isinstance(n, ast.Assert) and n.lineno <= line <= (n.end_lineno or n.lineno)), None)
+    if node is None:  # torch.testing.assert_close says it itself
+        found = [text.strip() for text in str(e).splitlines() if text.startswith("Greatest absolute")]
+        return found[0].split(" (")[0].split(" at ")[0].replace("Greatest absolute difference", "off by") if found else first[:70]
+    scope = {**frame.f_globals, **frame.f_locals}
+
+    def value(expression):
+        with torch.no_grad():
+            return eval(compile(ast.Expression(expression), "<assert>", "eval"), scope)
+
+    try:
+        return measure(node.test, value)
+    except Exception:  # what the assert compares cannot be computed again: say which assert it was
+        return f"not so: {ast.unparse(node.test)[:70]}"
+
+
+def measure(test: ast.expr, value) -> str:
+    match test:
+        case ast.Compare(left=left, ops=[ast.Lt() | ast.LtE() | ast.Gt() | ast.GtE()], comparators=[right]):
+            return f"{number(value(left))}, limit {number(value(right))}"
+        case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]):
+            a, b = value(left), value(right)
+            if type(b).__name__.startswith("Approx"):
+                b = b.expected
+            return difference(a, b)
+        case ast.Compare(left=left, ops=[ast.Eq(), ast.Eq()], comparators=[middle, right]):
+            a, b, c = value(left), value(middle), value(right)
+            return difference(a, b) if a != b else difference(b, c)
+        case ast.Call(func=ast.Attribute(attr="allclose" | "equal"), args=[left, right]):
+            return difference(value(left), value(right))
+    return f"not so: {ast.unparse(test)[:70]}"
+
+
+def difference(a, b) -> str:
+    "What sets two things apart that should be equal."
+    if isinstance(a, set) and isinstance(b, set):
+        return f"{len(a ^ b)} in one and not in the other: {', '.join(map(str, sorted(a ^ b)[:4]))}"
+    try:
+        x, y = (torch.as_tensor(v, dtype=torch.float64) for v in (a, b))
+    except (TypeError, ValueError, RuntimeError):
+        return f"{number(a)}, should be {number(b)}"
+    if x.shape != y.shape:
+        return f"shape {tuple(x.shape)}, should be {tuple(y.shape)}"
+    return f"{number(a)}, should be {number(b)}" if x.numel() == 1 else f"off by {number((x - y).abs().max())}"
+
+
+def number(x) -> str:
+    if isinstance(x, torch.Tensor) and x.numel() == 1 or isinstance(x, float):
+        return f"{float(x):.2g}"
+    if isinstance(x, (set, list, tuple)) and len(x) > 4:
+        return f"{len(x)} values"
+    return str(x).removeprefix("torch.")[:40]
+
+
+def find(name: str):
+    module, _, function = name.partition(".")
+    if str(HERE) not in sys.path:
+        sys.path.insert(0, str(HERE))
+    test_module = importlib.import_module(module)
+    return test_module, getattr(test_module, function)
+
+
+def outcome(fault: Fault) -> str | None:
+    "What the named test says to the fault: by how much it fails, or None if it does not notice."
+    test_module, test = find(fault.test)
+    with pytest.MonkeyPatch.context() as patch:
+        plant(fault, patch, test_module)
+        e = failure(test)
+        return None if e is None else explain(e)

@@ -1,0 +1,202 @@
+"""The sampler against what is known exactly: on Gaussian data every state of the chain has a closed form."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from ddpm_abc.forward import predict_x0, q_posterior
+from ddpm_abc.sampling import ddpm_step, sample, samples, strided_times
+from ddpm_abc.schedule import Schedule, cosine_schedule, linear_schedule, schedule_from_beta
+
+pytestmark = pytest.mark.filterwarnings("ignore:the schedule stops short of noise")  # few, coarse steps, on purpose
+VARIANCES = torch.tensor([0.01, 0.25, 1.0, 4.0], dtype=torch.float64)  # of the data, one a dimension
+FEW = schedule_from_beta(torch.linspace(1e-3, 0.3, 50, dtype=torch.float64))
+
+
+def exact_eps(sched: Schedule, mean: float = 0.0):
+    "The best guess of the noise for data N(mean, diag(VARIANCES)): chapter 00."
+
+    def model(xt, t):
+        ab = sched.alpha_bar[t][:, None]
+        return (1 - ab).sqrt() * (xt - ab.sqrt() * mean) / (ab * VARIANCES + 1 - ab)
+
+    return model
+
+
+def affine_map(monkeypatch, sched: Schedule, variance: str, mean: float = 0.0):
+    """Read the public sampler's map off, no statistics: item k of the batch has a 1 in its k-th draw of noise.
+
+    Returns the offset (4,) and the factors (T, 4): x_0 = offset + sum_k factors[k] * draw_k.
+    """
+    draws = iter(torch.eye(sched.T + 1, dtype=torch.float64)[:, : sched.T].T)  # T draws: x_T, then z of steps T..2
+    monkeypatch.setattr(torch, "randn", lambda shape, **_: next(draws)[:, None].expand(shape))
+    x0 = sample(exact_eps(sched, mean), sched, (sched.T + 1, 4), step=partial(ddpm_step, variance=variance, clip=False), dtype=torch.float64)
+    monkeypatch.undo()
+    assert next(draws, None) is None, "the sampler must draw x_T and one z for each step but the last"
+    return x0[-1], x0[:-1] - x0[-1]
+
+
+def recursion(sched: Schedule, variance: str, mean: float = 0.0):
+    "Mean and variance of x_0, from the step's formula in Ho et al. 2020, Algorithm 2, alone."
+    m, v = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
+    for t in range(sched.T, 0, -1):
+        beta, ab, ab_prev = sched.beta[t], sched.alpha_bar[t], sched.alpha_bar[t - 1]
+        c = ab * VARIANCES + 1 - ab
+        a = (1 - beta / c) / (1 - beta).sqrt()
+        m = a * m + beta / c * ab.sqrt() * mean / (1 - beta).sqrt()
+        sigma2 = {"beta": beta, "beta_tilde": beta * (1 - ab_prev) / (1 - ab)}[variance]
+        v = a**2 * v + (sigma2 if t > 1 else 0)
+    return m, v
+
+
+@pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
+def test_sampler_is_the_exact_affine_map(monkeypatch, variance):
+    offset, factors = affine_map(monkeypatch, FEW, variance, mean=0.7)
+    m, v = recursion(FEW, variance, mean=0.7)
+    assert (offset - m).abs().max() < 1e-10
+    assert (factors.square().sum(0) - v).abs().max() < 1e-10
+
+
+@pytest.mark.parametrize(("variance", "ratios"), [("beta", (1.0154, 1.0030, 0.9999, 0.9976)), ("beta_tilde", (0.9276, 0.9845, 0.9911, 0.9937))])
+def test_full_length_chain_has_the_known_end_variance(monkeypatch, variance, ratios):
+    _, factors = affine_map(monkeypatch, linear_schedule(), variance)
+    assert (factors.square().sum(0) / VARIANCES - torch.tensor(ratios, dtype=torch.float64)).abs().max() < 6e-5
+
+
+@pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
+def test_coarse_monte_carlo(variance):
+    "Few, large steps: a fault of one step in time would be off by more than 20 standard errors."
+    sched, n = schedule_from_beta(torch.linspace(0.02, 0.6, 10, dtype=torch.float64)), 20_000
+    x = sample(exact_eps(sched), sched, (n, 4), step=partial(ddpm_step, variance=variance, clip=False), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    _, v = recursion(sched, variance)
+    assert ((x.var(0) - v) / (v * (2 / n) ** 0.5)).abs().max() < 4.5
+    assert (x.mean(0) / (v / n).sqrt()).abs().max() < 4.5
+
+
+def test_visits_every_time_once_in_order_with_int64_batches():
+    seen = []
+
+    def model(xt, t):
+        seen.append(t)
+        return torch.zeros_like(xt)
+
+    states = list(samples(model, FEW, (3, 2)))
+    assert len(states) == FEW.T + 1
+    assert [t.tolist() for t in seen] == [[t] * 3 for t in range(FEW.T, 0, -1)]
+    assert all(t.dtype == torch.int64 for t in seen)
+
+
+def test_first_state_is_the_noise_and_the_last_is_what_sample_returns():
+    g = [torch.Generator().manual_seed(3) for _ in range(3)]
+    states = list(samples(exact_eps(FEW), FEW, (5, 4), generator=g[0], dtype=torch.float64))
+    assert torch.equal(states[0], torch.randn(5, 4, generator=g[1], dtype=torch.float64))
+    assert torch.equal(states[-1], sample(exact_eps(FEW), FEW, (5, 4), generator=g[2], dtype=torch.float64, progress=True))
+
+
+def test_last_step_adds_no_noise_even_with_the_larger_variance():
+    seen = []
+
+    def step(sched, xt, eps_hat, t, s, z):
+        seen.append((s, z.abs().max().item()))
+        return ddpm_step(sched, xt, eps_hat, t, s, z, variance="beta")
+
+    sample(exact_eps(FEW), FEW, (2, 4), step=step, dtype=torch.float64)
+    assert seen[-1] == (0, 0.0)
+    assert all(z > 0 for s, z in seen if s > 0)
+
+
+def test_dtype_and_device_follow_the_request_and_the_model():
+    net = nn.Linear(1, 1).double()
+    assert sample(exact_eps(FEW), FEW, (2, 4), dtype=torch.float64).dtype == torch.float64
+    assert sample(lambda x, t: x * net.weight.float(), FEW, (2, 4)).dtype == torch.float32
+    x = sample(lambda x, t: x * net.weight.float(), FEW, (2, 4))
+    assert not x.requires_grad
+
+
+@pytest.mark.parametrize("t", [1, 2, 25, 50])
+@pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
+def test_step_is_algorithm_2(t, variance):
+    x, eps_hat, z = torch.randn(3, 6, 1, 4, 4, generator=torch.Generator().manual_seed(t), dtype=torch.float64)
+    beta, ab = FEW.beta[t], FEW.alpha_bar[t]
+    sigma2 = beta if variance == "beta" else beta * (1 - FEW.alpha_bar[t - 1]) / (1 - ab)
+    expected = (x - beta / (1 - ab).sqrt() * eps_hat) / (1 - beta).sqrt() + sigma2.sqrt() * z
+    assert torch.allclose(ddpm_step(FEW, x, eps_hat, t, t - 1, z, variance=variance, clip=False), expected, atol=1e-12, rtol=0)
+
+
+def test_clip_acts_on_the_estimate_of_x0_and_nothing_else():
+    x, z = torch.full((1, 1, 2, 2), 3.0, dtype=torch.float64), torch.zeros(1, 1, 2, 2, dtype=torch.float64)
+    eps_hat = torch.zeros_like(x)
+    assert predict_x0(FEW, x, 30, eps_hat).min() > 1
+    mean, _ = q_posterior(FEW, torch.ones_like(x), x, 30)
+    clipped = ddpm_step(FEW, x, eps_hat, 30, 29, z)
+    assert torch.allclose(clipped, mean)
+    assert clipped.min() > 1  # x_29 itself is not clipped
+
+
+def test_strided_step_is_bayes_for_the_pair():
+    "q(x_s | x_t, x_0) by adding precisions, for s far from t."
+    t, s = 40, 10
+    x0, xt = torch.randn(2, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64).clamp(-1, 1)
+    ab_t, ab_s = FEW.alpha_bar[t], FEW.alpha_bar[s]
+    alpha = ab_t / ab_s
+    precision = 1 / (1 - ab_s) + alpha / (1 - alpha)
+    mean = (ab_s.sqrt() * x0 / (1 - ab_s) + alpha.sqrt() * xt / (1 - alpha)) / precision
+    eps = (xt - ab_t.sqrt() * x0) / (1 - ab_t).sqrt()
+    got = ddpm_step(FEW, xt, eps, t, s, torch.zeros_like(xt))
+    assert torch.allclose(got, mean, atol=1e-12, rtol=0)
+    with_noise = ddpm_step(FEW, xt, eps, t, s, torch.ones_like(xt))
+    assert torch.allclose(with_noise - got, (1 / precision).sqrt().expand(5), atol=1e-12, rtol=0)
+
+
+def test_items_of_a_batch_do_not_meet(monkeypatch):
+    noise = torch.randn(FEW.T, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def run(rows):
+        draws = iter(noise)
+        monkeypatch.setattr(torch, "randn", lambda shape, **_: next(draws)[rows])
+        out = sample(exact_eps(FEW), FEW, (len(rows), 4), dtype=torch.float64)
+        monkeypatch.undo()
+        return out
+
+    together = run([0, 1, 2])
+    assert all(torch.allclose(run([i])[0], together[i], atol=1e-14) for i in range(3))
+
+
+@pytest.mark.parametrize("times", [[50, 25], [50, 50, 0], [51, 0], [0], [], [10, 20, 0]])
+def test_bad_times_are_refused(times):
+    with pytest.raises(ValueError, match="fall strictly"):
+        sample(exact_eps(FEW), FEW, (2, 4), times=times)
+
+
+def test_unknown_variance_is_refused():
+    with pytest.raises(ValueError, match="'beta_tilde' or 'beta', got 'fixed'"):
+        ddpm_step(FEW, torch.zeros(1, 4), torch.zeros(1, 4), 5, 4, torch.zeros(1, 4), variance="fixed")
+
+
+@pytest.mark.parametrize("T", [1, 7, 1000])
+def test_strided_times(T):
+    for steps in {1, min(3, T), T}:
+        times = strided_times(T, steps)
+        assert len(times) == steps + 1
+        assert times[0] == T
+        assert times[-1] == 0
+        assert all(t > s for t, s in zip(times, times[1:], strict=False))
+    assert strided_times(T, T) == list(range(T, -1, -1))
+    for steps in (0, T + 1):
+        with pytest.raises(ValueError, match=f"1..{T}.*got {steps}"):
+            strided_times(T, steps)
+
+
+@pytest.mark.parametrize("sched", [linear_schedule(), cosine_schedule()], ids=["linear", "cosine"])
+def test_a_known_image_comes_back(sched):
+    "The optimum for a data set of one image: the chain must end exactly there."
+    x_star = torch.linspace(-1, 1, 12, dtype=torch.float64).view(1, 1, 3, 4)
+
+    def model(xt, t):
+        ab = sched.alpha_bar[t].view(-1, 1, 1, 1)
+        return (xt - ab.sqrt() * x_star) / (1 - ab).sqrt()
+
+    x0 = sample(model, sched, (2, 1, 3, 4), times=strided_times(sched.T, 20), dtype=torch.float64)
+    assert (x0 - x_star).abs().max() < 1e-6

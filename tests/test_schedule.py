@@ -1,0 +1,381 @@
+"The schedule's tables against formulas computed with plain floats, its ends, its warning, and its look-ups."
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm_abc.schedule import (
+    Schedule,
+    at,
+    cosine_schedule,
+    like,
+    linear_schedule,
+    schedule_from_beta,
+)
+
+TS = (1, 2, 10, 1000)
+KINDS = {"linear": linear_schedule, "cosine": cosine_schedule}
+
+
+def quietly(make, *args, **kwargs):
+    "Build a schedule that may stop short of noise."
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the schedule stops short of noise")
+        return make(*args, **kwargs)
+
+
+def warned(make, *args, **kwargs):
+    "The messages of all warnings raised while building."
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make(*args, **kwargs)
+    return [str(w.message) for w in caught]
+
+
+@pytest.fixture(params=[(k, T) for k in KINDS for T in TS], ids=lambda p: f"{p[0]}-{p[1]}")
+def sched(request):
+    kind, T = request.param
+    return quietly(KINDS[kind], T)
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_shape_precision_and_row_zero(sched):
+    tables = {name: getattr(sched, name) for name in ("beta", "alpha", "alpha_bar", "beta_tilde", "snr")}
+    for name, table in tables.items():
+        assert table.shape == (sched.T + 1,), name
+        assert table.dtype == torch.float64, name
+        assert table.device.type == "cpu", name
+    assert [table[0].item() for table in tables.values()] == [0, 1, 1, 0, math.inf]
+
+
+def test_bounds_and_monotone(sched):
+    assert ((sched.beta[1:] > 0) & (sched.beta[1:] < 1)).all()
+    assert (sched.beta[1:].diff() >= 0).all()
+    assert (sched.alpha_bar > 0).all()
+    assert (sched.alpha_bar.diff() < 0).all()
+    assert (sched.snr.diff() < 0).all()
+    assert (sched.beta_tilde[1:] < sched.beta[1:]).all()
+    assert (sched.beta_tilde >= 0).all()
+
+
+def test_alpha_bar_is_the_product_of_the_alphas(sched):
+    product = 1.0
+    for t, beta in enumerate(sched.beta.tolist()):
+        product *= 1 - beta
+        assert sched.alpha_bar[t].item() == pytest.approx(product, rel=1e-12)
+
+
+def test_beta_tilde_against_bayes(sched):
+    "Precisions add: 1 / beta_tilde_t = alpha_t / beta_t + 1 / (1 - alpha_bar_{t-1})."
+    assert sched.beta_tilde[1] == 0
+    beta, alpha_bar = sched.beta.tolist(), sched.alpha_bar.tolist()
+    for t in range(2, sched.T + 1):
+        precision = (1 - beta[t]) / beta[t] + 1 / (1 - alpha_bar[t - 1])
+        assert sched.beta_tilde[t].item() == pytest.approx(1 / precision, rel=1e-9)
+
+
+def test_snr(sched):
+    for t in range(1, sched.T + 1):
+        ab = sched.alpha_bar[t].item()
+        assert sched.snr[t].item() == pytest.approx(ab / (1 - ab), rel=1e-15)
+
+
+# --- linear ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("T", TS)
+def test_linear_against_the_formula(T):
+    sched = quietly(linear_schedule, T)
+    for t in range(1, T + 1):
+        expected = 1e-4 + (0.02 - 1e-4) * ((t - 1) / (T - 1) if T > 1 else 0)
+        assert sched.beta[t].item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_linear_golden_numbers():
+    sched = linear_schedule()
+    assert sched.T == 1000
+    assert sched.beta[1].item() == 1e-4
+    assert sched.beta[1000].item() == 0.02
+    assert sched.alpha_bar[1000].item() == pytest.approx(4.0358e-5, rel=1e-5)
+
+
+@pytest.mark.parametrize(("T", "left"), [(200, 0.36), (50, 0.78)])
+def test_the_same_betas_over_fewer_steps_stop_short(T, left):
+    sched = quietly(linear_schedule, T)
+    assert sched.alpha_bar[-1].sqrt().item() == pytest.approx(left, abs=0.005)
+
+
+# --- cosine ----------------------------------------------------------------------------------------------------------
+
+
+def cosine_by_hand(T, s):
+    "Nichol & Dhariwal 2021, Eq. 17, with floats: (beta_1..beta_T, alpha_bar_0..alpha_bar_T)."
+
+    def f(t):
+        return math.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2
+
+    betas = [min(1 - (f(t) / f(0)) / (f(t - 1) / f(0)), 0.999) for t in range(1, T + 1)]
+    alpha_bars = [1.0]
+    for b in betas:
+        alpha_bars.append(alpha_bars[-1] * (1 - b))
+    return betas, alpha_bars
+
+
+@pytest.mark.parametrize("T", TS)
+@pytest.mark.parametrize("s", [0, 0.008, 0.1])
+def test_cosine_against_the_formula(T, s):
+    sched = quietly(cosine_schedule, T, s)
+    betas, alpha_bars = cosine_by_hand(T, s)
+    assert sched.beta[1:].tolist() == pytest.approx(betas, rel=1e-9)
+    assert sched.alpha_bar.tolist() == pytest.approx(alpha_bars, rel=1e-9)
+
+
+def test_cosine_is_divided_by_f0_and_capped_once():
+    sched = cosine_schedule()
+    f0, f500 = (math.cos((t / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2 for t in (0, 500))
+    assert f0 < 0.9999
+    assert sched.alpha_bar[500].item() == pytest.approx(f500 / f0, rel=1e-12)
+    assert (sched.beta == 0.999).nonzero().flatten().tolist() == [1000]
+    assert sched.alpha_bar[-1].item() == pytest.approx(2.4288e-9, rel=1e-4)
+
+
+def test_cosine_destroys_more_evenly():
+    "Noise outweighs signal in the middle, where the linear schedule has long been there."
+    first_below = {kind: (make().snr < 1).int().argmax().item() for kind, make in KINDS.items()}
+    assert first_below == {"linear": 260, "cosine": 497}
+
+
+# --- warning ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "args"),
+    [
+        (linear_schedule, ()),
+        (linear_schedule, (200, 5e-4, 0.1)),
+        (linear_schedule, (21, 0.1 / 21, 20 / 21)),
+        (cosine_schedule, ()),
+        (cosine_schedule, (3,)),
+        (schedule_from_beta, (torch.full((7,), 0.7),)),
+        (schedule_from_beta, (torch.tensor([0.9997]),)),  # sqrt(alpha_bar_T) = 0.0173
+    ],
+)
+def test_silent_when_the_schedule_reaches_noise(make, args):
+    assert warned(make, *args) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "args", "left"),
+    [
+        (linear_schedule, (200,), "0.364"),
+        (linear_schedule, (50,), "0.776"),
+        (cosine_schedule, (2,), "0.022"),
+        (schedule_from_beta, (torch.tensor([0.9995]),), "0.022"),
+    ],
+)
+def test_warns_when_the_schedule_stops_short(make, args, left):
+    (message,) = warned(make, *args)
+    sched = quietly(make, *args)
+    for part in ("stops short of noise", f"sqrt(alpha_bar_T) = {left}", f"T = {sched.T}", "0.02", "cosine_schedule(T)"):
+        assert part in message
+
+
+@pytest.mark.parametrize("call", ["linear_schedule(50)", "cosine_schedule(1)", "schedule_from_beta(torch.tensor([0.5]))"])
+def test_the_warning_points_at_the_caller(call):
+    with pytest.warns(UserWarning, match="stops short") as record:
+        eval(compile(call, "the_users_file.py", "eval"))
+    assert record[0].filename == "the_users_file.py"
+
+
+def test_the_warnings_remedy_works():
+    for T in (25, 50, 100, 200, 500):
+        assert warned(linear_schedule, T) != []
+        assert warned(linear_schedule, T, 0.1 / T, 20 / T) == []
+
+
+# --- schedule_from_beta and Schedule ---------------------------------------------------------------------------------
+
+
+def test_from_beta_takes_any_precision_and_detaches():
+    beta = torch.linspace(0.1, 0.9, 9, requires_grad=True)
+    sched = schedule_from_beta(beta)
+    assert sched.beta.dtype == torch.float64
+    assert not sched.beta.requires_grad
+    assert torch.equal(sched.beta[1:], beta.detach().double())
+
+
+def test_respaced_schedule_keeps_alpha_bar():
+    kept = linear_schedule().alpha_bar[::50]
+    sched = schedule_from_beta(1 - kept[1:] / kept[:-1])
+    assert sched.T == 20
+    assert torch.allclose(sched.alpha_bar, kept, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("bad", [[0.1, 0.0], [0.1, 1.0], [-0.1], [0.1, math.nan], [1.5]])
+def test_from_beta_rejects_values_outside_0_1(bad):
+    with pytest.raises(ValueError, match=r"every beta\[1:\] must lie in \(0, 1\)"):
+        schedule_from_beta(torch.tensor(bad))
+
+
+@pytest.mark.parametrize(("shape", "named"), [((2, 3), r"\(2, 3\)"), ((), r"\(\)"), ((0,), "T >= 1")])
+def test_from_beta_rejects_shapes(shape, named):
+    with pytest.raises(ValueError, match=named):
+        schedule_from_beta(torch.full(shape, 0.5))
+
+
+def test_a_schedule_without_signal_is_refused():
+    with pytest.raises(ValueError, match="leaves no signal"):
+        linear_schedule(100_000)  # alpha_bar_T = exp(-1005) is zero in float64
+
+
+def tables(T=5):
+    sched = quietly(linear_schedule, T)
+    return sched.beta.clone(), sched.alpha_bar.clone()
+
+
+def test_schedule_takes_consistent_tables():
+    beta, alpha_bar = tables()
+    assert Schedule(beta, alpha_bar).T == 5
+
+
+def replace(table, t, value):
+    table[t] = value
+    return table
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (lambda b, a: (b[1:], a[1:]), r"beta\[0\] must be 0.*0\.0001"),
+        (lambda b, a: (b, a[1:]), r"\(6,\) and \(5,\)"),
+        (lambda b, a: (b[:1], a[:1]), "T >= 1"),
+        (lambda b, a: (b[None], a[None]), r"\(1, 6\)"),
+        (lambda b, a: (b.float(), a.float()), "float32"),
+        (lambda b, a: (b, replace(a, 0, 0.999)), r"alpha_bar\[0\] must be 1.*0\.999"),
+        (lambda b, a: (replace(b, 2, 1.5), a), r"\(0, 1\), got a range of 0\.0001 to 1\.5"),
+        (lambda b, a: (b, replace(a, 3, a[3] * (1 + 1e-6))), "schedule_from_beta"),
+        (lambda b, a: (b, a.roll(-1)), r"alpha_bar\[0\] must be 1"),
+    ],
+)
+def test_schedule_rejects_tables_that_disagree(spoil, named):
+    with pytest.raises(ValueError, match=named):
+        Schedule(*spoil(*tables()))
+
+
+def test_schedule_is_frozen_and_says_what_it_is():
+    sched = linear_schedule()
+    with pytest.raises(AttributeError):
+        sched.beta = sched.alpha
+    assert repr(sched) == "Schedule(T=1000, sqrt(alpha_bar_T)=0.00635)"
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("T", [0, -1, 2.0, "10", None, True])
+def test_T_must_be_a_positive_whole_number(make, T):
+    with pytest.raises(ValueError, match=f"T must be a whole number of steps, at least 1, got {T!r}"):
+        make(T)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 0.02), (-1e-4, 0.02), (0.03, 0.02), (1e-4, 1), (1e-4, math.nan)])
+def test_linear_rejects_betas_out_of_range(low, high):
+    with pytest.raises(ValueError, match=f"beta_min = {low}, beta_max = {high}"):
+        linear_schedule(1000, low, high)
+
+
+@pytest.mark.parametrize("s", [-0.001, math.nan, math.inf])
+def test_cosine_rejects_s(s):
+    with pytest.raises(ValueError, match=f"got {s}"):
+        cosine_schedule(1000, s)
+
+
+# --- at --------------------------------------------------------------------------------------------------------------
+
+
+def test_at_takes_numbers_and_tensors():
+    sched = linear_schedule()
+    times = [0, 1, 17, 1000]
+    together = at(sched.alpha_bar, torch.tensor(times))
+    assert together.shape == (4,)
+    assert together.dtype == torch.float64
+    for t, value in zip(times, together, strict=True):
+        for given in (t, torch.tensor(t), np.int64(t)):
+            single = at(sched.alpha_bar, given)
+            assert single.shape == ()
+            assert single == value == sched.alpha_bar[t]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_at_takes_every_whole_number_type(dtype):
+    "A uint8 index would be taken for a mask."
+    table = linear_schedule().beta
+    assert torch.equal(at(table, torch.tensor([0, 1, 1, 5], dtype=dtype)), table[[0, 1, 1, 5]])
+
+
+def test_at_takes_no_times():
+    assert at(linear_schedule().beta, torch.empty(0, dtype=torch.int64)).shape == (0,)
+
+
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("T", TS)
+def test_at_refuses_times_outside(make, T):
+    table = quietly(make, T).alpha_bar
+    for bad in (-1, T + 1):
+        with pytest.raises(IndexError, match=rf"0\.\.{T}, got {bad}$"):
+            at(table, bad)
+        with pytest.raises(IndexError, match=rf"0\.\.{T}, got {bad}$"):
+            at(table, torch.tensor([0, T, bad]))
+
+
+@pytest.mark.parametrize("bad", [0.5, 1.0, torch.tensor([1.0, 2.0]), torch.tensor([True, False]), True])
+def test_at_refuses_what_is_no_whole_number(bad):
+    with pytest.raises(TypeError, match="whole numbers"):
+        at(linear_schedule().alpha_bar, bad)
+
+
+# --- like ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 1, 4, 5), (3, 3, 3, 3)])
+def test_like_gives_each_item_its_coefficient(dtype, shape):
+    "The last shape is the trap: a bare product would spread the coefficients over the columns."
+    coef, x = torch.tensor([0.5, 2.0, 8.0], dtype=torch.float64), torch.ones(shape, dtype=dtype)
+    shaped = like(coef, x)
+    assert shaped.shape == (3,) + (1,) * (len(shape) - 1)
+    assert shaped.dtype == dtype
+    product = shaped * x
+    assert product.shape == shape
+    assert product.dtype == dtype
+    for i in range(3):
+        assert (product[i] == coef[i].to(dtype)).all()
+
+
+def test_like_of_one_coefficient_is_a_number():
+    x = torch.ones(3, 1, 4, 5)
+    shaped = like(torch.tensor(0.1, dtype=torch.float64), x)
+    assert shaped.shape == ()
+    assert shaped.dtype == torch.float32
+    assert shaped == torch.tensor(0.1, dtype=torch.float32)
+
+
+def test_like_rounds_once():
+    "1 - alpha_bar_1 = 1e-4 keeps float32's full precision, which 1 - float32(alpha_bar_1) does not."
+    ab = at(linear_schedule().alpha_bar, 1)
+    assert like(1 - ab, torch.ones(1)).item() == np.float32(1e-4)
+    assert (1 - ab.float()).item() != np.float32(1e-4)
+
+
+@pytest.mark.parametrize(("coef_shape", "x_shape"), [((3,), (4, 1, 2, 2)), ((1,), (4, 1, 2, 2)), ((3, 1), (3, 1)), ((2,), ())])
+def test_like_refuses_a_wrong_number_of_coefficients(coef_shape, x_shape):
+    with pytest.raises(ValueError, match=r"one time.*got times of shape \(" + str(coef_shape[0])):
+        like(torch.ones(coef_shape, dtype=torch.float64), torch.ones(x_shape))
+
+
+def test_like_refuses_raw_pixels():
+    with pytest.raises(TypeError, match=r"torch\.uint8.*to_unit"):
+        like(torch.ones((), dtype=torch.float64), torch.zeros(2, 1, 4, 4, dtype=torch.uint8))

@@ -1,0 +1,246 @@
+"""The loss, the average and the loop, against independent computations; and a small training that really learns."""
+
+import copy
+import math
+from itertools import islice
+
+import pytest
+import torch
+from torch import nn
+
+from ddpm_abc.data import batches, digits, to_unit
+from ddpm_abc.forward import q_sample
+from ddpm_abc.sampling import sample, strided_times
+from ddpm_abc.schedule import cosine_schedule, linear_schedule
+from ddpm_abc.training import EMA, eps_loss, sample_t, train, warmup_cosine
+from ddpm_abc.unet import UNet
+
+pytestmark = pytest.mark.filterwarnings("ignore:the schedule stops short of noise")  # one or two steps, on purpose
+SCHED = linear_schedule()
+
+
+class Tiny(nn.Module):
+    "The smallest network that depends on x and t."
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.tensor(0.1)), nn.Parameter(torch.tensor(0.2))
+        self.register_buffer("calls", torch.tensor(0))
+
+    def forward(self, xt, t):
+        self.calls += 1
+        return self.a * xt + self.b * (t / 1000).view(-1, *[1] * (xt.ndim - 1))
+
+
+def setup(lr=1e-2, steps=5, seed=0):
+    torch.manual_seed(seed)
+    net = Tiny()
+    data = [torch.rand(8, 1, 4, 4) * 2 - 1 for _ in range(steps)]
+    return net, torch.optim.SGD(net.parameters(), lr=lr), data
+
+
+def test_loss_is_the_mean_square_error_of_each_item():
+    g = torch.Generator().manual_seed(0)
+    x0, eps = torch.rand(3, 2, 4, 4, generator=g, dtype=torch.float64), torch.randn(3, 2, 4, 4, generator=g, dtype=torch.float64)
+    t = torch.tensor([1, 500, 1000])
+    losses = eps_loss(lambda xt, t: 0.5 * xt, SCHED, x0, t, eps)
+    assert losses.shape == (3,)
+    assert losses.dtype == torch.float64
+    for i in range(3):
+        ab = SCHED.alpha_bar[t[i]]
+        by_hand = ((0.5 * (ab.sqrt() * x0[i] + (1 - ab).sqrt() * eps[i]) - eps[i]) ** 2).sum() / 32
+        assert abs(losses[i] - by_hand) < 1e-12
+
+
+def test_the_network_sees_the_noisy_image_and_its_time():
+    seen = {}
+
+    def spy(xt, t):
+        seen.update(xt=xt, t=t)
+        return xt
+
+    x0, eps, t = torch.rand(4, 1, 2, 2), torch.randn(4, 1, 2, 2), torch.tensor([1, 2, 999, 1000])
+    eps_loss(spy, SCHED, x0, t, eps)
+    assert torch.equal(seen["t"], t)
+    assert torch.equal(seen["xt"], q_sample(SCHED, x0, t, eps))
+
+
+@pytest.mark.parametrize("T", [1, 2, 7, 1000])
+def test_every_time_is_drawn_and_no_other(T):
+    drawn = sample_t(cosine_schedule(T), 100 * T + 10, torch.Generator().manual_seed(0))
+    assert set(drawn.tolist()) == set(range(1, T + 1))
+    assert drawn.dtype == torch.int64
+
+
+def test_times_are_uniform():
+    counts = torch.bincount(sample_t(SCHED, 100_000, torch.Generator().manual_seed(1)))[1:].double()
+    chi2 = ((counts - 100) ** 2 / 100).sum()
+    assert abs(chi2 - 999) < 4 * math.sqrt(2 * 999)
+
+
+def test_trained_times_are_the_sampled_times():
+    sched, sampled, trained = cosine_schedule(20), set(), set()
+
+    def model(xt, t):
+        sampled.update(t.tolist())
+        return xt
+
+    sample(model, sched, (1, 1, 2, 2))
+    net, opt, _ = setup()
+    for out in train(net, sched, (torch.zeros(64, 1, 2, 2) for _ in range(20)), opt):
+        trained.update(out.t.tolist())
+    assert trained == sampled == set(range(1, 21))
+
+
+def test_ema_is_its_formula():
+    net = Tiny()
+    ema = EMA(net, decay=0.8)
+    by_hand = net.a.item()
+    for n in range(1, 30):
+        net.a.data.fill_(math.sin(n))
+        net.calls.fill_(n)
+        ema.update(net)
+        d = min(0.8, (1 + n) / (10 + n))
+        by_hand = d * by_hand + (1 - d) * math.sin(n)
+    assert abs(ema.model.a.item() - by_hand) < 1e-6
+    assert ema.model.calls.item() == 29
+    assert ema.n == 29
+
+
+def test_ema_is_a_frozen_copy_in_evaluation_mode():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5))
+    before = copy.deepcopy(net.state_dict())
+    ema = EMA(net)
+    assert not ema.model.training
+    assert not any(p.requires_grad for p in ema.model.parameters())
+    assert net.training
+    ema.update(net)
+    assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0, 2])
+def test_ema_refuses_a_decay_out_of_range(decay):
+    with pytest.raises(ValueError, match=rf"\[0, 1\), got {decay}"):
+        EMA(Tiny(), decay)
+
+
+def test_warmup_cosine():
+    assert warmup_cosine(0.05, warmup=0.1) == pytest.approx(0.5)
+    assert warmup_cosine(0.1, warmup=0.1) == 1
+    assert warmup_cosine(0.55, warmup=0.1, floor=0) == pytest.approx(0.5)
+    assert warmup_cosine(1.0, floor=0.03) == pytest.approx(0.03)
+    assert warmup_cosine(1.7, floor=0.03) == pytest.approx(0.03)
+    values = [warmup_cosine(u / 1000) for u in range(1001)]
+    assert all(0 < v <= 1 for v in values)
+    top = values.index(1.0)
+    assert values[:top] == sorted(values[:top])
+    assert values[top:] == sorted(values[top:], reverse=True)
+
+
+def test_yields_after_the_step():
+    net, opt, data = setup()
+    before = net.a.item()
+    out = next(train(net, SCHED, data, opt))
+    assert out.step == 1
+    assert net.a.item() != before
+
+
+def test_one_step_is_gradient_descent_on_the_clipped_mean_loss():
+    net, opt, data = setup(lr=0.1)
+    by_hand = copy.deepcopy(net)
+    out = next(train(net, SCHED, data, opt, generator=torch.Generator().manual_seed(0), clip_norm=0.01))
+    g = torch.Generator().manual_seed(0)
+    t = torch.randint(1, 1001, (8,), generator=g)
+    eps = torch.randn(8, 1, 4, 4, generator=g)
+    ab = SCHED.alpha_bar[t].float().view(-1, 1, 1, 1)
+    loss = (by_hand(ab.sqrt() * data[0] + (1 - ab).sqrt() * eps, t) - eps).square().mean()
+    loss.backward()
+    norm = math.hypot(by_hand.a.grad.item(), by_hand.b.grad.item())
+    assert norm > 0.01
+    assert out.grad_norm.item() == pytest.approx(norm, rel=1e-5)
+    assert out.loss == pytest.approx(loss.item(), rel=1e-5)
+    assert net.a.item() == pytest.approx(0.1 - 0.1 * 0.01 * by_hand.a.grad.item() / norm, rel=1e-5)
+    assert torch.equal(out.t, t)
+
+
+def test_learning_rate_follows_the_factor_of_the_0_based_step():
+    net, opt, data = setup(lr=0.5)
+    rates = [out.lr for out in train(net, SCHED, data, opt, lr_factor=lambda step: 1 / (1 + step))]
+    assert rates == pytest.approx([0.5, 0.25, 0.5 / 3, 0.125, 0.1])
+
+
+def test_start_continues_the_count():
+    net, opt, data = setup()
+    seen = []
+    out = list(train(net, SCHED, data, opt, start=7, lr_factor=lambda step: seen.append(step) or 1.0))
+    assert [o.step for o in out] == [8, 9, 10, 11, 12]
+    assert seen == [7, 8, 9, 10, 11]
+
+
+def test_one_seed_one_run_and_the_global_generator_is_left_alone():
+    def run():
+        net, opt, data = setup()
+        state = torch.get_rng_state()
+        losses = [o.loss for o in train(net, SCHED, data, opt, generator=torch.Generator().manual_seed(4))]
+        assert torch.equal(state, torch.get_rng_state())
+        return losses, net.a.item()
+
+    assert run() == run()
+
+
+def test_ema_is_updated_once_a_step():
+    net, opt, data = setup()
+    ema = EMA(net)
+    assert [ema.n for _ in train(net, SCHED, data, opt, ema=ema)] == [1, 2, 3, 4, 5]
+
+
+def test_sets_training_mode():
+    net, opt, data = setup()
+    net.eval()
+    next(train(net, SCHED, data, opt))
+    assert net.training
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_stops_before_the_step(bad):
+    net, opt, data = setup()
+    ema = EMA(net)
+    data[2][3, 0, 0, 0] = bad
+    loop = train(net, SCHED, data, opt, ema=ema)
+    next(loop), next(loop)
+    before = copy.deepcopy(net.state_dict())
+    with pytest.raises(FloatingPointError, match="step 3"):
+        next(loop)
+    assert all(torch.equal(before[k], v) for k, v in net.state_dict().items() if k != "calls")
+    assert ema.n == 2
+
+
+def frechet(a, b):
+    "Squared Frechet distance of Gaussians fitted to two sets of vectors."
+    (ma, ca), (mb, cb) = ((x.mean(0), torch.cov(x.T)) for x in (a, b))
+    root = torch.linalg.eigvals(ca @ cb).real.clamp(min=0).sqrt().sum()
+    return ((ma - mb).square().sum() + ca.trace() + cb.trace() - 2 * root).item()
+
+
+def test_a_small_training_learns_and_its_samples_beat_noise():
+    """150 steps of a small network. Stated measure: the Frechet distance to real digits in the 16 main directions of
+    the digits. Noise, even noise of the digits' own mean and variance for each pixel, must be several times further away."""
+    data = digits()
+    torch.manual_seed(0)
+    net = UNet(channels=(16, 32, 32))
+    opt, ema = torch.optim.AdamW(net.parameters(), lr=3e-3), EMA(net, decay=0.98)
+    sched, steps = cosine_schedule(200), 150
+    loop = train(net, sched, islice(batches(data.images, 64), steps), opt, ema=ema, generator=torch.Generator().manual_seed(0), lr_factor=lambda step: warmup_cosine(step / steps))
+    losses = [out.loss for out in loop]
+    assert losses[0] == pytest.approx(1, abs=0.05)
+    assert sum(losses[-30:]) / 30 < 0.25
+
+    real = to_unit(data.images).flatten(1)
+    mean, std = real.mean(0), real.std(0)
+    main = torch.linalg.eigh(torch.cov(real.T)).eigenvectors[:, -16:]
+    g = torch.Generator().manual_seed(1)
+    fake = sample(ema.model, sched, (256, 1, 28, 28), times=strided_times(sched.T, 40), generator=g).flatten(1)
+    white = torch.randn(256, 784, generator=g).clamp(-1, 1)
+    fitted = (mean + std * torch.randn(256, 784, generator=g)).clamp(-1, 1)
+    distance = {name: frechet((x - mean) @ main, (real - mean) @ main) for name, x in (("fake", fake), ("white", white), ("fitted", fitted), ("floor", real[:256]))}
+    assert distance["floor"] < distance["fake"] < distance["fitted"] / 2 < distance["white"], distance

@@ -1,0 +1,491 @@
+"""The network: shapes, what it says before and after it can speak, and every part against an independent computation."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import ddpm_abc.unet as unet
+from ddpm_abc.unet import (
+    Attention,
+    Down,
+    GroupNorm,
+    Level,
+    ResBlock,
+    UNet,
+    Up,
+    has_fast_bf16,
+    pick_device,
+    speed_up,
+    timestep_embedding,
+    zero_init,
+)
+
+SMALL = {"channels": (8, 16, 24), "groups": 4}
+
+
+def wake(net: nn.Module, seed: int = 0) -> nn.Module:
+    "Random numbers for every parameter, also for those that start at zero or one."
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in net.parameters():
+            scale = 1 / math.sqrt(p[0].numel()) if p.ndim > 1 else 0.3
+            p.copy_(torch.randn(p.shape, generator=g, dtype=torch.float64) * scale + (p.ndim == 1 and bool((p == 1).all())))
+    return net
+
+
+def inputs(n: int = 3, channels: int = 1, size: int = 28, seed: int = 0, dtype: torch.dtype = torch.float32):
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(n, channels, size, size, generator=g, dtype=torch.float64).to(dtype), torch.randint(1, 1001, (n,), generator=g)
+
+
+# --- the time embedding -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dim", [4, 8, 32, 64])
+def test_embedding_against_plain_python(dim):
+    got = timestep_embedding(torch.tensor([0, 1, 2, 37, 500, 1000]), dim)
+    assert got.shape == (6, dim)
+    assert got.dtype == torch.float32
+    half = dim // 2
+    for row, t in zip(got.tolist(), [0, 1, 2, 37, 500, 1000], strict=True):
+        angles = [t / 10_000 ** (k / (half - 1)) for k in range(half)]
+        assert row == pytest.approx([math.sin(a) for a in angles] + [math.cos(a) for a in angles], abs=2e-4)
+
+
+def test_embedding_tells_all_times_apart():
+    e = timestep_embedding(torch.arange(1, 1001), 32).double()
+    assert torch.cdist(e, e).fill_diagonal_(math.inf).min() > 0.5
+    assert torch.allclose(e.square().sum(1), torch.full((1000,), 16.0, dtype=torch.float64), atol=1e-4)
+
+
+def test_embedding_depends_on_its_own_time_only():
+    "A table filled along the wrong axis gives one time two codes, by its place in the batch."
+    e = timestep_embedding(torch.tensor([700, 700, 3, 700]), 16)
+    assert torch.equal(e[0], e[1])
+    assert torch.equal(e[0], e[3])
+    assert torch.equal(e[2], timestep_embedding(torch.tensor([3]), 16)[0])
+
+
+def test_embedding_max_period():
+    e = timestep_embedding(torch.tensor([5]), 4, max_period=100.0)[0]
+    assert e.tolist() == pytest.approx([math.sin(5), math.sin(0.05), math.cos(5), math.cos(0.05)], abs=1e-6)
+
+
+@pytest.mark.parametrize("dim", [0, 2, 7, 33])
+def test_embedding_refuses_dim(dim):
+    with pytest.raises(ValueError, match=rf"even and at least 4, got {dim}$"):
+        timestep_embedding(torch.tensor([1]), dim)
+
+
+# --- the blocks ---------------------------------------------------------------------------------------------------
+
+
+def test_group_norm_by_hand():
+    norm = wake(GroupNorm(4, 12)).double()
+    x = torch.randn(2, 12, 5, 6, dtype=torch.float64) * 7 + 3
+    want = torch.empty_like(x)
+    for b in range(2):
+        for c in range(12):
+            first = c // 3 * 3
+            group = x[b, first : first + 3]
+            mean = group.sum() / group.numel()
+            var = ((group - mean) ** 2).sum() / group.numel()
+            want[b, c] = (x[b, c] - mean) / (var + 1e-5) ** 0.5 * norm.weight[c] + norm.bias[c]
+    torch.testing.assert_close(norm(x), want)
+
+
+def test_group_norm_keeps_float32_under_autocast():
+    x = torch.randn(2, 8, 6, 6) + 20
+    with torch.autocast("cpu", torch.bfloat16):
+        low = nn.Conv2d(8, 8, 1)(x)
+        out = GroupNorm(2, 8)(low)
+    assert low.dtype == torch.bfloat16
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out, F.group_norm(low.float(), 2))
+
+
+def test_res_block_by_hand():
+    block = wake(ResBlock(8, 12, 10, groups=4)).double()
+    x, e = torch.randn(3, 8, 6, 5, dtype=torch.float64), torch.randn(3, 10, dtype=torch.float64)
+
+    def norm(h, layer):
+        return F.group_norm(h, 4, layer.weight, layer.bias)
+
+    def swish(h):
+        return h / (1 + (-h).exp())
+
+    def conv(h, layer):  # 3x3, as nine shifted 1x1 products
+        h = F.pad(h, (1, 1, 1, 1))
+        return layer.bias.reshape(-1, 1, 1) + sum(
+            torch.einsum("oc,bcij->boij", layer.weight[:, :, i, j], h[:, :, i : i + 6, j : j + 5]) for i in range(3) for j in range(3)
+        )
+
+    h = conv(swish(norm(x, block.norm1)), block.conv1)
+    h = h + (swish(e) @ block.emb.weight.T + block.emb.bias)[:, :, None, None]
+    want = conv(swish(norm(h, block.norm2)), block.conv2)
+    want = want + torch.einsum("oc,bcij->boij", block.skip.weight[:, :, 0, 0], x) + block.skip.bias.reshape(-1, 1, 1)
+    assert block(x, e).shape == (3, 12, 6, 5)
+    torch.testing.assert_close(block(x, e), want)
+
+
+def test_new_blocks_pass_their_input_on():
+    x = torch.randn(2, 16, 6, 6)
+    assert torch.equal(ResBlock(16, 16, 32)(x, torch.randn(2, 32)), x)
+    assert torch.equal(Attention(16)(x), x)
+
+
+def test_zero_init_returns_the_layer():
+    layer = nn.Linear(3, 2)
+    assert zero_init(layer) is layer
+    assert not any(p.any() for p in layer.parameters())
+
+
+def test_attention_by_hand():
+    block = wake(Attention(8, groups=2)).double()
+    x = torch.randn(2, 8, 3, 4, dtype=torch.float64)
+    h = F.group_norm(x, 2, block.norm.weight, block.norm.bias)
+    want = x.clone()
+    w, b = block.qkv.weight, block.qkv.bias
+    for n in range(2):
+        tokens = [h[n, :, i, j] for i in range(3) for j in range(4)]
+        q, k, v = ([w[a : a + 8] @ token + b[a : a + 8] for token in tokens] for a in (0, 8, 16))
+        for p, query in enumerate(q):
+            scores = [math.exp((query @ key).item() / math.sqrt(8)) for key in k]
+            mean = sum(s / sum(scores) * value for s, value in zip(scores, v, strict=True))
+            want[n, :, p // 4, p % 4] += block.out.weight @ mean + block.out.bias
+    torch.testing.assert_close(block(x), want)
+
+
+def test_down_and_up():
+    x = torch.randn(2, 8, 12, 8)
+    down, up = Down(8, 6), Up(8, 6)
+    assert down(x).shape == (2, 6, 6, 4)
+    torch.testing.assert_close(down(x), F.conv2d(x, down.conv.weight, down.conv.bias, padding=1)[:, :, ::2, ::2])
+    assert up(x).shape == (2, 6, 24, 16)
+    for i in range(2):
+        for j in range(2):
+            torch.testing.assert_close(up(x)[:, :, i::2, j::2], up.conv(x))
+
+
+def test_level_runs_its_blocks_in_turn():
+    a, b, c = wake(ResBlock(8, 16, 5, 4)), wake(Attention(16, 4), 1), wake(ResBlock(16, 16, 5, 4), 2)
+    x, e = torch.randn(2, 8, 4, 4), torch.randn(2, 5)
+    torch.testing.assert_close(Level([a, b, c])(x, e), c(b(a(x, e)), e))
+
+
+# --- the U-Net ----------------------------------------------------------------------------------------------------
+
+CONFIGS = {
+    "default": {},
+    "colour 32x32": {"in_channels": 3, "size": 32},
+    "16x16": {"size": 16},
+    "attention": {**SMALL, "attention_at": (14, 7)},
+    "two blocks": {**SMALL, "blocks": 2, "attention_at": (14,)},
+    "one level": {"channels": (8,), "groups": 2, "size": 7},
+    "four levels": {"channels": (8, 8, 16, 16), "groups": 4, "size": 16},
+    "classes": {**SMALL, "n_classes": 10},
+}
+
+
+def labels(net: UNet, n: int):
+    return None if net.config["n_classes"] is None else torch.arange(n) % net.config["n_classes"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_shape_and_dtype_are_kept(config, dtype):
+    net = wake(UNet(**config)).to(dtype)
+    xt, t = inputs(2, net.config["in_channels"], net.config["size"], dtype=dtype)
+    out = net(xt, t, labels(net, 2))
+    assert out.shape == xt.shape
+    assert out.dtype == dtype
+    assert out.isfinite().all()
+    assert out.std() > 1e-3
+
+
+def test_default_size():
+    assert UNet().config == {"in_channels": 1, "size": 28, "channels": (32, 64, 96), "blocks": 1, "attention_at": (), "groups": 8, "n_classes": None}
+    assert sum(p.numel() for p in UNet().parameters()) == 1_224_929
+
+
+def test_other_sizes_than_the_one_it_was_built_for():
+    net = wake(UNet(**SMALL))
+    for h, w in ((28, 28), (16, 16), (4, 12), (32, 20)):
+        assert net(torch.randn(1, 1, h, w), torch.tensor([5])).shape == (1, 1, h, w)
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_new_network_answers_zero(config):
+    net = UNet(**config)
+    xt, t = inputs(2, net.config["in_channels"], net.config["size"])
+    out = net(xt, t, labels(net, 2))
+    assert torch.equal(out, torch.zeros_like(xt))
+
+
+@pytest.mark.parametrize("config", [CONFIGS["attention"], CONFIGS["classes"]], ids=["attention", "classes"])
+def test_batch_equals_its_items(config):
+    net = wake(UNet(**config)).double()
+    xt, t = inputs(5, dtype=torch.float64)
+    xt[2] *= 100  # a loud neighbour
+    y = labels(net, 5)
+    for mode in (net.train(), net.eval()):
+        batch = mode(xt, t, y)
+        for i in range(5):
+            torch.testing.assert_close(batch[i : i + 1], mode(xt[i : i + 1], t[i : i + 1], None if y is None else y[i : i + 1]), rtol=1e-9, atol=1e-9)
+
+
+def test_output_depends_on_t_in_every_pixel():
+    net = wake(UNet(**SMALL)).double()
+    xt, _ = inputs(1, dtype=torch.float64)
+    with torch.no_grad():
+        outs = [net(xt, torch.tensor([t])) for t in (1, 2, 500, 1000)]
+    for i in range(4):
+        for j in range(i):
+            assert (outs[i] - outs[j]).abs().median() > 1e-4
+
+
+def test_output_depends_on_y():
+    net = wake(UNet(**CONFIGS["classes"])).double()
+    xt, t = inputs(1, dtype=torch.float64)
+    with torch.no_grad():
+        a, b, again = (net(xt, t, torch.tensor([y])) for y in (3, 7, 3))
+    assert (a - b).abs().median() > 1e-4
+    assert torch.equal(a, again)
+
+
+def test_every_pixel_is_passed_and_every_pixel_is_seen():
+    "The gradient of one output pixel: largest at the same place, and zero nowhere."
+    net = wake(UNet()).double()
+    xt, t = inputs(1, dtype=torch.float64)
+    xt.requires_grad_()
+    (grad,) = torch.autograd.grad(net(xt, t)[0, 0, 14, 14], xt)
+    assert (grad != 0).all()
+    row, column = divmod(grad.abs().argmax().item(), 28)
+    assert max(abs(row - 14), abs(column - 14)) <= 2
+
+
+def test_full_size_skip_passes_a_shift_by_one_pixel():
+    "A checkerboard and its negative are one and the same after pooling; the network must tell them apart."
+    net = wake(UNet(**SMALL)).double()
+    i = torch.arange(28)
+    board = ((i[:, None] + i) % 2 * 2.0 - 1).double()[None, None]
+    with torch.no_grad():
+        a, b = net(board, torch.tensor([9])), net(-board, torch.tensor([9]))
+    assert (a - b)[..., 4:-4, 4:-4].abs().min() > 1e-5
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_every_parameter_gets_a_gradient(config):
+    net = wake(UNet(**config)).double()
+    n = max(2, net.config["n_classes"] or 0)
+    xt, t = inputs(n, net.config["in_channels"], net.config["size"], dtype=torch.float64)
+    net(xt, t, labels(net, n)).square().mean().backward()
+    for name, p in net.named_parameters():
+        assert p.grad is not None, name
+        # A key's bias adds the same number to all of a query's scores, and a softmax does not see it.
+        dead = torch.zeros_like(p.grad, dtype=torch.bool)
+        if name.endswith("qkv.bias"):
+            dead[len(p) // 3 : 2 * len(p) // 3] = True
+        assert (p.grad[~dead] != 0).all(), name
+
+
+def test_learns_one_batch_by_heart():
+    torch.manual_seed(0)
+    net = UNet(channels=(16, 32), groups=4, size=12)
+    xt, t = inputs(8, size=12)
+    eps = torch.randn(xt.shape, generator=torch.Generator().manual_seed(1))
+    opt = torch.optim.Adam(net.parameters(), 3e-3)
+    losses = []
+    for _ in range(80):
+        loss = (net(xt, t) - eps).square().mean()
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        losses.append(loss.item())
+    assert losses[0] == eps.square().mean().item()
+    assert losses[-1] < 0.3
+
+
+# --- building it again --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_config_builds_the_same_network(config):
+    net = wake(UNet(**config))
+    again = UNet(**net.config)
+    again.load_state_dict(net.state_dict(), strict=True)
+    assert again.config == net.config
+    xt, t = inputs(2, net.config["in_channels"], net.config["size"])
+    assert torch.equal(net(xt, t, labels(net, 2)), again(xt, t, labels(net, 2)))
+
+
+def test_config_is_plain_data():
+    net = UNet(channels=[8, 16], attention_at=[14], groups=4)
+    assert net.config["channels"] == (8, 16)
+    assert net.config["attention_at"] == (14,)
+
+
+def test_state_dict_keys():
+    "A checkpoint outlives the code that wrote it: to rename a key is to break it."
+
+    def both(*names):
+        return [f"{name}.{kind}" for name in names for kind in ("weight", "bias")]
+
+    def res(name, skip=False):
+        return both(*(f"{name}.{part}" for part in ("norm1", "conv1", "emb", "norm2", "conv2")), *([f"{name}.skip"] if skip else []))
+
+    def attention(name):
+        return both(*(f"{name}.{part}" for part in ("norm", "qkv", "out")))
+
+    want = [
+        *both("time_mlp.0", "time_mlp.2"), "class_emb.weight", *both("conv_in"),
+        *res("down_levels.0.0"), *res("down_levels.0.1"),
+        *res("down_levels.1.0"), *attention("down_levels.1.1"), *res("down_levels.1.2"), *attention("down_levels.1.3"),
+        *both("downs.0.conv"),
+        *res("middle.0"), *attention("middle.1"), *res("middle.2"),
+        *res("up_levels.0.0", skip=True), *attention("up_levels.0.1"), *res("up_levels.0.2"), *attention("up_levels.0.3"),
+        *res("up_levels.1.0", skip=True), *res("up_levels.1.1"),
+        *both("ups.0.conv", "norm_out", "conv_out"),
+    ]  # fmt: skip
+    net = UNet(channels=(8, 16), groups=4, blocks=2, attention_at=(14,), n_classes=3)
+    assert list(net.state_dict()) == want
+
+
+# --- what it refuses ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"size": 30}, r"divisible by 4, since 2 levels halve it, got 30\. Pad or resize the images to 32"),
+        ({"size": 0}, r"divisible by 4.*got 0\. .*to 4"),
+        ({"channels": (32, 65, 96)}, r"multiple of groups = 8.*got 65"),
+        ({"channels": (6, 12), "groups": 4}, r"multiple of groups = 4.*got 6"),
+        ({"channels": (2,), "groups": 1}, r"at least 4.*got 2"),
+        ({"channels": (8, 16)}, r"erases the time\), got 8"),
+        ({"channels": ()}, r"channels not empty, got 1, 1, 8 and \(\)"),
+        ({"blocks": 0}, r"at least 1.*got 1, 0, 8"),
+        ({"in_channels": 0}, r"at least 1.*got 0, 1, 8"),
+        ({"groups": 0}, r"at least 1.*got 1, 1, 0"),
+        ({"attention_at": (8,)}, r"got 8, its sizes are \[28, 14, 7\]"),
+        ({"n_classes": 0}, r"n_classes must be at least 1 or None, got 0"),
+    ],
+)
+def test_bad_configuration(config, message):
+    with pytest.raises(ValueError, match=message):
+        UNet(**config)
+
+
+@pytest.mark.parametrize(
+    ("shape", "t", "message"),
+    [
+        ((2, 1, 30, 30), [1, 2], r"divisible by 4.*got 30x30\. Pad or resize the images to 32x32"),
+        ((2, 1, 28, 27), [1, 2], r"got 28x27\. .*to 28x28"),
+        ((2, 3, 28, 28), [1, 2], r"shape \(B, 1, H, W\), got \(2, 3, 28, 28\)"),
+        ((28, 28), [1, 2], r"got \(28, 28\)"),
+        ((2, 1, 28, 28), [1], r"of shape \(2,\).*got torch.int64 of shape \(1,\)"),
+        ((2, 1, 28, 28), [0.5, 1.0], r"whole numbers.*got torch.float32"),
+    ],
+)
+def test_bad_input(shape, t, message):
+    with pytest.raises(ValueError, match=message):
+        UNet(**SMALL)(torch.zeros(shape), torch.tensor(t))
+
+
+def test_bad_labels():
+    xt, t = inputs(2)
+    with pytest.raises(ValueError, match="built without n_classes"):
+        UNet(**SMALL)(xt, t, torch.tensor([0, 1]))
+    net = UNet(**SMALL, n_classes=10)
+    with pytest.raises(ValueError, match="n_classes = 10: pass labels y"):
+        net(xt, t)
+    with pytest.raises(ValueError, match=r"0\.\.9, got a range of 3 to 10"):
+        net(xt, t, torch.tensor([3, 10]))
+    with pytest.raises(ValueError, match=r"0\.\.9, got a range of -1 to 3"):
+        net(xt, t, torch.tensor([3, -1]))
+    with pytest.raises(ValueError, match=r"got torch.int64 of shape \(1,\)"):
+        net(xt, t, torch.tensor([3]))
+    with pytest.raises(ValueError, match=r"got torch.float32"):
+        net(xt, t, torch.tensor([3.0, 4.0]))
+
+
+# --- where it runs ------------------------------------------------------------------------------------------------
+
+
+def test_pick_device_cpu():
+    assert pick_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("cuda", "mps", "want"), [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+def test_pick_device_auto(monkeypatch, cuda, mps, want):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert pick_device() == torch.device(want)
+
+
+def test_pick_device_refuses(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for name in ("cuda", "cuda:1", "mps", "meta"):
+        with pytest.raises(ValueError, match=f"'{name}' is not available on this machine: use auto or cpu"):
+            pick_device(name)
+    with pytest.raises(ValueError, match="unknown device 'gpu': use auto, cpu, cuda or mps"):
+        pick_device("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(ValueError, match="'cuda:2' is not available"):
+        pick_device("cuda:2")
+
+
+def test_has_fast_bf16(monkeypatch):
+    for capabilities, want in (({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx512_bf16": False}, False), ({}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capabilities: c, raising=False)
+        assert has_fast_bf16(torch.device("cpu")) is want
+    for capability, want in (((7, 5), False), ((8, 0), True), ((9, 0), True)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
+        assert has_fast_bf16(torch.device("cuda")) is want
+    assert has_fast_bf16(torch.device("mps")) is False
+
+
+@pytest.mark.parametrize(("bf16", "tolerance"), [(False, 1e-4), (True, 0.03)])
+def test_speed_up_keeps_the_outputs(monkeypatch, capsys, bf16, tolerance):
+    monkeypatch.setattr(unet, "has_fast_bf16", lambda device: bf16)
+    plain = wake(UNet(n_classes=10))
+    fast = copy.deepcopy(plain)
+    assert speed_up(fast, "cpu") is fast
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    assert "1,226,209 parameters on cpu" in printed
+    assert "channels_last" in printed
+    assert ("bfloat16 autocast" if bf16 else "float32") in printed
+    assert fast.conv_in.weight.dtype == torch.float32
+    assert fast.down_levels[1][0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
+
+    xt, t = inputs(4)
+    y = torch.arange(4)
+    with torch.no_grad():
+        want, got = plain(xt, t, y), fast(xt, t, y)
+    assert got.dtype == torch.float32
+    assert (got - want).abs().max() < tolerance * want.abs().max()
+    assert torch.equal(got, want) is False or not bf16  # bfloat16 was really used
+
+
+def test_speed_up_refuses(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="'cuda' is not available"):
+        speed_up(UNet(**SMALL), "cuda")
+
+
+def test_autocast_around_the_network_is_left_alone():
+    "A caller who brings an autocast of their own gets it."
+    net, (xt, t) = wake(UNet(**SMALL)), inputs(2)
+    seen = []
+    net.conv_in.register_forward_hook(lambda m, args, out: seen.append(out.dtype))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        net(xt, t)
+    assert seen == [torch.bfloat16]
