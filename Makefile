@@ -5,15 +5,18 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 MIN    := $(shell sed -n 's/^min_python *= *//p' settings.ini)
+SITE   := .venv-site
 PACKAGING := settings.ini setup.py pyproject.toml
 
-.PHONY: help demo test lab export execute reproduce links coverage slow clean
+.PHONY: help demo test lab site test-site export execute reproduce links coverage slow clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       train on the bundled digits; loss plot, generated digits and animation in out/"
 	@echo "make test       every check: ruff, mypy, pytest, each notebook"
 	@echo "make lab        open the notebooks in JupyterLab"
+	@echo "make site       the course and the API as a website, in _build/html; needs Node.js with npm"
+	@echo "make test-site  the website in headless Chromium"
 	@echo
 	@echo "make export     after editing a notebook: its module and the README from it, outputs cleaned"
 	@echo "make execute    run all notebooks in full and keep their outputs (one: NB=nbs/05_sampling.ipynb)"
@@ -33,6 +36,12 @@ test: $(VENV)/.installed-dev
 
 lab: $(VENV)/.installed-dev
 	$(BIN)/jupyter lab nbs
+
+site: $(SITE)/.installed
+	$(SITE)/bin/python site/build.py
+
+test-site: $(SITE)/.installed-test
+	$(SITE)/bin/python -m pytest site/tests
 
 export: $(VENV)/.installed-dev
 	$(BIN)/nbdev_export
@@ -75,3 +84,15 @@ $(VENV)/.installed: $(VENV)/.made $(PACKAGING)
 $(VENV)/.installed-dev: $(VENV)/.made $(PACKAGING)
 	$(BIN)/python -m pip install -e ".[dev]"
 	@touch $(VENV)/.installed $@
+
+# The site has a small environment of its own: it needs no torch.
+$(SITE)/.installed: settings.ini
+	$(PYTHON) -m venv $(SITE)
+	sed -n 's/^site_requirements *= *//p' settings.ini | tr ' ' '\n' > $(SITE)/requirements.txt
+	$(SITE)/bin/python -m pip install -q -r $(SITE)/requirements.txt
+	@touch $@
+
+$(SITE)/.installed-test: $(SITE)/.installed
+	sed -n 's/^site_test_requirements *= *//p' settings.ini | tr ' ' '\n' > $(SITE)/requirements.txt
+	$(SITE)/bin/python -m pip install -q -r $(SITE)/requirements.txt
+	@touch $@

@@ -176,7 +176,7 @@ def _read_image(path: Path, size: int, channels: int) -> Tensor:
         raise RuntimeError(f"cannot read the image {path}: {' '.join(str(e).split())}. Mend it, or take it out of the folder") from e
     return torch.from_numpy(np.array(image)).reshape(size, size, channels).permute(2, 0, 1)
 
-# %% ../nbs/90_data.ipynb #7a3939e1
+# %% ../nbs/90_data.ipynb #27040390
 def load(
     name: str,  # "digits", "mnist", "fashion", or the path of a folder of images
     root: str | os.PathLike[str] = "data",  # where MNIST and Fashion-MNIST are, or will be downloaded to
@@ -191,7 +191,7 @@ def load(
         data, source = mnist(root), f"from {Path(root) / 'MNIST'}"
     elif name == "fashion":
         data, source = fashion_mnist(root), f"from {Path(root) / 'FashionMNIST'}"
-    elif Path(name).is_dir():
+    elif name and Path(name).is_dir():
         data, source = folder(name), "read once into memory"
     else:
         raise RuntimeError(f"unknown data set {name!r}: use digits, mnist, fashion, or the path of a folder of images")

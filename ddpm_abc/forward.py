@@ -14,9 +14,9 @@ from .schedule import Schedule, at, like
 # %% auto #0
 __all__ = ['EpsModel', 'q_mean_var', 'q_sample', 'predict_x0', 'predict_eps', 'q_posterior']
 
-# %% ../nbs/02_forward.ipynb #f233a66f
+# %% ../nbs/02_forward.ipynb #ceaf1fe7
 def q_mean_var(
-    sched: Schedule,
+    sched: Schedule,  # the noise schedule
     x0: Tensor,  # (B, ...) clean data
     t: int | Tensor,  # a time in 0..T, or (B,) of them
 ) -> tuple[Tensor, Tensor]:  # mean (B, ...) and variance () or (B, 1, ...) of q(x_t | x_0)
@@ -24,9 +24,9 @@ def q_mean_var(
     alpha_bar = at(sched.alpha_bar, t)
     return like(alpha_bar.sqrt(), x0) * x0, like(1 - alpha_bar, x0)
 
-# %% ../nbs/02_forward.ipynb #da1b3e45
+# %% ../nbs/02_forward.ipynb #fd56ef05
 def q_sample(
-    sched: Schedule,
+    sched: Schedule,  # the noise schedule
     x0: Tensor,  # (B, ...) clean data in [-1, 1]
     t: int | Tensor,  # a time in 0..T, or (B,) of them
     eps: Tensor,  # (B, ...) standard normal noise
@@ -42,9 +42,9 @@ def _check_same_shape(**tensors: Tensor) -> None:
     if x.shape != y.shape:
         raise ValueError(f"{name} and {other} must have the same shape, got {tuple(x.shape)} and {tuple(y.shape)}")
 
-# %% ../nbs/02_forward.ipynb #48115f0d
+# %% ../nbs/02_forward.ipynb #ec25a948
 def predict_x0(
-    sched: Schedule,
+    sched: Schedule,  # the noise schedule
     xt: Tensor,  # (B, ...) noisy data
     t: int | Tensor,  # a time in 0..T, or (B,) of them
     eps: Tensor,  # (B, ...) the noise in xt, or a network's estimate of it
@@ -54,9 +54,9 @@ def predict_x0(
     alpha_bar = at(sched.alpha_bar, t)
     return (xt - like((1 - alpha_bar).sqrt(), xt) * eps) / like(alpha_bar.sqrt(), xt)
 
-# %% ../nbs/02_forward.ipynb #4b67a1ce
+# %% ../nbs/02_forward.ipynb #6edff889
 def predict_eps(
-    sched: Schedule,
+    sched: Schedule,  # the noise schedule
     xt: Tensor,  # (B, ...) noisy data
     t: int | Tensor,  # a time in 1..T, or (B,) of them; t = 0 has no noise to predict
     x0: Tensor,  # (B, ...) clean data, or an estimate of it
@@ -68,9 +68,9 @@ def predict_eps(
         raise ValueError("predict_eps needs t >= 1: at t = 0 there is no noise to predict")
     return (xt - like(alpha_bar.sqrt(), xt) * x0) / like((1 - alpha_bar).sqrt(), xt)
 
-# %% ../nbs/02_forward.ipynb #3984263f
+# %% ../nbs/02_forward.ipynb #b58b3f37
 def q_posterior(
-    sched: Schedule,
+    sched: Schedule,  # the noise schedule
     x0: Tensor,  # (B, ...) clean data
     xt: Tensor,  # (B, ...) noisy data at time t
     t: int | Tensor,  # a time in 1..T, or (B,) of them

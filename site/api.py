@@ -74,26 +74,19 @@ def _arguments(a: ast.arguments, comments: dict[int, str]) -> list[Parameter]:
     return out
 
 
-def _signature(name: str, node, method: bool) -> str:
+def _signature(name: str, node) -> str:
     a = node.args
-    drop = {"self", "cls"} if method else set()
-    args = ast.arguments(
-        posonlyargs=[x for x in a.posonlyargs if x.arg not in drop], args=[x for x in a.args if x.arg not in drop],
-        vararg=a.vararg, kwonlyargs=a.kwonlyargs, kw_defaults=a.kw_defaults, kwarg=a.kwarg, defaults=a.defaults)
-    parts = ast.unparse(args)
     returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-    one = f"{name}({parts}){returns}"
+    parts = []
+    for p in _arguments(a, {}):
+        if not a.vararg and a.kwonlyargs and p.name == a.kwonlyargs[0].arg:
+            parts.append("*")
+        parts.append(p.name + (f": {p.type}" if p.type else "") + ((" = " if p.type else "=") + p.default if p.default else ""))
+    one = f"{name}({', '.join(parts)}){returns}"
     if len(one) <= 88:
         return one
-    lines = []
-    seen_star = False
-    for p in _arguments(a, {}):
-        bare = p.name.lstrip("*")
-        if not seen_star and any(bare == k.arg for k in a.kwonlyargs) and not a.vararg:
-            lines.append("    *,")
-            seen_star = True
-        lines.append(f"    {p.name}{': ' + p.type if p.type else ''}{(' = ' if p.type else '=') + p.default if p.default else ''},")
-    return f"{name}(\n" + "\n".join(lines) + f"\n){returns}"
+    lines = "".join(f"    {part},\n" for part in parts)
+    return f"{name}(\n{lines}){returns}"
 
 
 def _is_property(node) -> bool:
@@ -116,7 +109,7 @@ def read(path: Path) -> tuple[str, list[Item]]:
         prop = bool(owner) and _is_property(node)
         return Item(
             "property" if prop else "method" if owner else "function", module, name,
-            node.name + (f": {ast.unparse(node.returns)}" if prop and node.returns else "") if prop else _signature(node.name, node, bool(owner)), _doc(node),
+            node.name + (f": {ast.unparse(node.returns)}" if prop and node.returns else "") if prop else _signature(node.name, node), _doc(node),
             _arguments(node.args, comments), ast.unparse(node.returns) if node.returns else "",
             comments.get(closing[-1], "") if closing else "", source=text(node), line=node.lineno, end=node.end_lineno)
 
@@ -130,7 +123,7 @@ def read(path: Path) -> tuple[str, list[Item]]:
                 if isinstance(sub, ast.AnnAssign) and isinstance(sub.target, ast.Name) and not sub.target.id.startswith("_"):
                     item.fields.append(Parameter(sub.target.id, ast.unparse(sub.annotation), ast.unparse(sub.value) if sub.value else "", comments.get(sub.end_lineno, "")))
                 elif isinstance(sub, ast.FunctionDef) and sub.name == "__init__":
-                    item.signature, item.parameters = _signature(node.name, sub, True).replace(" -> None", ""), _arguments(sub.args, comments)
+                    item.signature, item.parameters = _signature(node.name, sub).replace(" -> None", ""), _arguments(sub.args, comments)
                 elif isinstance(sub, ast.FunctionDef) and not sub.name.startswith("_"):
                     item.members.append(function(sub, node.name))
             if item.fields and not item.parameters:
@@ -174,11 +167,13 @@ def _cell(text: str) -> str:
 
 
 def _table(head: str, rows: list[Parameter], links: Links) -> str:
-    out = [f"| {head} | type | default | meaning |", "|---|---|---|---|"]
+    defaults = any(p.default for p in rows)
+    out = [f"| {head} | type |{' default |' if defaults else ''} meaning |", "|---|---|---|" + ("---|" if defaults else "")]
     for p in rows:
         typed = links.prose(f"`{p.type}`", "../") if p.type else ""
         default = f"`{p.default}`" if p.default else ""
-        out.append(f"| `{p.name}` | {typed.replace('|', chr(92) + '|')} | {default.replace('|', chr(92) + '|')} | {links.prose(_cell(p.doc), '../')} |")
+        default = f" {default.replace('|', chr(92) + '|')} |" if defaults else ""
+        out.append(f"| `{p.name}` | {typed.replace('|', chr(92) + '|')} |{default} {links.prose(_cell(p.doc), '../')} |")
     return "\n".join(out) + "\n"
 
 

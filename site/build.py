@@ -24,8 +24,8 @@ import api  # noqa: E402
 import figures  # noqa: E402
 import maths  # noqa: E402
 import vendor  # noqa: E402
-from course import BIBLIOGRAPHY, CARDS, CITATIONS, MODULE_ORDER, WIDGETS  # noqa: E402
-from notebooks import CITATION, CITED, Links, Page, Reader, raw  # noqa: E402
+from course import BIBLIOGRAPHY, CARDS, CITATIONS, MODULE_ORDER, UNLINKED, WIDGETS  # noqa: E402
+from notebooks import CITATION, CITED, Links, Page, Reader, raw, term_anchor  # noqa: E402
 
 SOURCE, HTML = ROOT / "_build" / "source", ROOT / "_build" / "html"
 STATIC = SOURCE / "_static"
@@ -84,6 +84,8 @@ def head(page: Page, cfg: dict[str, str]) -> str:
 
 def equations_page(pages: list[Page], links: Links, reader: Reader, docs: set[str]) -> str:
     parts = ["# Equations\n", raw('<p class="lede">Every numbered equation of the course. Each is followed, in its chapter, by a cell that checks it.</p>')]
+    if truth := next((p for p in pages if p.name == "95_truth"), None):
+        parts.append(f"The tests that prove them are listed in [{truth.title}]({truth.name}.md).\n")
     for page in (p for p in pages if p.equations):
         parts.append(f"## {page.title}\n")
         for e in page.equations:
@@ -121,24 +123,28 @@ def bib_html(entry: tuple) -> str:
 
 def teach_page(pages: list[Page], cfg: dict[str, str]) -> str:
     text = (HERE / "pages" / "teach.md").read_text(encoding="utf-8")
-    rows = ["| | chapter | after it, students can | exercises | run time |", "|---|---|---|---|---|"]
-    for p in pages:
-        if p.number and int(p.number) < 90:
-            able = "; ".join(p.abilities).replace("|", "\\|") or "–"
-            rows.append(f"| {p.number} | [{p.title}]({p.name}.md) | {able} | {p.exercises or '–'} | {p.runtime or '–'} |")
-    text = text.replace("PLAN", "\n".join(rows))
+    chapters = [p for p in pages if p.number and int(p.number) < 90]
+    parts = []
+    for p in chapters:
+        facts = [f"{p.exercises} exercises"] if p.exercises else []
+        facts += [p.runtime] if p.runtime else []
+        able = "\n".join(f"- {a}" for a in p.abilities)
+        parts.append(f"### {p.number} · [{p.title}]({p.name}.md)\n\n*{p.question}*\n\n{able}\n" + (raw(f'<p class="facts">{html.escape(" · ".join(facts))}</p>') if facts else ""))
+    words = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    text = text.replace("SITTINGS", words[len(chapters)] if len(chapters) < len(words) else str(len(chapters)))
+    text = text.replace("PLAN", "\n".join(parts))
     return text.replace("GIT_URL", cfg["git_url"]).replace("BRANCH", cfg["branch"])
 
 
-def glossary_terms(pages: dict[str, Page]) -> list[tuple[str, str]]:
-    "The terms of chapter 00's glossary: rows of a table, or a list of **term**: meaning."
-    page = pages.get("00_math")
-    if not page or not (m := re.search(r"^#+ .*[Gg]lossary.*?$(.*?)(?=^#+ |\Z)", page.markdown, re.M | re.S)):
-        return []
-    body = m[1]
-    found = re.findall(r"^\|\s*\*{0,2}([^|*]+?)\*{0,2}\s*\|\s*([^|].*?)\s*\|", body, re.M)
-    found = [f for f in found if not set(f[0]) <= set("-: ") and f[0].lower() not in ("term", "word")]
-    return found or re.findall(r"^(?:[-*] )?\*\*(.+?)\*\*[:.,]? +(.+?)(?=\n\n|\n[-*] |\n\*\*|\Z)", body, re.M | re.S)
+def term_patterns(terms: list[tuple[str, str]]) -> list[tuple[re.Pattern, str]]:
+    "How each term is written in prose: its names between commas, as whole words, with a plural s."
+    out = []
+    for term, _ in terms:
+        forms = [f.strip() for f in re.sub(r"\([^)]*\)|\$[^$]*\$", "", term).split(",")]
+        forms = [re.escape(f) for f in forms if len(f) > 2 and f.lower() not in UNLINKED]
+        if forms:
+            out.append((re.compile(rf"(?<![\w-])(?:{'|'.join(forms)})s?(?![\w-])"), term_anchor(term)))
+    return out
 
 
 def stage() -> dict:
@@ -161,6 +167,9 @@ def stage() -> dict:
     paths = sorted((ROOT / "nbs").glob("[0-9]*.ipynb")) + [p for p in [ROOT / "nbs" / "index.ipynb"] if p.exists()]
     docs = {p.stem for p in paths}
     readers = [Reader(p, STATIC / "figures", links, figures.size) for p in paths]
+    links.chapters = {r.page.number: r.page.name for r in readers if r.page.number}
+    terms = next((r.glossary() for r in readers if r.page.number == "00"), [])
+    links.glossary = term_patterns(terms)
     pages: list[Page] = []
     for reader in readers:
         page = reader.read(docs, WIDGETS.get(reader.path.stem, []), widget_html)
@@ -176,6 +185,12 @@ def stage() -> dict:
         write("library.md", "# Install and use\n\nSee the README.\n")
     by_name = {p.name: p for p in pages}
     chapters = [p for p in pages if p.number]
+    for f in [f for p in pages for f in p.figures]:
+        png = STATIC / "figures" / f"{f.file}.png"
+        if f.animated:
+            png.with_name(f"{f.file}-still.png").write_bytes(figures.last_frame(png.read_bytes()))
+    live = hero(by_name)
+    cards = {p.name: card(p, live) for p in chapters}
     for png in sorted((STATIC / "figures").glob("*.png")):
         png.with_name(f"{png.stem}-dark.png").write_bytes(figures.dark(png.read_bytes()))
 
@@ -204,29 +219,38 @@ def stage() -> dict:
         "settings": {k: cfg[k] for k in ("git_url", "branch", "user", "repo", "title", "description", "version", "copyright", "doc_host", "doc_baseurl")},
         "question": by_name["index"].question if "index" in by_name else cfg["description"],
         "chapters": [{"name": p.name, "number": p.number, "title": p.title, "question": p.question, "runtime": p.runtime, "module": p.module,
-                      "appendix": int(p.number) >= 90, "card": card(p)} for p in chapters],
+                      "appendix": int(p.number) >= 90, "card": cards[p.name]} for p in chapters],
         "modules": order,
-        "hero": hero(by_name),
+        "hero": live,
         "without_alt": {p.name: p.without_alt for p in pages if p.without_alt},
         "equations": [dict(e, url=links.equations[e["n"]], title=p.title) for p in chapters for e in p.equations],
         "api": [{"name": i.full, "short": i.name, "kind": i.kind, "signature": i.signature, "summary": i.summary, "doc": i.doc, "url": f"api/{m}.html#{i.full}"}
                 for m in order for top in modules[m][1] for i in (top, *top.members)],
         "bibliography": {k: bib_html(BIBLIOGRAPHY[k]) for k in cited},
-        "glossary": glossary_terms(by_name),
+        "glossary": [{"term": t, "anchor": term_anchor(t), "meaning": links.prose(m)} for t, m in terms],
         "widgets": list(WIDGETS),
     }
     write("course.json", json.dumps(course, indent=1))
     return course
 
 
-def card(page: Page) -> dict | None:
-    "The picture for a chapter's card."
-    still = [f for f in page.figures if not f.animated] or page.figures
-    if not still:
+def card(page: Page, live: dict | None) -> dict | None:
+    "The picture for a chapter's card: a part of one of its figures."
+    if live and live["notebook"] == page.name:
+        shutil.copy(STATIC / "hero-last.png", STATIC / "figures" / f"card-{page.name}.png")
+        return {"file": f"card-{page.name}", "width": live["width"] * 3, "height": live["height"] * 3, "fill": True}
+    words, box = CARDS.get(page.name, ("", None))
+    still = [f for f in page.figures if not f.animated]
+    chosen = next((f for f in still if words and words in f.alt), None)
+    if not chosen:
+        box = None
+        chosen = max(still, key=lambda f: f.width * f.height, default=None)
+    if not chosen:
         return None
-    wanted = CARDS.get(page.name, "")
-    chosen = next((f for f in still if wanted and wanted in f.alt), None) or max(still, key=lambda f: f.width / f.height if f.width < 900 else 0)
-    return {"file": chosen.file, "width": chosen.width, "height": chosen.height, "alt": chosen.alt}
+    png = figures.cropped((STATIC / "figures" / f"{chosen.file}.png").read_bytes(), box or (0, 0, 1, 1))
+    (STATIC / "figures" / f"card-{page.name}.png").write_bytes(png)
+    w, h = figures.size(png)
+    return {"file": f"card-{page.name}", "width": w, "height": h, "fill": False}
 
 
 def hero(pages: dict[str, Page]) -> dict | None:
@@ -237,7 +261,6 @@ def hero(pages: dict[str, Page]) -> dict | None:
         if made := figures.sprite(frames):
             image, height = made
             image.save(STATIC / "hero.png", optimize=True)
-            Path(STATIC / "hero-last.png").write_bytes(b"")
             last = image.crop((0, image.height - height, image.width, image.height))
             last.resize((last.width * 3, last.height * 3), 0).save(STATIC / "hero-last.png", optimize=True)
             return {"frames": len(frames), "width": image.width, "height": height, "notebook": "05_sampling"}

@@ -33,7 +33,7 @@ def add_context(app, pagename, templatename, context, doctree):
     context["chapter"] = next((c for c in course["chapters"] if c["name"] == name), None)
     context["root"] = "../" * name.count("/")
     if name == "404":  # served at any depth
-        context["root"] = html_baseurl
+        context["root"] = f"{cfg['doc_baseurl']}/"
     return "home.html" if name == "index" else None
 
 

@@ -1,8 +1,12 @@
 """What the site says about the course beyond what the notebooks say themselves."""
 
-# The figure on a chapter's card: words of its alt text (which is its title, or `#| fig-alt`). Without an entry: its widest figure.
+# The figure on a chapter's card: words of its alt text (its title, or `#| fig-alt`), and the part to show as shares of its
+# width and height (left, top, right, bottom). Without an entry, or if no figure has the words: its largest figure, whole.
 CARDS = {
-    "01_schedule": "What is in x_t",
+    "01_schedule": ("What is in x_t", (0, 0.1, 0.48, 1)),
+    "02_forward": ("Jump", (0, 0.14, 0.7, 1)),
+    "03_unet": ("The U-Net, drawn", (0, 0.08, 1, 1)),
+    "04_training": ("Eight digits, from the same noise", (0.19, 0.1, 1, 1)),
 }
 
 # Widgets, put before the named heading of a chapter, or where a notebook has <div class="ddpm-explorer" data-kind="...">.
@@ -31,6 +35,9 @@ CITATIONS = {
     r"Lin et al\.,? \(?202[34]\)?": "lin2024",
     r"LeCun et al\.,? \(?1998\)?": "lecun1998",
 }
+
+# Glossary terms that everyday words look like: no link from the other chapters' prose.
+UNLINKED = {"precision", "score", "bit", "nat", "prior", "schedule", "decoder", "entropy"}
 
 MODULE_ORDER = ["gaussian", "schedule", "forward", "unet", "training", "sampling", "evaluation", "data", "plot", "checkpoint", "cli"]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageSequence
 
+PALETTE = [tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for c in ("#1b2a41", "#d1495b", "#2e6f95", "#e0a030", "#4c956c", "#8d99ae")]  # ddpm_abc.plot.PALETTE
 DARK = (16, 21, 31)  # --paper of the dark theme, in static/site.css
 
 
@@ -20,54 +21,70 @@ def is_animation(png: bytes) -> bool:
 
 
 def _components(within: np.ndarray) -> np.ndarray:
-    "A number for each pixel of `within`, the same for pixels that a path inside it joins; -1 elsewhere."
-    label = np.where(within, np.arange(within.size).reshape(within.shape), -1)
+    "A number for each pixel of `within`, the same for pixels that a path inside it joins, corners included; -1 elsewhere."
+    joined = within.copy()  # where two pixels meet at a corner, a bridge
+    for a, b in ((within[:-1, :-1] & within[1:, 1:], np.s_[:-1, 1:]), (within[:-1, 1:] & within[1:, :-1], np.s_[:-1, :-1])):
+        joined[b] |= a
+    label = np.where(joined, np.arange(joined.size).reshape(joined.shape), -1)
     while True:
         before = label
         for flip in (False, True):
-            mask, values = (within.T, label.T) if flip else (within, label)
-            walls = np.concatenate([~mask, np.ones((len(mask), 1), bool)], 1).ravel()  # a wall ends each row
-            run = np.cumsum(walls)  # pixels between two walls share a number
-            flat = np.concatenate([np.where(mask, values, within.size), np.full((len(mask), 1), within.size)], 1).ravel()
-            least = np.full(run[-1] + 1, within.size)
-            np.minimum.at(least, run, flat)
-            new = least[run].reshape(len(mask), -1)[:, :-1]
+            mask, values = (joined.T, label.T) if flip else (joined, label)
+            wall = np.ones((len(mask), 1), bool)
+            flat = np.concatenate([np.where(mask, values, joined.size), wall * joined.size], 1).ravel()
+            starts = np.concatenate([[0], np.flatnonzero(np.concatenate([~mask, wall], 1).ravel())])  # each run ends at a wall
+            least = np.minimum.reduceat(flat, starts[starts < flat.size])
+            run = np.zeros(flat.size, int)
+            run[starts[1:]] = 1
+            new = least[np.cumsum(run)].reshape(len(mask), -1)[:, :-1]
+            # a run starts at the wall before it, which holds no label
             label = np.where(mask, new, -1)
             label = label.T if flip else label
         if (label == before).all():
-            return label
-
-
-def _share(mask: np.ndarray, radius: int) -> np.ndarray:
-    "The share of true pixels in the square around each pixel."
-    side = 2 * radius + 1
-    padded = np.pad(mask.astype(float), ((radius + 1, radius), (radius + 1, radius)), mode="edge").cumsum(0).cumsum(1)
-    return (padded[side:, side:] - padded[:-side, side:] - padded[side:, :-side] + padded[:-side, :-side]) / side**2
+            return np.where(within, label, -1)
 
 
 def _data(rgb: np.ndarray) -> np.ndarray:
-    """The pixels that belong to pictures of data: grey, or white and walled in by grey.
+    """The pictures of data in a figure: rectangles well filled with greys, or with a colour map that is not the palette's.
 
-    Text, axes and curves are tinted (the palette has no neutral grey), so that grey in quantity is data.
+    Text, axes and curves are tinted (the palette has no neutral grey), and fill little of the rectangle around them.
     """
-    white = rgb.min(-1) == 255
-    grey = (rgb.max(-1) == rgb.min(-1)) & ~white
-    if grey.mean() < 0.01:
-        return np.zeros_like(white)
-    label = _components(white)
-    names, inverse = np.unique(label, return_inverse=True)
-    inverse = inverse.reshape(label.shape)
-    walls, greys = np.zeros(len(names)), np.zeros(len(names))
-    open_ = np.zeros(len(names), bool)  # reaches the border of the figure
-    for edge in (inverse[0], inverse[-1], inverse[:, 0], inverse[:, -1]):
-        open_[edge] = True
-    for here, there in ((np.s_[1:], np.s_[:-1]), (np.s_[:-1], np.s_[1:]), (np.s_[:, 1:], np.s_[:, :-1]), (np.s_[:, :-1], np.s_[:, 1:])):
-        wall = white[here] & ~white[there]
-        walls += np.bincount(inverse[here][wall], minlength=len(names))
-        greys += np.bincount(inverse[here][wall & grey[there]], minlength=len(names))
-    walled = (greys > 0.8 * walls) & ~open_ & (names >= 0)
-    data = grey | (walled[inverse] & white)
-    return data & (_share(data, 3) > 0.4)
+    spread = rgb.max(-1).astype(int) - rgb.min(-1)
+    inked = (rgb.min(-1) < 240) | (spread > 12)
+    out = np.zeros(inked.shape, bool)
+    label = _components(inked)
+    ys, xs = np.nonzero(label >= 0)
+    if not len(ys):
+        return out
+    _, which = np.unique(label[ys, xs], return_inverse=True)
+    n = which.max() + 1
+    size = np.bincount(which)
+    tint = np.bincount(which, spread[ys, xs]) / size
+    foreign = np.bincount(which, _foreign(rgb)[ys, xs]) / size
+    top, left = np.full(n, inked.shape[0]), np.full(n, inked.shape[1])
+    bottom, right = np.zeros(n, int), np.zeros(n, int)
+    np.minimum.at(top, which, ys)
+    np.minimum.at(left, which, xs)
+    np.maximum.at(bottom, which, ys)
+    np.maximum.at(right, which, xs)
+    height, width = bottom - top + 1, right - left + 1
+    short, long = np.minimum(height, width), np.maximum(height, width)
+    is_grey, is_map = (tint <= 8) & (short >= 14), (foreign > 0.4) & (short >= 8) & (long >= 14)
+    for k in np.flatnonzero((is_grey | is_map) & (size >= 0.5 * height * width)):
+        out[top[k] : bottom[k] + 1, left[k] : right[k] + 1] = True
+    return out
+
+
+def _foreign(rgb: np.ndarray) -> np.ndarray:
+    "Pixels whose colour is no tint of the palette's."
+    x = rgb.astype(float)
+    depth = 255 - x
+    foreign = depth.max(-1) > 40
+    for c in PALETTE:
+        full = 255 - np.array(c, float)
+        t = ((depth * full).sum(-1) / (full * full).sum()).clip(0, 1.3)[..., None]
+        foreign &= np.abs(depth - t * full).max(-1) > 14
+    return foreign
 
 
 def _remap_lightness(rgb: np.ndarray) -> np.ndarray:
@@ -98,10 +115,10 @@ def dark(png: bytes) -> bytes:
     image = Image.open(io.BytesIO(png))
     out = io.BytesIO()
     if is_animation(png):
-        frames = [f.convert("RGB") for f in ImageSequence.Iterator(image)]
-        times = [int(f.info.get("duration", 100)) for f in ImageSequence.Iterator(image)]
-        frames = [dark_frame(f) for f in frames]
-        frames[0].save(out, "PNG", save_all=True, append_images=frames[1:], duration=times, loop=0, optimize=True)
+        first_is_still = bool(image.info.get("default_image"))  # seen only where pictures do not move
+        pairs = [(dark_frame(f).quantize(64, dither=Image.Dither.NONE), int(f.info.get("duration", 100))) for f in ImageSequence.Iterator(image)]
+        times = [t for _, t in pairs[first_is_still:]]
+        pairs[0][0].save(out, "PNG", save_all=True, append_images=[f for f, _ in pairs[1:]], duration=times, loop=0, optimize=True, default_image=first_is_still)
     else:
         frame = dark_frame(image)
         few = frame.quantize(255, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE) if frame.getcolors(255) else frame
@@ -111,15 +128,38 @@ def dark(png: bytes) -> bytes:
 
 def frames(png: bytes) -> list[np.ndarray]:
     "The frames of an animation, grey, (H, W) uint8 each."
-    return [np.asarray(f.convert("L")) for f in ImageSequence.Iterator(Image.open(io.BytesIO(png)))]
+    image = Image.open(io.BytesIO(png))
+    skip = bool(image.info.get("default_image"))
+    return [np.asarray(f.convert("L")) for f in ImageSequence.Iterator(image)][skip:]
+
+
+def last_frame(png: bytes) -> bytes:
+    "The last frame of an animation, for readers who asked for less motion."
+    image = Image.open(io.BytesIO(png))
+    image.seek(image.n_frames - 1)
+    out = io.BytesIO()
+    image.convert("RGB").save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def cropped(png: bytes, box: tuple[float, float, float, float]) -> bytes:
+    "The part of a figure between the given shares of its width and height."
+    image = Image.open(io.BytesIO(png)).convert("RGB")
+    w, h = image.size
+    out = io.BytesIO()
+    image.crop((round(box[0] * w), round(box[1] * h), round(box[2] * w), round(box[3] * h))).save(out, "PNG", optimize=True)
+    return out.getvalue()
 
 
 def sprite(animation: list[np.ndarray], side: int = 28, gap: int = 2, columns: int = 4) -> tuple[Image.Image, int] | None:
     "The frames of a grid of digits, laid out again `columns` wide and put below each other; None for another layout."
     h, w = animation[0].shape
     step = side + gap
-    if (h + gap) % step or (w + gap) % step:
+    scale = next((k for k in range(1, 9) if (h + gap * k) % (step * k) == 0 and (w + gap * k) % (step * k) == 0), 0)
+    if not scale:
         return None
+    animation = [frame[::scale, ::scale] for frame in animation]
+    h, w = animation[0].shape
     across, down = (w + gap) // step, (h + gap) // step
     n = across * down // columns * columns
     rows = n // columns

@@ -6,12 +6,21 @@ import re
 from docutils import nodes
 from maths import to_html
 
-SKIP = (nodes.raw, nodes.comment, nodes.image)
+SKIP = (nodes.raw, nodes.comment, nodes.image, nodes.literal_block)
+GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "theta": "θ", "lambda_": "λ", "mu": "μ", "pi": "π", "sigma": "σ", "omega": "ω", "sum": "∑", "prod": "∏", "sqrt": "√", "nabla": "∇", "infty": "∞", "approx": "≈", "cdot": "·", "le": "≤", "ge": "≥", "mid": "|", "log": "log", "ln": "ln", "exp": "exp"}
+
+
+def _plain(tex: str) -> str:
+    "LaTeX, roughly as a line of text."
+    tex = re.sub(r"\\([a-z]+)", lambda m: GREEK.get(m[1], " "), tex)
+    return re.sub(r"\s+", " ", re.sub(r"\\.|[{}&$]", "", tex))
 
 
 def _text(node) -> str:
     if isinstance(node, SKIP):
         return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", node.astext())) if isinstance(node, nodes.raw) and node.astext().startswith(("<a class", "</a", "<code")) else " "
+    if isinstance(node, nodes.math | nodes.math_block):
+        return f" {_plain(node.astext())} "
     if isinstance(node, nodes.Text):
         return node.astext()
     if isinstance(node, nodes.section):
@@ -48,8 +57,13 @@ def write(app, error):
         previews[f"eq-{e['n']}"] = [f"Equation ({e['n']}) · {e['title']}", to_html(e["tex"], True, "html")]
     for key, entry in course["bibliography"].items():
         previews[key] = ["Bibliography", f"<p>{entry}</p>"]
-    for term, meaning in course["glossary"]:
-        entries.append({"k": "term", "t": term, "u": "00_math.html#glossary", "p": "Glossary", "b": meaning})
+    for g in course["glossary"]:
+        plain = _plain(re.sub(r"<[^>]+>|[`*]", "", g["meaning"]))
+        entries.append({"k": "term", "t": re.sub(r"[$`*]", "", g["term"]), "u": f"00_math.html#{g['anchor']}", "p": "Glossary", "b": plain})
+        meaning = re.sub(r"\$([^$]+)\$", lambda m: to_html(m[1], False, "html"), g["meaning"])
+        meaning = re.sub(r"`([^`]+)`", r"<code>\1</code>", re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", meaning))
+        meaning = re.sub(r"[*]+([^*]+)[*]+", r"<i>\1</i>", meaning)
+        previews[g["anchor"]] = [f"Glossary · {g['term']}", f"<p>{meaning}</p>"]
     static = app.outdir / "_static"
     for name, value in (("search", entries), ("previews", previews)):
         data = json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")

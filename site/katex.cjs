@@ -4,7 +4,7 @@ require("readline").createInterface({ input: process.stdin }).on("line", (line) 
   const { tex, display, output } = JSON.parse(line);
   let answer;
   try {
-    answer = { html: katex.renderToString(tex, { displayMode: display, output, throwOnError: true, strict: "error" }) };
+    answer = { html: katex.renderToString(tex, { displayMode: display, output, throwOnError: true, strict: "error" }).replace(/<\/?semantics>|<annotation.*?<\/annotation>/g, "") };
   } catch (e) {
     answer = { error: String(e.message) };
   }

@@ -65,6 +65,9 @@ class Links:
 
     def __init__(self, names: dict[str, str], settings: dict[str, str]):
         self.names = names  # `q_sample` -> api/forward.html#ddpm_abc.forward.q_sample
+        self.chapters: dict[str, str] = {}  # 04 -> 04_training
+        self.glossary: list[tuple[re.Pattern, str]] = []  # how a term is written -> its anchor
+        self.here = ""  # the page that is being read
         self.equations: dict[str, str] = {}  # 1.1 -> 01_schedule.html#eq-1.1
         self.blob = f"{settings['git_url']}/blob/{settings['branch']}"
 
@@ -85,7 +88,28 @@ class Links:
         text = outside(CODE_NAME, lambda m: self.name(m, up), text)
         code = SAFE + r"|`[^`\n]+`"
         text = outside(EQUATION, lambda m: self.equation(m, up), text, code)
+        if not up:
+            text = outside(re.compile(r"\b([Cc]hapter|[Aa]ppendix) (\d\d)\b"), self.chapter, text, code)
         return outside(CITATION, lambda m: self.citation(m, up), text, code)
+
+    def chapter(self, m: re.Match) -> str:
+        name = self.chapters.get(m[2])
+        return f'<a href="{name}.html">{m[0]}</a>' if name and name != self.here else m[0]
+
+    def terms(self, text: str) -> str:
+        "Link the first use of each glossary term on a page."
+        for pattern, anchor in self.glossary:
+            safe = SAFE + r"|`[^`\n]+`|^\|[^\n]*$|^> [^\n]*$"
+            first = [True]
+
+            def once(m: re.Match, anchor: str = anchor, first: list[bool] = first) -> str:
+                if not first[0]:
+                    return m[0]
+                first[0] = False
+                return f'<a class="term-link" href="00_math.html#{anchor}">{m[0]}</a>'
+
+            text = outside(pattern, once, text, safe)
+        return text
 
     def relative(self, text: str, docs: set[str]) -> str:
         "Links between notebooks become links between pages; links to other files of the project lead to GitHub."
@@ -100,6 +124,26 @@ class Links:
             path = target.removeprefix("../") if target.startswith("../") else f"nbs/{target}"
             return f"{m[1]}{self.blob}/{path}{'#' + anchor if anchor else ''}{m[3]}"
         return outside(re.compile(r"(\]\()([^)\s]+)(\))"), moved, text, FENCES)
+
+
+def term_anchor(term: str) -> str:
+    return "term-" + re.sub(r"[^a-z0-9]+", "-", re.sub(r"\$.*?\$", "", term).lower()).strip("-")
+
+
+def anchored_terms(markdown: str) -> str:
+    "Give each row of the glossary's table an anchor."
+    head, mark, body = markdown.partition("\n## Glossary")
+    table, rest_mark, rest = body.partition("\n## ")
+    seen: set[str] = set()
+
+    def row(m: re.Match) -> str:
+        anchor = term_anchor(m[1])
+        if set(m[1].strip()) <= set("-: ") or m[1].strip() == "term" or anchor in seen:
+            return m[0]
+        seen.add(anchor)
+        return f'| <span id="{anchor}"></span>{m[1].strip()} |'
+
+    return head + mark + re.sub(r"^\|([^|\n]+)\|", row, table, flags=re.M) + rest_mark + rest
 
 
 def _titles(source: str) -> list[str]:
@@ -162,6 +206,7 @@ class Reader:
 
     def markdown(self, text: str, docs: set[str]) -> str:
         text = SHIELD.sub("", text)
+        text = re.sub(r"\[!\[([^\]]*)\]\(https?:[^)]*\)\]\(([^)]*)\)", r"[\1](\2)", text)  # a badge within a line: its words, not its picture
         text = self.links.relative(text, docs)
         text = self.links.prose(text)
         text = re.sub(r"^\$\$[ \t]*(.+?)[ \t]*\$\$[ \t]*$", lambda m: m[0] if "\\tag" in m[0] else f"$$\n{m[1].strip()}\n$$", text, flags=re.S | re.M)
@@ -177,12 +222,11 @@ class Reader:
         "The first cell without what the page's head shows in its own way."
         text = re.sub(r"^# .+\n|^> .+\n?|^Run time:.*\n?", "", text, flags=re.M)
         text = SHIELD.sub("", text).strip()
-        m = re.search(r"^After this chapter you can.*?\n\n?((?:[-*] .+\n?(?:  .+\n?)*)+)", text, re.M)
+        m = re.search(r"^After this (?:chapter|appendix) you can.*?\n\n?((?:[-*] .+\n?(?:  .+\n?)*)+)", text, re.M)
         if m:
-            self.page.abilities = [re.sub(r"\s+", " ", a).rstrip(".;,") for a in re.split(r"^[-*] ", m[1], flags=re.M) if a.strip()]
+            self.page.abilities = [re.sub(r"\s+", " ", a).strip().rstrip(".;,") for a in re.split(r"^[-*] ", m[1], flags=re.M) if a.strip()]
             listed = self.markdown(m[0].strip(), docs)
-            text = text[: m.start()] + raw('<div class="abilities">') + "\n" + listed + "\n" + raw("</div>") + "\n" + text[m.end() :]
-            return text
+            return text[: m.start()] + raw('<div class="abilities">') + "\n" + listed + "\n" + raw("</div>") + "\n" + text[m.end() :]
         return self.markdown(text, docs)
 
     def _figure(self, png: bytes, source: str, options: dict[str, str], heading: str) -> str:
@@ -190,7 +234,8 @@ class Reader:
         alt = options.get("fig-alt", "").strip("\"'")
         if not alt:
             titles = _titles(source)
-            alt = ". ".join(dict.fromkeys(t.strip().rstrip(".") for t in titles))
+            whole = [t for t in titles if "…" not in t] or [t for t in titles if len(t) > 12]  # a title may have parts that only a run knows
+            alt = ". ".join(dict.fromkeys(t.strip().rstrip(".") for t in whole))
         if not alt:
             page.without_alt.append(next((line for line in source.splitlines() if line.strip() and not line.startswith("#|")), ""))
             alt = f"Figure in the section “{heading}”"
@@ -203,8 +248,11 @@ class Reader:
         page.figures.append(Figure(stem, alt, w, h, b"acTL" in png[:4096]))
         small = w < 330  # a bare grid of images: show its pixels larger
         style = f' style="--w:{min(700, w * (2 if w > 160 else 3))}px"' if small else f' style="--w:{w}px"'
+        moves = b"acTL" in png[:4096]
         pair = "".join(
-            f'<img class="only-{theme}" src="_static/figures/{stem}{suffix}.png" width="{w}" height="{h}" alt="{html.escape(alt)}" loading="lazy" decoding="async">'
+            (f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="_static/figures/{stem}-still{suffix}.png">' if moves else "")
+            + f'<img class="only-{theme}" src="_static/figures/{stem}{suffix}.png" width="{w}" height="{h}" alt="{html.escape(alt)}" loading="lazy" decoding="async">'
+            + ("</picture>" if moves else "")
             for theme, suffix in (("light", ""), ("dark", "-dark"))
         )
         return raw(f'<figure class="fig{" pixels" if small else ""}"{style}>{pair}</figure>')
@@ -228,9 +276,17 @@ class Reader:
             return raw(f'<pre class="printed">{html.escape(data["text/plain"])}</pre>')
         return ""
 
+    def glossary(self) -> list[tuple[str, str]]:
+        "The rows of the table under a heading Glossary: term, meaning."
+        text = "\n".join(c["source"] for c in self.nb["cells"] if c["cell_type"] == "markdown")
+        m = re.search(r"^#+ Glossary[ \t]*$(.*?)(?=^#+ |\Z)", text, re.M | re.S)
+        rows = re.findall(r"^\|\s*\**([^|*]+?)\**\s*\|\s*(.+?)\s*\|[ \t]*$", m[1], re.M) if m else []
+        return [r for r in rows if not set(r[0]) <= set("-: ") and r[0] != "term"]
+
     def read(self, docs: set[str], widgets: list[tuple[str, str]], widget_html) -> Page:
         page, parts, heading = self.page, [], ""
-        waiting = dict((h, k) for k, h in widgets)
+        self.links.here = page.name
+        waiting = {h: k for k, h in widgets}
         page_started = False  # past the first heading: what comes before are imports
         for i, cell in enumerate(self.nb["cells"]):
             source = cell["source"]
@@ -280,4 +336,8 @@ class Reader:
             raise ValueError(f"{self.path.name}: no heading {list(waiting)} to put a widget before; see WIDGETS in site/course.py")
         head = raw("<!--head-->")
         page.markdown = f"# {page.title}\n{head}\n" + "\n\n".join(p for p in parts if p.strip()) + "\n"
+        if page.name == "00_math":
+            page.markdown = anchored_terms(page.markdown)
+        else:
+            page.markdown = self.links.terms(page.markdown)
         return page

@@ -61,6 +61,15 @@ FAULTS = [
     Fault("posterior: alpha_bar_t for alpha_bar_{t-1}", "forward.q_posterior", "like(ab_s.sqrt() * beta", "like(ab_t.sqrt() * beta", "test_bound.test_mean_of_the_step_is_the_true_conditional_mean"),
     Fault("posterior: sqrt missing on alpha", "forward.q_posterior", "alpha.sqrt()", "alpha", "test_sampling.test_step_is_algorithm_2"),
     Fault("one-step betas kept when striding", "forward.q_posterior", "alpha = ab_t / ab_s", "alpha = at(sched.alpha, t)", "test_sampling.test_strided_step_is_bayes_for_the_pair"),
+    # the exactly solvable case
+    Fault("densities lack log(2 pi v)", "gaussian.gaussian_log_prob", " + (2 * math.pi * var).log()", "", "test_gaussian.test_log_prob_and_kl_agree_with_torch_distributions"),
+    Fault("KL the wrong way round", "gaussian.kl_gaussian", "ratio = var1 / var2", "ratio = var2 / var1", "test_gaussian.test_log_prob_and_kl_agree_with_torch_distributions"),
+    Fault("product weighted by variance, not precision", "gaussian.gaussian_product", "mean1 * var2 + mean2 * var1", "mean1 * var1 + mean2 * var2", "test_gaussian.test_product_adds_precisions_and_is_the_product"),
+    Fault("decoder: bins twice as wide", "gaussian.decoder_log_prob", "1 / 255", "2 / 255", "test_gaussian.test_decoder_is_the_area_under_the_bell"),
+    Fault("decoder: outer bins closed", "gaussian.decoder_log_prob", "x0 > 1 - 1e-3", "x0 > 2", "test_gaussian.test_decoder_shares_out_all_probability"),
+    Fault("best eps: sqrt missing", "gaussian.GaussianMixture.eps", "(1 - alpha_bar).sqrt() * d / c", "(1 - alpha_bar) * d / c", "test_gaussian.test_best_eps_is_the_slope_of_the_log_density"),
+    Fault("best eps: shares of the components ignored", "gaussian.GaussianMixture._log_joint", "self.weights.log() + ", "", "test_gaussian.test_log_prob_is_that_of_torch_distributions"),
+    Fault("best eps: mean not shrunk", "gaussian.GaussianMixture._whiten", "alpha_bar.sqrt() * self.means", "self.means", "test_gaussian.test_best_eps_is_the_mean_of_the_noise_that_made_xt"),
     # training
     Fault("network is told t - 1", "training.eps_loss", "t.to(xt.device)", "t.to(xt.device) - 1", "test_training.test_the_network_sees_the_noisy_image_and_its_time"),
     Fault("network is shown the clean image", "training.eps_loss", "model(xt,", "model(x0,", "test_training.test_the_network_sees_the_noisy_image_and_its_time"),
@@ -107,7 +116,7 @@ FAULTS = [
     Fault("x_0 clipped to [0, 1]", "sampling.ddpm_step", "clamp(-1, 1)", "clamp(0, 1)", "test_truth.test_clip_is_symmetric"),
     Fault("strided times leave out T", "sampling.strided_times", "round(T *", "round((T - 1) *", "test_sampling.test_strided_times"),
     # the data
-    Fault("data in [0, 1]", "data.to_unit", "/ 127.5 - 1", "/ 255", "test_bound.test_discretised_decoder_sums_to_one"),
+    Fault("data in [0, 1]", "data.to_unit", "/ 127.5 - 1", "/ 255", "test_gaussian.test_decoder_takes_the_pixels_that_the_data_module_makes"),
     Fault("pixels cut off, not rounded", "data.to_uint8", ".round()", "", "test_truth.test_pixels_survive_the_round_trip"),
     Fault("every epoch in the same order", "data.batches", "seed + 1_000_003 * epoch", "seed", "test_truth.test_epochs_differ_and_each_shows_every_image_once"),
     Fault("images drawn with replacement", "data.batches", "torch.randperm(len(images), generator=g)", "torch.randint(len(images), (len(images),), generator=g)", "test_truth.test_epochs_differ_and_each_shows_every_image_once"),

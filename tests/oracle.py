@@ -104,12 +104,3 @@ def negative_log_likelihood(sched, kind, first="exact", m=MEANS, s=VARIANCES):
     "E[-log p(x_0)] over the data, in nats a dimension."
     mean, var = model_moments(sched, kind, first, m, s)
     return ((2 * math.pi * var).log() + (s + (m - mean) ** 2) / var) / 2
-
-
-def discretised_log_prob(pixels, mean, var):
-    "Log probability of pixels 0..255 under Ho et al. 2020, Eq. 13: bins of 2/255 around the scaled pixel, the outer two open."
-    normal = torch.distributions.Normal(mean, math.sqrt(var))
-    x = pixels.double() / 127.5 - 1
-    upper = torch.where(pixels == 255, 1.0, normal.cdf(x + 1 / 255))
-    lower = torch.where(pixels == 0, 0.0, normal.cdf(x - 1 / 255))
-    return (upper - lower).clamp(min=1e-300).log()

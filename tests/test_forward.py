@@ -1,6 +1,7 @@
 "The forward process against the chain it shortens, Bayes' rule, and its own inverses."
 
 import math
+import re
 import warnings
 
 import pytest
@@ -53,6 +54,7 @@ def pairs(T):
 # --- the closed form -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.equation("2.1", "2.4", by="q_mean_var")
 def test_composed_steps_give_the_closed_form(sched):
     "Ho et al. 2020, Eq. 2 composed t times is Eq. 4."
     x0 = draw(2, 3)
@@ -88,6 +90,7 @@ def test_clean_data_and_last_state():
     assert (q_sample(sched, x0, 1000, eps) - eps).abs().max() < 0.02
 
 
+@pytest.mark.equation("2.5", by="q_sample")
 def test_q_sample_scales_and_shifts_the_noise(sched):
     x0, eps = draw(2, 3), draw(2, 3, seed=1)
     for t in {0, 1, sched.T // 2, sched.T}:
@@ -98,6 +101,8 @@ def test_q_sample_scales_and_shifts_the_noise(sched):
 # --- two views of one equation ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.equation("2.7", by="predict_x0")
+@pytest.mark.equation("2.8", by="predict_eps")
 def test_round_trips(sched):
     x0, eps = draw(2, 3), draw(2, 3, seed=1)
     for t in {1, sched.T // 2 or 1, sched.T}:
@@ -108,6 +113,7 @@ def test_round_trips(sched):
         assert (predict_x0(sched, xt, t, predict_eps(sched, xt, t, x0)) - x0).abs().max() < limit
 
 
+@pytest.mark.equation("2.9", by="predict_x0")
 def test_errors_grow_by_the_snr():
     sched, xt, eps, delta = linear_schedule(), draw(2, 3), draw(2, 3, seed=1), draw(2, 3, seed=2)
     for t in (1, 500, 1000):
@@ -137,6 +143,7 @@ def bayes(sched, x0, xt, t, s):
     return (prior_mean / prior_var + factor * xt / noise) / precision, 1 / precision
 
 
+@pytest.mark.equation("2.11", "2.12", by="q_posterior")
 def test_posterior_is_bayes_rule_for_any_two_times(sched):
     x0, xt = draw(2, 3), draw(2, 3, seed=1)
     for s, t in pairs(sched.T):
@@ -150,6 +157,7 @@ def test_posterior_is_bayes_rule_for_any_two_times(sched):
         assert (var - by_var).abs().max() < 1e-12
 
 
+@pytest.mark.equation("2.12", by="q_posterior")
 def test_posterior_is_eq_6_and_7_of_the_paper(sched):
     x0, xt = draw(2, 3), draw(2, 3, seed=1)
     beta, ab = sched.beta.tolist(), sched.alpha_bar.tolist()
@@ -161,6 +169,7 @@ def test_posterior_is_eq_6_and_7_of_the_paper(sched):
         assert abs(var - sched.beta_tilde[t]) < 1e-12
 
 
+@pytest.mark.equation("2.13", by="q_posterior")
 def test_posterior_undoes_the_forward_process(sched):
     "Averaging q(x_s | x_t, x_0) over q(x_t | x_0) gives q(x_s | x_0)."
     x0 = draw(2, 3)
@@ -295,9 +304,10 @@ def test_raw_pixels(name):
 
 
 @pytest.mark.parametrize("name", ALL[1:])
-def test_shapes_that_would_broadcast(name):
-    with pytest.raises(ValueError, match=r"same shape, got .*\(3, 4, 4\)"):
-        call(name, linear_schedule(), draw(3, 1, 4, 4), 5, draw(3, 4, 4))
+@pytest.mark.parametrize("shape", [(3, 4, 4), (1, 1, 4, 4), (4, 4), ()])
+def test_shapes_that_would_broadcast(name, shape):
+    with pytest.raises(ValueError, match="same shape, got .*" + re.escape(str(shape))):
+        call(name, linear_schedule(), draw(3, 1, 4, 4), 5, draw(*shape))
 
 
 def test_predict_eps_at_zero():

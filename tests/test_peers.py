@@ -4,7 +4,6 @@ They are an extra: `pip install -e ".[dev,peers]"`, which `make test` and .ci/ru
 """
 
 import pytest
-from mutations import Fault, outcome
 
 pytest.importorskip("diffusers", reason="the peers extra is not installed")
 pytest.importorskip("azula", reason="the peers extra is not installed")

@@ -51,6 +51,8 @@ def recursion(sched: Schedule, variance: str, mean: float = 0.0):
     return m, v
 
 
+@pytest.mark.equation("0.8", by="samples")
+@pytest.mark.equation("5.3")
 @pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
 def test_sampler_is_the_exact_affine_map(monkeypatch, variance):
     offset, factors = affine_map(monkeypatch, FEW, variance, mean=0.7)
@@ -59,6 +61,7 @@ def test_sampler_is_the_exact_affine_map(monkeypatch, variance):
     assert (factors.square().sum(0) - v).abs().max() < 1e-10
 
 
+@pytest.mark.equation("5.3", by="samples, ddpm_step")
 @pytest.mark.parametrize(("variance", "ratios"), [("beta", (1.0154, 1.0030, 0.9999, 0.9976)), ("beta_tilde", (0.9276, 0.9845, 0.9911, 0.9937))])
 def test_full_length_chain_has_the_known_end_variance(monkeypatch, variance, ratios):
     _, factors = affine_map(monkeypatch, linear_schedule(), variance)
@@ -115,6 +118,7 @@ def test_dtype_and_device_follow_the_request_and_the_model():
     assert not x.requires_grad
 
 
+@pytest.mark.equation("0.24", "0.25", "5.1", "5.2", by="ddpm_step")
 @pytest.mark.parametrize("t", [1, 2, 25, 50])
 @pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
 def test_step_is_algorithm_2(t, variance):
@@ -125,6 +129,7 @@ def test_step_is_algorithm_2(t, variance):
     assert torch.allclose(ddpm_step(FEW, x, eps_hat, t, t - 1, z, variance=variance, clip=False), expected, atol=1e-12, rtol=0)
 
 
+@pytest.mark.equation("5.2", by="q_posterior")
 def test_clip_acts_on_the_estimate_of_x0_and_nothing_else():
     x, z = torch.full((1, 1, 2, 2), 3.0, dtype=torch.float64), torch.zeros(1, 1, 2, 2, dtype=torch.float64)
     eps_hat = torch.zeros_like(x)
@@ -189,6 +194,7 @@ def test_strided_times(T):
             strided_times(T, steps)
 
 
+@pytest.mark.equation("0.41")
 @pytest.mark.parametrize("sched", [linear_schedule(), cosine_schedule()], ids=["linear", "cosine"])
 def test_a_known_image_comes_back(sched):
     "The optimum for a data set of one image: the chain must end exactly there."

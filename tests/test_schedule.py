@@ -63,6 +63,7 @@ def test_bounds_and_monotone(sched):
     assert (sched.beta_tilde >= 0).all()
 
 
+@pytest.mark.equation("1.2", by="schedule_from_beta")
 def test_alpha_bar_is_the_product_of_the_alphas(sched):
     product = 1.0
     for t, beta in enumerate(sched.beta.tolist()):
@@ -70,6 +71,7 @@ def test_alpha_bar_is_the_product_of_the_alphas(sched):
         assert sched.alpha_bar[t].item() == pytest.approx(product, rel=1e-12)
 
 
+@pytest.mark.equation("1.3", by="Schedule.beta_tilde")
 def test_beta_tilde_against_bayes(sched):
     "Precisions add: 1 / beta_tilde_t = alpha_t / beta_t + 1 / (1 - alpha_bar_{t-1})."
     assert sched.beta_tilde[1] == 0
@@ -79,6 +81,7 @@ def test_beta_tilde_against_bayes(sched):
         assert sched.beta_tilde[t].item() == pytest.approx(1 / precision, rel=1e-9)
 
 
+@pytest.mark.equation("1.4", by="Schedule.snr")
 def test_snr(sched):
     for t in range(1, sched.T + 1):
         ab = sched.alpha_bar[t].item()
@@ -88,6 +91,7 @@ def test_snr(sched):
 # --- linear ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.equation("1.6", by="linear_schedule")
 @pytest.mark.parametrize("T", TS)
 def test_linear_against_the_formula(T):
     sched = quietly(linear_schedule, T)
@@ -126,6 +130,7 @@ def cosine_by_hand(T, s):
     return betas, alpha_bars
 
 
+@pytest.mark.equation("1.10", "1.11", by="cosine_schedule")
 @pytest.mark.parametrize("T", TS)
 @pytest.mark.parametrize("s", [0, 0.008, 0.1])
 def test_cosine_against_the_formula(T, s):
@@ -192,6 +197,7 @@ def test_the_warning_points_at_the_caller(call):
     assert record[0].filename == "the_users_file.py"
 
 
+@pytest.mark.equation("1.8", by="linear_schedule")
 def test_the_warnings_remedy_works():
     for T in (25, 50, 100, 200, 500):
         assert warned(linear_schedule, T) != []
@@ -209,6 +215,7 @@ def test_from_beta_takes_any_precision_and_detaches():
     assert torch.equal(sched.beta[1:], beta.detach().double())
 
 
+@pytest.mark.equation("1.9", by="schedule_from_beta")
 def test_respaced_schedule_keeps_alpha_bar():
     kept = linear_schedule().alpha_bar[::50]
     sched = schedule_from_beta(1 - kept[1:] / kept[:-1])

@@ -39,6 +39,7 @@ def setup(lr=1e-2, steps=5, seed=0):
     return net, torch.optim.SGD(net.parameters(), lr=lr), data
 
 
+@pytest.mark.equation("0.30", "4.1", by="eps_loss")
 def test_loss_is_the_mean_square_error_of_each_item():
     g = torch.Generator().manual_seed(0)
     x0, eps = torch.rand(3, 2, 4, 4, generator=g, dtype=torch.float64), torch.randn(3, 2, 4, 4, generator=g, dtype=torch.float64)
@@ -65,6 +66,7 @@ def test_the_network_sees_the_noisy_image_and_its_time():
     assert torch.equal(seen["xt"], q_sample(SCHED, x0, t, eps))
 
 
+@pytest.mark.equation("4.4", by="sample_t")
 @pytest.mark.parametrize("T", [1, 2, 7, 1000])
 def test_every_time_is_drawn_and_no_other(T):
     drawn = sample_t(cosine_schedule(T), 100 * T + 10, torch.Generator().manual_seed(0))
@@ -72,6 +74,7 @@ def test_every_time_is_drawn_and_no_other(T):
     assert drawn.dtype == torch.int64
 
 
+@pytest.mark.equation("0.30", "4.4", by="sample_t")
 def test_times_are_uniform():
     counts = torch.bincount(sample_t(SCHED, 100_000, torch.Generator().manual_seed(1)))[1:].double()
     chi2 = ((counts - 100) ** 2 / 100).sum()
@@ -92,6 +95,7 @@ def test_trained_times_are_the_sampled_times():
     assert trained == sampled == set(range(1, 21))
 
 
+@pytest.mark.equation("4.5", by="EMA.update")
 def test_ema_is_its_formula():
     net = Tiny()
     ema = EMA(net, decay=0.8)
@@ -124,6 +128,7 @@ def test_ema_refuses_a_decay_out_of_range(decay):
         EMA(Tiny(), decay)
 
 
+@pytest.mark.equation("4.7", by="warmup_cosine")
 def test_warmup_cosine():
     assert warmup_cosine(0.05, warmup=0.1) == pytest.approx(0.5)
     assert warmup_cosine(0.1, warmup=0.1) == 1
@@ -145,6 +150,7 @@ def test_yields_after_the_step():
     assert net.a.item() != before
 
 
+@pytest.mark.equation("4.6", by="train")
 def test_one_step_is_gradient_descent_on_the_clipped_mean_loss():
     net, opt, data = setup(lr=0.1)
     by_hand = copy.deepcopy(net)

@@ -17,6 +17,8 @@ from ddpm_abc.unet import UNet
 pytestmark = pytest.mark.filterwarnings("ignore:the schedule stops short of noise")  # few, coarse steps, on purpose
 
 
+@pytest.mark.equation("1.6", by="linear_schedule")
+@pytest.mark.equation("1.10", "1.11", by="cosine_schedule")
 @pytest.mark.parametrize("T", [1000, 50])
 def test_schedule_against_numpy(T):
     betas = 1e-4 + (0.02 - 1e-4) * np.arange(T) / (T - 1)

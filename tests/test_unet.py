@@ -45,6 +45,7 @@ def inputs(n: int = 3, channels: int = 1, size: int = 28, seed: int = 0, dtype: 
 # --- the time embedding -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.equation("3.2", by="timestep_embedding")
 @pytest.mark.parametrize("dim", [4, 8, 32, 64])
 def test_embedding_against_plain_python(dim):
     got = timestep_embedding(torch.tensor([0, 1, 2, 37, 500, 1000]), dim)
@@ -60,6 +61,14 @@ def test_embedding_tells_all_times_apart():
     e = timestep_embedding(torch.arange(1, 1001), 32).double()
     assert torch.cdist(e, e).fill_diagonal_(math.inf).min() > 0.5
     assert torch.allclose(e.square().sum(1), torch.full((1000,), 16.0, dtype=torch.float64), atol=1e-4)
+
+
+@pytest.mark.equation("3.3", by="timestep_embedding")
+def test_embedding_products_depend_on_the_difference_alone():
+    e = timestep_embedding(torch.arange(0, 1001, 50), 16).double()
+    for i, row in enumerate((e @ e.T).tolist()):
+        want = [sum(math.cos(50 * (i - j) / 10_000 ** (k / 7)) for k in range(8)) for j in range(len(row))]
+        assert row == pytest.approx(want, abs=1e-3)
 
 
 def test_embedding_depends_on_its_own_time_only():
@@ -84,6 +93,7 @@ def test_embedding_refuses_dim(dim):
 # --- the blocks ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.equation("3.5", by="GroupNorm")
 def test_group_norm_by_hand():
     norm = wake(GroupNorm(4, 12)).double()
     x = torch.randn(2, 12, 5, 6, dtype=torch.float64) * 7 + 3
@@ -108,6 +118,7 @@ def test_group_norm_keeps_float32_under_autocast():
     torch.testing.assert_close(out, F.group_norm(low.float(), 2))
 
 
+@pytest.mark.equation("3.4", "3.6", by="ResBlock")
 def test_res_block_by_hand():
     block = wake(ResBlock(8, 12, 10, groups=4)).double()
     x, e = torch.randn(3, 8, 6, 5, dtype=torch.float64), torch.randn(3, 10, dtype=torch.float64)
@@ -144,6 +155,7 @@ def test_zero_init_returns_the_layer():
     assert not any(p.any() for p in layer.parameters())
 
 
+@pytest.mark.equation("3.7", by="Attention")
 def test_attention_by_hand():
     block = wake(Attention(8, groups=2)).double()
     x = torch.randn(2, 8, 3, 4, dtype=torch.float64)
@@ -160,6 +172,7 @@ def test_attention_by_hand():
     torch.testing.assert_close(block(x), want)
 
 
+@pytest.mark.equation("3.8", by="Up")
 def test_down_and_up():
     x = torch.randn(2, 8, 12, 8)
     down, up = Down(8, 6), Up(8, 6)
@@ -218,6 +231,7 @@ def test_other_sizes_than_the_one_it_was_built_for():
         assert net(torch.randn(1, 1, h, w), torch.tensor([5])).shape == (1, 1, h, w)
 
 
+@pytest.mark.equation("3.1", by="UNet")
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_new_network_answers_zero(config):
     net = UNet(**config)
@@ -472,7 +486,7 @@ def test_speed_up_keeps_the_outputs(monkeypatch, capsys, bf16, tolerance):
         want, got = plain(xt, t, y), fast(xt, t, y)
     assert got.dtype == torch.float32
     assert (got - want).abs().max() < tolerance * want.abs().max()
-    assert torch.equal(got, want) is False or not bf16  # bfloat16 was really used
+    assert not (bf16 and torch.equal(got, want))  # bfloat16 was really used
 
 
 def test_speed_up_refuses(monkeypatch):

@@ -26,8 +26,13 @@ ROOT = Path(__file__).resolve().parent.parent
 TAG = re.compile(r"\\tag\{([\d.]+)\}")
 NAMES = r"[A-Z][\w-]+(?: et al\.| (?:&|and) [A-Z][\w-]+)?"
 PLACE = r"(?:Eq\. \d+(?:(?:, | and |-)(?:Eq\. )?\d+)*|sections? [\d.]+|Algorithm \d(?:, line \d)?|appendix [A-Z])"
-CITED = re.compile(rf"({NAMES}) \(?(20\d\d)\)?(?:,? (?:(before )?({PLACE})))?")
-SHORT = re.compile(rf"\((20\d\d), ({PLACE})\)")  # "Nichol and Dhariwal ... (2021, Eq. 17)"
+CITED = re.compile(rf"({NAMES}) \(?(20\d\d)\)?,? (before )?({PLACE})")  # "Ho et al. 2020, Eq. 4"
+TURNED = re.compile(rf"({PLACE}) of ({NAMES}) (20\d\d)")  # "Eq. 6 and 7 of Ho et al. 2020"
+SHORT = re.compile(rf"([A-Z][\w-]+ and [A-Z][\w-]+)[^()]*\((20\d\d), ({PLACE})\)")  # "Nichol and Dhariwal ... (2021, Eq. 17)"
+THE_PAPER = re.compile(r"[Tt]he paper\b[^$]*?\bEquation \((\d+)\)")  # "The paper gives the mean twice. ... Equation (7)"
+LINE = re.compile(r"line (\d) of the paper's (Algorithm \d)")
+SECTION = re.compile(r"^The paper\b.*\((section [\d.]+)\)", re.S)  # of the sentence after
+WORK = re.compile(rf"\(({NAMES} 20\d\d)\)")  # "(Wu & He 2018)"
 
 
 @dataclass
@@ -44,20 +49,32 @@ class Equation:
         return self.by or self.exported
 
 
+def cited(text: str) -> str:
+    "The last citation of a place in a paper, or else of a paper."
+    found = list(CITED.finditer(text))
+    match: re.Match[str] | None
+    if found:
+        author, year, before, place = found[-1].groups()
+        return f"{author} {year}, {before or ''}{place}"
+    if match := TURNED.search(text):
+        return f"{match[2]} {match[3]}, {match[1]}"
+    if match := SHORT.search(text):
+        return f"{match[1].replace(' and ', ' & ')} {match[2]}, {match[3]}"
+    if match := LINE.search(text):
+        return f"Ho et al. 2020, {match[2]}, line {match[1]}"
+    if match := THE_PAPER.search(text):
+        return f"Ho et al. 2020, Eq. {match[1]}"
+    if match := SECTION.search(text):
+        return f"Ho et al. 2020, {match[1]}"
+    works = WORK.findall(text)
+    return works[-1] if works else ""
+
+
 def cite(before: str, after: str) -> str:
-    "The citation that belongs to a formula: the last in the paragraph before it, or one in the sentence after it."
-    before = before.strip().split("\n\n")[-1]
-    found = list(CITED.finditer(before))
-    placed = [m for m in found if m[4]]
-    if m := (placed or found or [None])[-1]:
-        return " ".join(filter(None, (f"{m[1]} {m[2]}" + ("," if m[4] else ""), (m[3] or "").strip(), m[4])))
-    if m := SHORT.search(before):
-        authors = re.findall(NAMES.replace("(?:&|and)", "and"), before[: m.start()])
-        authors = [a for a in authors if " and " in a or "et al" in a]
-        return f"{authors[-1].replace(' and ', ' & ')} {m[1]}, {m[2]}" if authors else ""
-    sentence = re.split(r"(?<=[.:])\s+(?=[A-Z*])", re.sub(r"\bal\. ", "al.~", after.strip()))[0].replace("al.~", "al. ")
-    m = CITED.search(sentence) if not after.strip().startswith("$$") else None
-    return " ".join(filter(None, (f"{m[1]} {m[2]}" + ("," if m[4] else ""), (m[3] or "").strip(), m[4]))) if m else ""
+    "What a formula is from: cited in the paragraph that leads to it, or in the sentence that follows it."
+    after = re.sub(r"\b(al|Eq)\. ", r"\1.~", after.strip())
+    sentence = re.split(r"(?<=[.:])\s+(?=[A-Z*(])", after, maxsplit=1)[0].replace(".~", ". ")
+    return cited(before.strip().split("\n\n")[-1]) or cited(sentence)
 
 
 def exported_names(source: str) -> list[str]:

@@ -59,8 +59,13 @@ $$('div[class*="highlight-"]').forEach((box) => {
 });
 $$("main table").forEach((t) => { if (!t.parentElement.matches(".params, .table-wrap")) { const w = make("div", { className: "table-wrap" }); t.replaceWith(w); w.append(t); } });
 function reachable() {
-  $$("pre, div.math, .table-wrap, .params").forEach((e) => {
-    if (e.scrollWidth > e.clientWidth + 1) { e.tabIndex = 0; e.setAttribute("role", "region"); e.setAttribute("aria-label", e.matches("pre") ? "Code" : e.matches(".math") ? "Formula" : "Table"); }
+  $$("div.math").forEach((e) => { // a formula a little too wide is set a little smaller
+    e.style.fontSize = "";
+    const share = e.clientWidth / e.scrollWidth;
+    if (share < 1) e.style.fontSize = `${Math.max(0.72, share * 0.985)}em`;
+  });
+  $$("pre, div.math, .table-wrap, .params, .fig").forEach((e) => {
+    if (e.scrollWidth > e.clientWidth + 1) { e.tabIndex = 0; e.setAttribute("role", "region"); e.setAttribute("aria-label", e.matches("pre") ? "Code" : e.matches(".math") ? "Formula" : e.matches(".fig") ? "Figure" : "Table"); }
     else if (e.hasAttribute("tabindex")) { e.removeAttribute("tabindex"); e.removeAttribute("role"); e.removeAttribute("aria-label"); }
   });
 }
@@ -94,7 +99,7 @@ async function openHover(a) {
   hover.addEventListener("mouseenter", () => clearTimeout(timer));
   hover.addEventListener("mouseleave", () => { timer = setTimeout(closeHover, 180); });
 }
-const previewed = "a.eqref, a.api, a.cite";
+const previewed = "a.eqref, a.api, a.cite, a.term-link";
 document.addEventListener("mouseover", (e) => {
   const a = e.target.closest?.(previewed);
   if (!a || !a.hash || a.closest(".card-hover")) return;

@@ -18,18 +18,21 @@ function paint(canvas, x, scale = 1) {
 }
 const pixels = (label) => { const c = make("canvas", { className: "px", width: SIDE, height: SIDE }); c.setAttribute("role", "img"); c.setAttribute("aria-label", label); return c; };
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
-const few = (v) => (v === 0 ? "0" : v >= 0.001 ? v.toPrecision(3).replace(/\.?0+$/, "") : v.toExponential(2));
+const few = (v) => (v === 0 ? "0" : v >= 0.0001 ? String(+v.toPrecision(3)) : v.toExponential(1).replace("e-", " · 10⁻").replace(/⁻(\d+)/, (_, d) => "⁻" + [...d].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]).join("")));
 let serial = 0;
 function slider(text, min, max, value, step, show, change) {
   const id = `w${++serial}`, input = make("input", { type: "range", id, min, max, step, value }), out = make("output", { htmlFor: id });
   const label = make("label", { className: "slide", htmlFor: id }, make("span", { innerHTML: text }), out, input);
-  const update = () => { out.textContent = show(+input.value); input.setAttribute("aria-valuetext", show(+input.value)); };
-  input.addEventListener("input", () => { update(); change(); });
+  let exact = +value; // a preset's value may lie between two steps of the slider
+  const update = () => { out.textContent = show(exact); input.setAttribute("aria-valuetext", show(exact)); };
+  const set = (v) => { exact = +v; input.value = v; update(); };
+  input.addEventListener("input", () => { set(input.value); change(); });
   update();
-  return { label, get value() { return +input.value; }, set(v) { input.value = v; update(); }, limit(m) { const was = +input.value / +input.max; input.max = m; input.value = Math.round(was * m); update(); }, hide(on) { label.hidden = on; }, refresh: update };
+  return { label, get value() { return exact; }, set, limit(m) { const share = exact / +input.max; input.max = m; set(Math.round(share * m)); }, hide(on) { label.hidden = on; } };
 }
 function chooser(change) {
   const select = make("select", {}, ...[...Array(10).keys()].map((k) => make("option", { value: k, textContent: k, selected: k === 5 })));
+  select.setAttribute("aria-label", "Digit");
   select.addEventListener("change", change);
   return { label: make("label", {}, "Digit ", select), get value() { return +select.value; } };
 }
@@ -87,6 +90,7 @@ function scheduleExplorer(box) {
     make("div", { className: "strip" }, ...cells.map((c) => c.b)), verdict);
   function draw() {
     const steps = Math.round(10 ** T.value), linear = state.kind === "linear";
+    buttons.forEach((b, i) => { const p = presets[i][1]; b.setAttribute("aria-pressed", state.kind === p.kind && T.value === p.T && (!p.lo || (lo.value === p.lo && hi.value === p.hi))); });
     kinds.forEach((l) => { l.firstChild.checked = l.firstChild.value === state.kind; });
     lo.hide(!linear); hi.hide(!linear);
     const ab = linear ? linearBar(steps, 10 ** lo.value, 10 ** hi.value) : cosineBar(steps), at = Math.min(t.value, steps), x0 = digit(digits.value);
@@ -128,7 +132,7 @@ function forwardSlider(box) {
   box.replaceChildren(
     make("p", { className: "widget-title", textContent: "Noise a digit yourself" }),
     make("p", { className: "hint", textContent: "One jump to any step: so much of the digit, so much of one draw of noise. Noise is drawn at a third of its contrast." }),
-    make("div", { className: "sum" }, a, figure(x0, "<i>x</i><sub>0</sub>"), make("b", { className: "op", textContent: "+" }), b, figure(noise, "ε"), make("b", { className: "op", textContent: "=" }), figure(xt, "<i>x<sub>t</sub></i>")),
+    make("div", { className: "sum" }, make("div", { className: "term" }, a, figure(x0, "<i>x</i><sub>0</sub>")), make("b", { className: "op", textContent: "+" }), make("div", { className: "term" }, b, figure(noise, "ε")), make("b", { className: "op", textContent: "=" }), make("div", { className: "term" }, make("b", { className: "op" }), figure(xt, "<i>x<sub>t</sub></i>"))),
     t.label, make("div", { className: "controls" }, digits.label, make("div", {}, again)), make("div", { className: "strip" }, ...cells.map((c) => c.btn)));
   function draw() {
     const at = t.value, x = digit(digits.value);

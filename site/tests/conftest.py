@@ -76,10 +76,10 @@ def open_page(chromium, base):
         contexts.append(context)
         page = context.new_page()
         page.errors, page.outside, page.bytes = [], [], 0
-        page.on("console", lambda m: page.errors.append(f"{m.type}: {m.text}") if m.type in ("error", "warning") else None)
+        page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: page.errors.append(str(e)))
         page.on("request", lambda r: page.outside.append(r.url) if not r.url.startswith((base, "data:", "file:")) else None)
-        page.on("requestfailed", lambda r: page.errors.append(f"failed: {r.url}"))
+        page.on("requestfailed", lambda r: page.errors.append(f"failed: {r.url}") if r.failure != "net::ERR_ABORTED" else None)  # aborted: by leaving the page
         page.goto(name if "://" in name else base + name, wait_until="load")
         return page
 

@@ -10,8 +10,6 @@ from urllib.parse import unquote, urljoin, urlparse
 
 import pytest
 
-
-
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
 sys.path.insert(0, str(ROOT / "site"))
@@ -19,6 +17,11 @@ sys.path.insert(0, str(ROOT / "site"))
 
 def names() -> list[str]:
     return sorted(str(p.relative_to(HTML)) for p in HTML.rglob("*.html"))
+
+
+def with_figures() -> str:
+    "A chapter whose page has a figure."
+    return next(n for n in names() if re.match(r"\d", n) and 'class="fig"' in (HTML / n).read_text(encoding="utf-8") and "only-dark" in (HTML / n).read_text(encoding="utf-8"))
 
 
 class Tags(HTMLParser):
@@ -46,7 +49,8 @@ def test_sizes(built):
 def test_every_chapter_has_its_page_buttons_and_download(built):
     for notebook in sorted((ROOT / "nbs").glob("[0-9]*.ipynb")):
         text = (HTML / f"{notebook.stem}.html").read_text(encoding="utf-8")
-        assert "colab.research.google.com/github/" in text and f"nbs/{notebook.name}" in text
+        assert "colab.research.google.com/github/" in text
+        assert f"nbs/{notebook.name}" in text
         assert (HTML / "_downloads" / notebook.name).read_bytes() == notebook.read_bytes()
         assert f'href="_downloads/{notebook.name}"' in text
         assert 'rel="next"' in text or 'rel="prev"' in text
@@ -63,8 +67,8 @@ def test_internal_links_and_anchors_resolve(built):
         links += [(name, a.get("href") or a.get("src")) for t, a in tags if t in ("a", "link", "img", "script", "source", "use") and (a.get("href") or a.get("src"))]
     dead = []
     for name, link in links:
-        if name == "404.html" and link.startswith("https://"):
-            continue
+        if name == "404.html":  # served at any depth, so its links begin at the host
+            link = re.sub(r"^/[^/]+/", "", link)
         url = urlparse(urljoin(f"http://here/{name}", link))
         if url.scheme not in ("http", "https") or url.netloc != "here":
             continue
@@ -76,8 +80,6 @@ def test_internal_links_and_anchors_resolve(built):
 
 def test_nothing_is_loaded_from_elsewhere(built):
     for name in names():
-        if name == "404.html":  # served at any depth, it names its own host in full
-            continue
         for tag, a in Tags(HTML / name).found:
             loads = a.get("src") or (a.get("href") if tag == "link" else None)
             assert not (loads and re.match(r"(https?:)?//", loads)), f"{name}: {loads}"
@@ -124,7 +126,8 @@ def test_the_api_names_every_public_function_with_its_parameters(built):
                 assert f'id="ddpm_abc.{module.stem}.{node.name}"' in page
                 assert f"{module.stem}.py#L" in page
     forward = (HTML / "api" / "forward.html").read_text(encoding="utf-8")
-    assert "standard normal noise" in forward and 'href="../02_forward.html"' in forward
+    assert "standard normal noise" in forward
+    assert 'href="../02_forward.html"' in forward
 
 
 def test_figures_and_headings_are_for_everyone(built):
@@ -132,8 +135,8 @@ def test_figures_and_headings_are_for_everyone(built):
         tags = Tags(HTML / name).found
         for tag, a in tags:
             if tag == "img":
-                assert "alt" in a and (a["alt"] or name == "index.html"), f"{name}: {a.get('src')} has no alt text"
-                assert a.get("width") and a.get("height"), f"{name}: {a.get('src')} would make the text jump"
+                assert a.get("alt") or (name == "index.html" and "alt" in a), f"{name}: {a.get('src')} has no alt text"
+                assert {"width", "height"} <= a.keys(), f"{name}: {a.get('src')} would make the text jump"
         levels = [int(t[1]) for t, _ in tags if re.fullmatch(r"h[1-6]", t)]
         assert levels.count(1) == 1, f"{name}: {levels.count(1)} main headings"
         assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False)), f"{name}: a level of heading is skipped: {levels}"
@@ -148,7 +151,7 @@ def test_every_page_loads_clean_and_asks_nobody_outside(open_page):
             continue
         page = open_page(name)
         page.evaluate("document.querySelectorAll('img').forEach(i => i.loading = 'eager')")
-        page.wait_for_load_state("networkidle")
+        page.wait_for_function("[...document.images].every(i => i.complete)")
         assert not page.errors, f"{name}: {page.errors}"
         assert not page.outside, f"{name}: {page.outside}"
         page.context.close()
@@ -189,7 +192,7 @@ def test_axe_finds_no_serious_violation(open_page, theme):
         page.wait_for_timeout(100)
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         page.evaluate(axe)
-        for v in page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]:
+        for v in page.evaluate("axe.run({exclude: ['.katex-html']}, {resultTypes: ['violations']})")["violations"]:
             if v["impact"] in ("serious", "critical"):
                 bad.append(f"{name}: {v['id']} ({len(v['nodes'])}): {v['help']}: {v['nodes'][0]['html'][:140]} {v['nodes'][0].get('failureSummary', '')[:200]}")
         page.context.close()
@@ -199,10 +202,12 @@ def test_axe_finds_no_serious_violation(open_page, theme):
 def test_maths_is_set(open_page):
     page = open_page("01_schedule.html")
     page.evaluate("document.fonts.ready")
-    assert page.locator(".katex").count() > 30 and page.locator(".katex-error").count() == 0
+    assert page.locator(".katex").count() > 30
+    assert page.locator(".katex-error").count() == 0
     assert page.evaluate("document.fonts.check('16px KaTeX_Main') && document.fonts.check('16px KaTeX_Math')")
     equation = page.locator("#eq-1\\.1 .katex-html").bounding_box()
-    assert equation["width"] > 150 and 20 < equation["height"] < 200
+    assert equation["width"] > 150
+    assert 20 < equation["height"] < 200
 
 
 def test_an_equation_previews_on_hover_and_on_focus(open_page):
@@ -214,10 +219,10 @@ def test_an_equation_previews_on_hover_and_on_focus(open_page):
     page.keyboard.press("Escape")
     assert page.locator(".card-hover").count() == 0
     page.mouse.move(0, 0)
-    name = page.locator("main a.api", has_text="linear_schedule").first
+    name = page.locator('main p a.api[href*="#"]').first
     name.hover()
     page.wait_for_selector(".card-hover pre")
-    assert "beta_min" in page.locator(".card-hover pre").inner_text()
+    assert name.inner_text().split(".")[-1].split("(")[0] in page.locator(".card-hover").inner_text()
 
 
 def pixels(page, selector: str) -> list[int]:
@@ -235,11 +240,14 @@ def test_the_schedule_explorer_computes_and_warns(open_page):
     def shown():
         return float(box.get_attribute("data-left"))
 
-    assert shown() == pytest.approx(left(1000, 1e-4, 0.02), rel=1e-6) and "stops short" not in box.inner_text()
+    assert shown() == pytest.approx(left(1000, 1e-4, 0.02), rel=1e-6)
+    assert "stops short" not in box.inner_text()
     box.get_by_role("button", name="Same betas, T = 200").click()
-    assert shown() == pytest.approx(left(200, 1e-4, 0.02), rel=1e-2) and "stops short of noise" in box.locator("[role=status]").inner_text()
+    assert shown() == pytest.approx(left(200, 1e-4, 0.02), rel=1e-2)
+    assert "stops short of noise" in box.locator("[role=status]").inner_text()
     box.get_by_role("button", name="T = 50, betas rescaled").click()
-    assert shown() < 0.02 and "stops short" not in box.inner_text()
+    assert shown() < 0.02
+    assert "stops short" not in box.inner_text()
     before = pixels(page, ".widget .strip canvas")
     box.get_by_label("Digit", exact=True).select_option("3")
     assert pixels(page, ".widget .strip canvas") != before
@@ -247,7 +255,8 @@ def test_the_schedule_explorer_computes_and_warns(open_page):
     at = box.get_by_label("Look at step")
     before = pixels(page, ".widget .plots canvas"), at.input_value()
     at.press("ArrowRight")
-    assert at.input_value() != before[1] and pixels(page, ".widget .plots canvas") != before[0]
+    assert at.input_value() != before[1]
+    assert pixels(page, ".widget .plots canvas") != before[0]
     box.get_by_label("cosine").check()
     assert shown() < 0.001
     assert not page.errors
@@ -256,14 +265,15 @@ def test_the_schedule_explorer_computes_and_warns(open_page):
 def test_the_forward_slider_changes_the_picture(open_page):
     page = open_page("02_forward.html")
     box = page.locator('.widget[data-widget="forward"]')
-    last = '.widget[data-widget="forward"] .sum figure:last-child canvas'
-    slider = box.get_by_label("Step")
+    last = '.widget[data-widget="forward"] .sum .term:last-child canvas'
+    slider = box.locator("input[type=range]")
     slider.fill("0")
     clean = pixels(page, last)
     assert clean == pixels(page, '.widget[data-widget="forward"] .sum figure canvas')  # at t = 0, x_t is x_0
     slider.fill("1000")
     noisy = pixels(page, last)
-    assert noisy != clean and "0.006" in box.inner_text()
+    assert noisy != clean
+    assert "0.006" in box.inner_text()
     box.get_by_role("button", name="Other noise").click()
     assert pixels(page, last) != noisy
 
@@ -299,18 +309,20 @@ def test_search_page_and_disk(open_page, built):
     page = open_page("search.html?q=q_posterior")
     page.wait_for_selector("#search-page li a")
     assert "q_posterior" in page.locator("#search-page li a").first.inner_text()
-    page = open_page((HTML / "01_schedule.html").as_uri())  # from a disk, without a server
+    page = open_page((HTML / "01_schedule.html").as_uri())  # from a disk, without a server: everything but the typefaces
     page.keyboard.press("Control+k")
     page.keyboard.type("q_sample")
     page.wait_for_selector("dialog.search li a")
-    assert page.locator(".widget canvas").count() > 9 and not page.errors
+    assert page.locator(".widget canvas").count() > 9
+    assert not [e for e in page.errors if "font" not in e and "ERR_FAILED" not in e]
 
 
 def test_dark_and_light(open_page):
-    page = open_page("01_schedule.html", "dark")
+    page = open_page(with_figures(), "dark")
     background = "getComputedStyle(document.body).backgroundColor"
     assert page.evaluate(background) == "rgb(16, 21, 31)"
-    assert page.locator(".fig img.only-dark").first.is_visible() and not page.locator(".fig img.only-light").first.is_visible()
+    assert page.locator(".fig img.only-dark").first.is_visible()
+    assert not page.locator(".fig img.only-light").first.is_visible()
     page.locator("button.theme").click()
     assert page.evaluate(background) == "rgb(252, 251, 248)"
     page.reload()
@@ -349,7 +361,8 @@ def test_the_live_picture_plays_pauses_and_scrubs(open_page):
 
 
 def test_print(open_page):
-    page = open_page("01_schedule.html", "dark")
+    page = open_page(with_figures(), "dark")
     page.emulate_media(media="print")
-    assert not page.locator(".top").is_visible() and not page.locator(".side").is_visible()
+    assert not page.locator(".top").is_visible()
+    assert not page.locator(".side").is_visible()
     assert page.locator(".fig img.only-light").first.is_visible()

@@ -1,0 +1,483 @@
+"""Files that hold networks: whole or not there at all, the same bits back, and no stranger's code."""
+
+import dataclasses
+import json
+import os
+import pickle
+import stat
+from itertools import islice
+
+import pytest
+import safetensors.torch
+import torch
+
+from ddpm_abc import __version__, checkpoint
+from ddpm_abc.checkpoint import (
+    about,
+    build_schedule,
+    load_checkpoint,
+    load_weights,
+    pretrained,
+    save_checkpoint,
+    save_weights,
+    write_atomically,
+)
+from ddpm_abc.data import batches
+from ddpm_abc.schedule import cosine_schedule, linear_schedule
+from ddpm_abc.training import EMA, train, warmup_cosine
+from ddpm_abc.unet import UNet
+
+LINEAR = {"kind": "linear", "T": 1000}
+SMALL = {"size": 8, "channels": (16, 32)}
+
+
+def small(seed=0, **kwargs):
+    "A small network, all of whose weights are random, those that start at zero too."
+    torch.manual_seed(seed)
+    net = UNet(**SMALL | kwargs)
+    with torch.no_grad():
+        for p in net.parameters():
+            p.normal_(0, 0.1)
+    return net
+
+
+def answer(net, seed=1):
+    g = torch.Generator().manual_seed(seed)
+    c = net.config["in_channels"]
+    with torch.no_grad():
+        return net.eval()(torch.randn(2, c, 8, 8, generator=g), torch.tensor([1, 900]))
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def test_write_replaces_the_whole_file(tmp_path):
+    path = tmp_path / "f"
+    for data in (b"a long first content", b"short", b""):
+        write_atomically(path, data)
+        assert path.read_bytes() == data
+        assert os.listdir(tmp_path) == ["f"]
+
+
+def test_write_gives_the_file_the_usual_permissions(tmp_path):
+    write_atomically(tmp_path / "a", b"")
+    (tmp_path / "b").write_bytes(b"")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE((tmp_path / "b").stat().st_mode)
+
+
+def test_write_forces_the_bytes_to_the_disk_before_they_take_the_name(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append("folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else f"file of {os.fstat(fd).st_size} bytes"), fsync(fd)))
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("name"), replace(a, b)))
+    write_atomically(tmp_path / "f", b"content")
+    assert done == ["file of 7 bytes", "name", "folder"]
+
+
+@pytest.mark.parametrize("where", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(where, error, tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(os, where, fail)
+    with pytest.raises(type(error)):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_write_names_a_missing_folder(tmp_path):
+    with pytest.raises(OSError, match="there is no folder .*nowhere"):
+        write_atomically(tmp_path / "nowhere" / "f", b"")
+
+
+# --- schedules -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("config", "want"),
+    [
+        (LINEAR, linear_schedule(1000)),
+        ({"kind": "linear", "T": 50, "beta_min": 0.002, "beta_max": 0.4}, linear_schedule(50, 0.002, 0.4)),
+        ({"kind": "cosine", "T": 20, "s": 0.01}, cosine_schedule(20, 0.01)),
+        ({"kind": "linear"}, linear_schedule()),
+    ],
+)
+def test_build_schedule(config, want):
+    kept = dict(config)
+    assert torch.equal(build_schedule(config).beta, want.beta)
+    assert torch.equal(build_schedule(json.loads(json.dumps(config))).beta, want.beta)
+    assert config == kept
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"kind": "square", "T": 10}, "'square'.*linear or cosine"),
+        ({"T": 10}, "None.*linear or cosine"),
+        ({"kind": "linear", "steps": 10}, "steps"),
+        ({"kind": "cosine", "T": 0}, "got 0"),
+        ({"kind": "cosine", "T": "ten"}, "ten"),
+    ],
+)
+def test_build_schedule_names_what_is_wrong(config, named):
+    with pytest.raises(ValueError, match=named):
+        build_schedule(config)
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("kwargs", [{}, {"in_channels": 3, "blocks": 2, "attention_at": (4,)}])
+def test_weights_come_back_as_they_were(layout, kwargs, tmp_path):
+    net = small(**kwargs).to(memory_format=layout)
+    save_weights(tmp_path / "w.safetensors", net, {"kind": "cosine", "T": 30}, data="squares", steps=7, seed=3)
+    before = torch.get_rng_state()
+    loaded, sched, info = load_weights(tmp_path / "w.safetensors")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert loaded.config == net.config
+    assert not loaded.training
+    assert all(p.requires_grad and p.dtype == torch.float32 and p.device.type == "cpu" for p in loaded.parameters())
+    for (name, a), (other, b) in zip(net.state_dict().items(), loaded.state_dict().items(), strict=True):
+        assert name == other
+        assert torch.equal(a, b), name
+    assert torch.equal(answer(loaded.to(memory_format=layout)), answer(net))
+    assert torch.equal(sched.beta, cosine_schedule(30).beta)
+    assert {k: info[k] for k in ("data", "steps", "seed")} == {"data": "squares", "steps": 7, "seed": 3}
+    assert info["versions"]["ddpm_abc"] == __version__
+    assert info["versions"]["torch"] == torch.__version__
+
+
+def test_weights_of_a_conditional_network(tmp_path):
+    save_weights(tmp_path / "w.safetensors", small(n_classes=3), LINEAR)
+    assert load_weights(tmp_path / "w.safetensors").net.config["n_classes"] == 3
+
+
+def test_weights_can_be_stored_in_half_precision(tmp_path):
+    net = small()
+    save_weights(tmp_path / "full.safetensors", net, LINEAR)
+    save_weights(tmp_path / "half.safetensors", net, LINEAR, dtype=torch.float16)
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.6 * (tmp_path / "full.safetensors").stat().st_size
+    loaded = load_weights(tmp_path / "half.safetensors").net
+    assert all(p.dtype == torch.float32 for p in loaded.parameters())
+    assert (answer(loaded) - answer(net)).abs().max() < 0.02 * answer(net).abs().max()
+    assert all(p.dtype == torch.float32 for p in net.parameters())
+
+
+def test_loaded_network_trains_on(tmp_path):
+    "Its memory is its own, not the file's."
+    path = tmp_path / "w.safetensors"
+    save_weights(path, small(), LINEAR)
+    content = path.read_bytes()
+    net = load_weights(path).net
+    torch.optim.SGD(net.parameters(), lr=1.0)
+    net(torch.randn(2, 1, 8, 8), torch.tensor([1, 2])).square().mean().backward()
+    assert all(p.grad is not None for p in net.parameters())
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(1)
+    assert path.read_bytes() == content
+
+
+def test_a_safetensors_file_is_readable_without_this_library(tmp_path):
+    net = small()
+    save_weights(tmp_path / "w.safetensors", net, LINEAR)
+    tensors = safetensors.torch.load_file(tmp_path / "w.safetensors")
+    assert tensors.keys() == net.state_dict().keys()
+
+
+def test_about_reads_no_tensor(tmp_path):
+    save_weights(tmp_path / "w.safetensors", small(), LINEAR, note="hello")
+    found = about(tmp_path / "w.safetensors")
+    assert found.kind == "weights"
+    assert UNet(**found.net).config == small().config
+    assert found.sched == LINEAR
+    assert found.info["note"] == "hello"
+
+
+@pytest.mark.parametrize(("info", "named"), [({"x": object()}, "object"), ({"x": float("nan")}, "float|JSON")])
+def test_save_refuses_what_json_cannot_hold(info, named, tmp_path):
+    with pytest.raises(ValueError, match=named):
+        save_weights(tmp_path / "w.safetensors", small(), LINEAR, **info)
+    assert os.listdir(tmp_path) == []
+
+
+def test_save_refuses_a_schedule_that_cannot_be_built(tmp_path):
+    with pytest.raises(ValueError, match="'square'"):
+        save_weights(tmp_path / "w.safetensors", small(), {"kind": "square"})
+    assert os.listdir(tmp_path) == []
+
+
+# --- files that are not what they should be ---------------------------------------------------------------------------
+
+
+def description(**changed):
+    fields = {"format": 1, "kind": "weights", "net": small().config, "sched": LINEAR, "info": {}, "state": {}}
+    return {"ddpm_abc": json.dumps(fields | changed)}
+
+
+def write(path, metadata, net=None):
+    safetensors.torch.save_file((net or small()).state_dict(), path, metadata)
+
+
+def test_the_files_written_for_these_tests_are_good(tmp_path):
+    write(tmp_path / "w.safetensors", description())
+    assert torch.equal(answer(load_weights(tmp_path / "w.safetensors").net), answer(small()))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    for read in (load_weights, about):
+        with pytest.raises(RuntimeError, match="there is no file .*w.safetensors: train first"):
+            read(tmp_path / "w.safetensors")
+    with pytest.raises(RuntimeError, match="there is no file"):
+        load_weights(tmp_path)  # a folder
+
+
+@pytest.mark.parametrize("keep", [0, 1, 8, 100, 0.5, -1])
+def test_a_file_cut_short_is_named(keep, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, small(), LINEAR)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep) if isinstance(keep, float) else keep])
+    for read in (load_weights, about):
+        with pytest.raises(RuntimeError, match="w.safetensors is damaged, or no safetensors file"):
+            read(path)
+
+
+class Bomb:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (self.path,))
+
+
+@pytest.mark.parametrize("pickled", ["torch", "pickle", "old torch"])
+def test_a_pickle_stays_closed(pickled, tmp_path):
+    path, crater = tmp_path / "w.pt", tmp_path / "crater"
+    if pickled == "pickle":
+        path.write_bytes(pickle.dumps(Bomb(str(crater))))
+    else:
+        torch.save(Bomb(str(crater)), path, _use_new_zipfile_serialization=pickled == "torch")
+    with pytest.raises(RuntimeError, match="w.pt is a pickle.*save_weights"):
+        load_weights(path)
+    assert not crater.exists()
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {"format": "pt"},
+        {"ddpm_abc": "not json"},
+        {"ddpm_abc": "[]"},
+        {"ddpm_abc": '{"kind": "weights"}'},
+        description(format=2),
+        description(net=[1]),
+        description(sched=None),
+    ],
+)
+def test_a_file_without_its_description_is_named(metadata, tmp_path):
+    write(tmp_path / "w.safetensors", metadata)
+    with pytest.raises(RuntimeError, match="w.safetensors does not say how its network is built"):
+        load_weights(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"net": {"channels": [16, 33]}}, "33"),
+        ({"net": {"chanels": [16, 32]}}, "chanels"),
+        ({"net": {"channels": 16}}, "int"),
+        ({"net": {"channels": ["a"]}}, "cannot be built"),
+        ({"sched": {"kind": "square"}}, "'square'"),
+        ({"sched": {"kind": "linear", "T": -1}}, "-1"),
+    ],
+)
+def test_a_configuration_that_cannot_be_built_is_named(changed, named, tmp_path):
+    write(tmp_path / "w.safetensors", description(**changed))
+    with pytest.raises(ValueError, match=f"w.safetensors.*{named}"):
+        load_weights(tmp_path / "w.safetensors")
+
+
+def test_tensors_that_do_not_fit_are_named(tmp_path):
+    path = tmp_path / "w.safetensors"
+    write(path, description(), small(channels=(16, 48)))
+    with pytest.raises(ValueError, match=r"w.safetensors does not fit the network.*\(48,\) in the file and \(32,\) in the network"):
+        load_weights(path)
+    state = small().state_dict()
+    del state["conv_in.weight"]
+    safetensors.torch.save_file(state | {"extra": torch.zeros(1)}, path, description())
+    with pytest.raises(ValueError, match="2 tensors differ, the first is conv_in.weight, missing in the file"):
+        load_weights(path)
+
+
+def test_a_huge_network_is_refused_before_it_takes_memory(tmp_path):
+    write(tmp_path / "w.safetensors", description(net={"size": 8, "channels": [16, 2**20]}))
+    with pytest.raises(ValueError, match="does not fit"):  # 2^20 channels would be 36 TB
+        load_weights(tmp_path / "w.safetensors")
+
+
+def test_weights_and_checkpoints_are_not_mixed_up(tmp_path):
+    run = start()
+    save(tmp_path / "c.safetensors", run)
+    save_weights(tmp_path / "w.safetensors", run.net, LINEAR)
+    with pytest.raises(RuntimeError, match="c.safetensors holds a checkpoint file, not a weights file.*load_checkpoint"):
+        load_weights(tmp_path / "c.safetensors")
+    with pytest.raises(RuntimeError, match="w.safetensors holds a weights file, not a checkpoint file.*load_weights"):
+        load_checkpoint(tmp_path / "w.safetensors", run.net, run.opt)
+
+
+# --- checkpoints -----------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Run:
+    net: UNet
+    opt: torch.optim.Optimizer
+    ema: EMA
+    generator: torch.Generator
+    done: int = 0
+
+
+IMAGES = torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+SCHED = cosine_schedule(50)
+
+
+def start(seed=0, optimizer=torch.optim.AdamW, layout=torch.channels_last, **kwargs):
+    net = small(seed, **kwargs).to(memory_format=layout)
+    opt = optimizer(net.parameters(), lr=1e-3) if optimizer is torch.optim.AdamW else optimizer(net.parameters(), lr=1e-3, momentum=0.9)
+    return Run(net, opt, EMA(net, decay=0.99), torch.Generator().manual_seed(seed))
+
+
+def go(run, steps, total=6):
+    "Some steps; their losses."
+    loop = train(
+        run.net, SCHED, islice(batches(IMAGES, 6, seed=3, start=run.done), steps), run.opt, ema=run.ema, generator=run.generator,
+        lr_factor=lambda step: warmup_cosine(step / total, warmup=0.3), start=run.done,
+    )  # fmt: skip
+    out = [(done.step, done.loss, done.lr) for done in loop]
+    run.done += steps
+    return out
+
+
+def save(path, run, **info):
+    save_checkpoint(path, run.net, run.opt, {"kind": "cosine", "T": 50}, step=run.done, ema=run.ema, generator=run.generator, **info)
+
+
+def same(a, b):
+    for x, y in ((a.net, b.net), (a.ema.model, b.ema.model)):
+        assert all(torch.equal(p, q) for p, q in zip(x.state_dict().values(), y.state_dict().values(), strict=True))
+    left, right = a.opt.state_dict(), b.opt.state_dict()
+    assert left["param_groups"] == right["param_groups"]
+    assert left["state"].keys() == right["state"].keys()
+    for i, state in left["state"].items():
+        assert state.keys() == right["state"][i].keys()
+        for name, v in state.items():
+            other = right["state"][i][name]
+            assert (torch.equal(v, other), v.dtype, v.stride()) == (True, other.dtype, other.stride()), name
+    assert (a.ema.n, a.ema.decay) == (b.ema.n, b.ema.decay)
+    assert torch.equal(a.generator.get_state(), b.generator.get_state())
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("stop", [0, 1, 3])  # three batches an epoch: 3 stops between two
+def test_a_resumed_run_equals_the_uninterrupted_one_to_the_bit(stop, layout, optimizer, tmp_path):
+    whole = start(optimizer=optimizer, layout=layout)
+    losses = go(whole, 6)
+
+    first = start(optimizer=optimizer, layout=layout)
+    before = go(first, stop)
+    save(tmp_path / "c.safetensors", first)
+    go(first, 2)  # what happens after saving plays no part
+
+    second = start(seed=9, optimizer=optimizer, layout=layout)  # other weights, other noise
+    second.done = load_checkpoint(tmp_path / "c.safetensors", second.net, second.opt, ema=second.ema, generator=second.generator)
+    assert second.done == stop
+    assert before + go(second, 6 - stop) == losses
+    same(whole, second)
+
+
+def test_a_run_on_the_global_generator_resumes_too(tmp_path):
+    path = tmp_path / "c.safetensors"
+    run = start()
+    torch.manual_seed(5)
+    save_checkpoint(path, run.net, run.opt, LINEAR, step=0)
+    want = torch.randn(3)
+    torch.manual_seed(6)
+    load_checkpoint(path, run.net, run.opt)
+    assert torch.equal(torch.randn(3), want)
+
+
+def test_about_a_checkpoint(tmp_path):
+    run = start()
+    go(run, 2)
+    save(tmp_path / "c.safetensors", run, data="squares")
+    found = about(tmp_path / "c.safetensors")
+    assert (found.kind, found.state["step"], found.info["data"]) == ("checkpoint", 2, "squares")
+    assert found.state["ema"] == {"n": 2, "decay": 0.99}
+    assert found.info["versions"]["torch"] == torch.__version__
+
+
+def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path):
+    path = tmp_path / "c.safetensors"
+    run = start()
+    go(run, 2)
+    save(path, run)
+
+    def refused(other, named, **kwargs):
+        untouched = start(**kwargs)
+        with pytest.raises(ValueError, match=named):
+            load_checkpoint(path, other.net, other.opt, ema=other.ema, generator=other.generator)
+        if other.ema is not None:
+            same(other, untouched)
+
+    refused(start(channels=(16, 48)), "does not fit the network", channels=(16, 48))
+    no_average = start()
+    no_average.ema = None
+    refused(no_average, "holds an average of the weights: pass ema")
+    two_groups = start()
+    parameters = list(two_groups.net.parameters())
+    two_groups.opt = torch.optim.AdamW([{"params": parameters[:1]}, {"params": parameters[1:]}])
+    with pytest.raises(ValueError, match="another optimizer"):
+        load_checkpoint(path, two_groups.net, two_groups.opt, ema=two_groups.ema)
+
+    save_checkpoint(path, run.net, run.opt, LINEAR, step=2)
+    refused(start(), "holds no average of the weights: leave ema out")
+
+
+def test_a_checkpoint_cut_in_half_is_named(tmp_path):
+    path = tmp_path / "c.safetensors"
+    run = start()
+    save(path, run)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(RuntimeError, match="c.safetensors is damaged"):
+        load_checkpoint(path, run.net, run.opt, ema=run.ema)
+
+
+# --- the packaged network ----------------------------------------------------------------------------------------------
+
+
+def test_pretrained_checks_what_it_reads(tmp_path, monkeypatch):
+    import hashlib
+
+    monkeypatch.setattr(checkpoint, "files", lambda package: tmp_path)
+    with pytest.raises(RuntimeError, match="the package holds no mnist.safetensors.*ddpm-abc train"):
+        pretrained()
+    with pytest.raises(ValueError, match="'cifar'.*'mnist'"):
+        pretrained("cifar")
+
+    (tmp_path / "assets").mkdir()
+    path = tmp_path / "assets" / "mnist.safetensors"
+    save_weights(path, small(), LINEAR)
+    monkeypatch.setattr(checkpoint, "PRETRAINED_SHA256", "0" * 64)
+    with pytest.raises(RuntimeError, match="damaged.*expected 000000000000.*install ddpm_abc again"):
+        pretrained()
+    monkeypatch.setattr(checkpoint, "PRETRAINED_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    assert torch.equal(answer(pretrained().net), answer(small()))

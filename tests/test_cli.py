@@ -1,0 +1,564 @@
+"""The command line: what it writes, what it says, and that no wrong value or Ctrl-C ends in a traceback."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddpm_abc import cli
+from ddpm_abc.checkpoint import about, load_weights, save_weights
+from ddpm_abc.unet import UNet
+
+ROOT = Path(__file__).parent.parent
+SMALL = ["--channels", "16,32", "--batch-size", "8", "--T", "30", "--device", "cpu"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(capsys, *args):
+    "Exit status, standard output, and standard error less its progress bars."
+    status = cli.main([str(a) for a in args])
+    out, err = capsys.readouterr()
+    err = "\n".join(line for line in re.split(r"[\r\n]+", err) if line.strip() and not re.search(r"\d+/\d+ \[|\d+step \[", line))
+    assert "Traceback" not in out + err
+    return status, out, err
+
+
+def trained(capsys, *args):
+    status, out, err = run(capsys, "train", *SMALL, *args)
+    assert (status, err) == (0, "")
+    return out
+
+
+def refused(capsys, *args, status=2):
+    "The one line that it says."
+    got, _, err = run(capsys, *args)
+    assert got == status
+    assert err.count("\n") == 0
+    assert re.match(rf"ddpm-abc( {args[0]})?: error: ", err)
+    return err
+
+
+def files():
+    return sorted(p.name for p in Path("out").iterdir())
+
+
+def losses(folder="out"):
+    with open(f"{folder}/loss.csv", newline="") as f:
+        rows = list(csv.reader(f))
+    assert rows[0] == ["step", "loss"]
+    return {int(step): float(loss) for step, loss in rows[1:]}
+
+
+# --- help --------------------------------------------------------------------------------------------------------------
+
+
+def test_help_needs_no_torch():
+    script = "import sys; from ddpm_abc.cli import main; assert main(['--help']) == 0; assert main(['train', '--help']) == 0; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: ddpm-abc")
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "demo"])
+def test_help_gives_defaults_and_an_example(command, capsys):
+    status, out, _ = run(capsys, command, "--help")
+    assert status == 0
+    assert f"example:\n  ddpm-abc {command}" in out
+    options = re.split(r"\n  (?=--)", " ".join(out.split("options:")[1].split("example:")[0].splitlines()).replace("  --", "\n  --"))[1:]
+    assert len(options) >= 3
+    assert [o.split()[0] for o in options if "(default: " not in o] == ["--resume"] * (command == "train")
+
+
+def test_the_example_in_each_help_is_valid(capsys):
+    for command in ("train", "sample", "demo"):
+        _, out, _ = run(capsys, command, "--help")
+        cli._parser().parse_args(out.split("example:\n  ddpm-abc ")[1].split())
+
+
+def test_no_command_shows_the_help(capsys):
+    status, out, err = run(capsys)
+    assert (status, out) == (2, "")
+    assert "commands:" in err
+
+
+# --- train -------------------------------------------------------------------------------------------------------------
+
+
+def test_train_writes_what_it_says(capsys):
+    out = trained(capsys, "--steps", 6, "--seed", 4)
+    assert files() == ["checkpoint.safetensors", "loss.csv", "loss.png", "weights.safetensors"]
+    for name in files():
+        assert f"out/{name}" in out
+    assert "data: digits" in out
+    assert "network: " in out
+    line = next(line for line in out.splitlines() if "mean training loss" in line)
+    assert re.match(r"6 steps of 8 images in \d+ s, \d+ images/s; mean training loss of the last 1: \d\.\d{4} .*seed 4", line)
+    assert list(losses()) == [1, 2, 3, 4, 5, 6]
+    assert f"{losses()[6]:.4f}" in line
+    with Image.open("out/loss.png") as im:
+        assert im.size[0] > 300
+
+    found = load_weights("out/weights.safetensors")
+    assert found.net.config["channels"] == (16, 32)
+    assert found.sched.T == 30
+    assert (found.info["steps"], found.info["seed"]) == (6, 4)
+    assert "digits" in found.info["data"]
+
+
+def test_weights_are_the_averaged_ones(capsys):
+    import safetensors.torch
+
+    trained(capsys, "--steps", 6)
+    tensors = safetensors.torch.load_file("out/checkpoint.safetensors")
+    for name, v in load_weights("out/weights.safetensors").net.state_dict().items():
+        assert torch.equal(v, tensors[f"ema.{name}"])
+    assert not torch.equal(tensors["ema.conv_in.weight"], tensors["net.conv_in.weight"])
+
+
+def test_the_same_seed_trains_the_same_network(capsys):
+    for out, seed in (("a", 1), ("b", 1), ("c", 2)):
+        trained(capsys, "--steps", 4, "--seed", seed, "--out", out)
+    assert losses("a") == losses("b") != losses("c")
+    assert Path("a/weights.safetensors").read_bytes() == Path("b/weights.safetensors").read_bytes()
+
+
+def test_the_loss_falls(capsys):
+    trained(capsys, "--steps", 60, "--lr", "5e-3")
+    got = list(losses().values())
+    assert np.mean(got[-10:]) < 0.5 < 0.8 < np.mean(got[:3])
+
+
+def test_the_linear_schedule_reaches_noise_at_every_T(capsys):
+    for T in ("25", "1000"):
+        status, _, err = run(capsys, "train", *SMALL[:4], "--T", T, "--steps", 1, "--out", T)
+        assert (status, err) == (0, "")
+        assert load_weights(f"{T}/weights.safetensors").sched.alpha_bar[-1].sqrt() < 0.02
+    assert about("1000/weights.safetensors").sched == {"kind": "linear", "T": 1000, "beta_min": 1e-4, "beta_max": 0.02}  # the paper's
+
+
+def test_cosine_schedule_and_own_images(capsys):
+    for k in range(9):
+        (Path("mine") / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (20 * k,) * 3).save(f"mine/{'ab'[k % 2]}/{k}.png")
+    out = trained(capsys, "--data", "mine", "--schedule", "cosine", "--steps", 2)
+    assert "folder mine, 9 images, 1x28x28" in out
+    assert about("out/weights.safetensors").sched == {"kind": "cosine", "T": 30}
+
+
+def test_a_warning_is_a_note_in_one_line(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # what gets past the note
+        status, _, err = run(capsys, "train", *SMALL[:4], "--T", 2, "--schedule", "cosine", "--steps", 1)
+    assert status == 0
+    assert re.fullmatch("note: the schedule stops short of noise.*", err)
+
+
+def test_minutes_stop_the_run(capsys):
+    began = time.monotonic()
+    out = trained(capsys, "--minutes", "0.02")
+    assert time.monotonic() - began < 60
+    n = max(losses())
+    assert n >= 1
+    assert re.search(rf"^{n:,} steps of 8 images in \d+ s", out, re.M)
+    assert about("out/checkpoint.safetensors").info["run"]["steps"] is None  # no limit of 4,000 crept in
+    assert 1.2 <= about("out/checkpoint.safetensors").info["seconds"] < 60
+
+
+@pytest.mark.parametrize(
+    ("steps", "minutes", "done", "seconds", "want"),
+    [(100, None, 25, 9e9, 0.25), (None, 2, 9_000, 30, 0.25), (100, 2, 25, 90, 0.75), (100, 2, 75, 30, 0.75), (100, 2, 200, 30, 1.0)],
+)
+def test_progress_is_the_larger_of_steps_and_time(steps, minutes, done, seconds, want):
+    r = cli._Run(*[None] * 9, step=done, seconds=seconds)
+    r.settings = {"steps": steps, "minutes": minutes}
+    assert r.progress() == want
+
+
+def test_a_checkpoint_every_so_many_steps(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "SAVE_EVERY", 2)
+    kept = []
+    keep = cli._Run.keep
+    monkeypatch.setattr(cli._Run, "keep", lambda self: (kept.append(self.step), keep(self)))
+    trained(capsys, "--steps", 5)
+    assert kept == [2, 4, 5]
+
+
+# --- resume ------------------------------------------------------------------------------------------------------------
+
+
+def interrupt_after(monkeypatch, steps):
+    "As Ctrl-C would, in the given step."
+
+    @contextmanager
+    def ctrl_c():
+        class Stop:
+            seen = 0
+
+            def is_set(self):
+                self.seen += 1
+                return self.seen >= steps
+
+        yield Stop()
+
+    monkeypatch.setattr(cli, "_ctrl_c", ctrl_c)
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(capsys, monkeypatch):
+    trained(capsys, "--steps", 6, "--out", "whole")
+    with monkeypatch.context() as m:
+        interrupt_after(m, 3)
+        status, _, err = run(capsys, "train", *SMALL, "--steps", 6)
+    assert status == 130
+    assert err == "stopped after step 3 of 6; go on with: ddpm-abc train --out out --resume"
+    assert list(losses()) == [1, 2, 3]
+    assert files() == ["checkpoint.safetensors", "loss.csv", "loss.png", "weights.safetensors"]
+    assert load_weights("out/weights.safetensors").info["steps"] == 3
+
+    status, out, err = run(capsys, "train", "--out", "out", "--resume")  # the command that it named
+    assert (status, err) == (0, "")
+    assert re.search(r"^3 steps of 8 images", out, re.M)
+    assert losses() == losses("whole")
+    assert Path("out/weights.safetensors").read_bytes() == Path("whole/weights.safetensors").read_bytes()
+
+
+def test_resume_takes_more_steps_and_the_same_settings(capsys):
+    trained(capsys, "--steps", 2)
+    status, _, err = run(capsys, "train", "--resume", "--steps", 4, *SMALL)
+    assert (status, err) == (0, "")
+    assert list(losses()) == [1, 2, 3, 4]
+    status, out, err = run(capsys, "train", "--resume")
+    assert (status, err) == (0, "")
+    assert "has done its 4 steps" in out
+    assert "--steps" in out
+
+
+@pytest.mark.parametrize("flag", [["--lr", "0.1"], ["--seed", "3"], ["--channels", "16,48"], ["--T", "40"], ["--batch-size", "9"], ["--schedule", "cosine"], ["--data", "mnist"]])
+def test_resume_refuses_other_settings(flag, capsys):
+    trained(capsys, "--steps", 1)
+    before = Path("out/checkpoint.safetensors").read_bytes()
+    err = refused(capsys, "train", "--resume", "--steps", 2, *flag)
+    assert " ".join(flag) in err
+    assert "leave" in err
+    assert Path("out/checkpoint.safetensors").read_bytes() == before
+
+
+def test_resume_without_the_record_of_losses(capsys):
+    trained(capsys, "--steps", 2)
+    Path("out/loss.csv").unlink()
+    status, _, err = run(capsys, "train", "--resume", "--steps", 4)
+    assert status == 0
+    assert err.startswith("note: out/loss.csv lacks the steps before 3")
+    assert list(losses()) == [3, 4]
+
+
+def test_resume_drops_losses_later_than_the_checkpoint(capsys):
+    trained(capsys, "--steps", 3, "--out", "whole")
+    trained(capsys, "--steps", 2)
+    with open("out/loss.csv", "a") as f:
+        f.write("3,99.0\n")  # as after a crash between the two files
+    run(capsys, "train", "--resume", "--steps", 3)
+    assert list(losses()) == [1, 2, 3]
+    assert losses()[3] < 10
+
+
+def test_resume_notices_that_the_images_changed(capsys):
+    Path("mine").mkdir()
+    for k in range(9):
+        Image.new("L", (28, 28), k).save(f"mine/{k}.png")
+    trained(capsys, "--data", "mine", "--steps", 1)
+    Path("mine/0.png").unlink()
+    assert "began with 9 images, and now there are 8" in refused(capsys, "train", "--resume", "--steps", 2)
+
+
+def test_an_existing_checkpoint_is_not_overwritten(capsys):
+    trained(capsys, "--steps", 1)
+    before = Path("out/checkpoint.safetensors").read_bytes()
+    err = refused(capsys, "train", *SMALL, "--steps", 1)
+    for part in ("out/checkpoint.safetensors is there already", "--resume", "another --out"):
+        assert part in err
+    assert Path("out/checkpoint.safetensors").read_bytes() == before
+
+
+def test_resume_needs_a_checkpoint(capsys):
+    assert "there is no file out/checkpoint.safetensors" in refused(capsys, "train", "--resume")
+    Path("out").mkdir()
+    Path("out/checkpoint.safetensors").write_bytes(b"half of some")
+    assert "damaged" in refused(capsys, "train", "--resume")
+    save_weights("out/checkpoint.safetensors", UNet(channels=(16, 32)), {"kind": "linear", "T": 1000})
+    assert "not a checkpoint but a weights file" in refused(capsys, "train", "--resume")
+
+
+# --- Ctrl-C ------------------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path, capsys):
+    script = "import sys; from ddpm_abc.cli import main; sys.exit(main())"
+    with open("stderr", "w") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, "train", *SMALL, "--steps", "100000"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, stderr=err,
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + 120
+            while not re.search(r" [1-9]\d*/100000 \[", Path("stderr").read_text()):
+                assert process.poll() is None, Path("stderr").read_text()
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 130
+        finally:
+            process.kill()
+            process.wait()
+    said = Path("stderr").read_text()
+    assert "Traceback" not in said
+    last = said.splitlines()[-1]
+    step = int(re.fullmatch(r"stopped after step ([\d,]+) of 100,000; go on with: ddpm-abc train --out out --resume", last)[1].replace(",", ""))
+    assert step >= 1
+    assert files() == ["checkpoint.safetensors", "loss.csv", "loss.png", "weights.safetensors"]
+    status, out, err = run(capsys, "train", "--resume", "--steps", step + 2)
+    assert (status, err) == (0, "")
+    assert out.count("2 steps of 8 images") == 1
+    assert max(losses()) == step + 2
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    before = signal.getsignal(signal.SIGINT)
+    with cli._ctrl_c() as stop:
+        assert not stop.is_set()
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+@pytest.mark.parametrize("where", ["_set_up", "_steps"])
+def test_ctrl_c_elsewhere_says_so(where, capsys, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, where, interrupted)
+    status, _, err = run(capsys, "train", *SMALL)
+    assert (status, err) == (130, "stopped")
+
+
+# --- what goes wrong -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--steps", "0"], "--steps must be at least 1, got 0"),
+        (["--steps", "-5"], "--steps must be at least 1, got -5"),
+        (["--steps", "1.5"], "--steps must be a whole number, at least 1, got 1.5"),
+        (["--steps", "many"], "--steps must be a whole number, at least 1, got many"),
+        (["--steps"], "--steps needs a value"),
+        (["--minutes", "0"], "--minutes must be a number greater than 0, got 0"),
+        (["--minutes", "nan"], "--minutes must be a number greater than 0, got nan"),
+        (["--lr", "-1"], "--lr must be a number greater than 0, got -1"),
+        (["--lr", "inf"], "--lr must be a number greater than 0, got inf"),
+        (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
+        (["--batch-size", "10001"], "--batch-size must be at most 10000, the number of images, got 10001"),
+        (["--seed", "-1"], "--seed must be at least 0, got -1"),
+        (["--seed", str(2**63)], f"--seed must be less than 2^63, got {2**63}"),
+        (["--T", "0"], "--T must be at least 1, got 0"),
+        (["--T", "20"], "--T must be at least 21 with the linear schedule.*cosine"),
+        (["--schedule", "square"], "--schedule must be linear or cosine, got square"),
+        (["--channels", "16;32"], "--channels must be whole numbers with commas.*got 16;32"),
+        (["--channels", "16,20"], "got 20"),
+        (["--channels", "16,16,16,16"], "28"),
+        (["--device", "tpu9"], "tpu9.*auto, cpu, cuda or mps"),
+        (["--device", "cuda:77"], "cuda:77.*auto or cpu"),
+        (["--data", "cifar"], "unknown data set 'cifar'.*digits, mnist, fashion"),
+        (["--epochs", "3"], "unrecognized arguments: --epochs 3"),
+        (["--step", "3"], "unrecognized arguments: --step 3"),
+    ],
+)
+def test_train_names_a_wrong_value_in_one_line(args, said, capsys):
+    assert re.search(f"error: .*{re.escape(said) if '.*' not in said else said}", refused(capsys, "train", *args))
+    assert not Path("out").exists() or not list(Path("out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--n", "0"], "--n must be at least 1, got 0"),
+        (["--steps", "31"], "--steps must be at most 30, the T that these weights were trained with, got 31"),
+        (["--weights", "nowhere.safetensors"], "there is no file nowhere.safetensors"),
+        (["--weights", "pickled.pt"], "pickled.pt is a pickle"),
+        (["--weights", "half.safetensors"], "half.safetensors is damaged"),
+        (["--weights", "conditional.safetensors"], "told which class"),
+        (["--device", "tpu9"], "tpu9"),
+        (["--out", "file/out"], "file"),
+    ],
+)
+def test_sample_names_a_wrong_value_in_one_line(args, said, capsys):
+    config = {"kind": "cosine", "T": 30}
+    save_weights("good.safetensors", UNet(channels=(16, 32)), config)
+    save_weights("conditional.safetensors", UNet(channels=(16, 32), n_classes=2), config)
+    Path("half.safetensors").write_bytes(Path("good.safetensors").read_bytes()[:5000])
+    torch.save({}, "pickled.pt")
+    Path("file").touch()
+    weights = [] if "--weights" in args else ["--weights", "good.safetensors"]
+    assert said in refused(capsys, "sample", *weights, *args)
+
+
+def test_an_unusable_out_is_named(capsys, monkeypatch):
+    Path("file").touch()
+    assert "file" in refused(capsys, "train", *SMALL, "--out", "file")
+    assert "file" in refused(capsys, "train", *SMALL, "--out", "file/out")
+
+    def denied(*args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(kwargs["dir"]))
+
+    monkeypatch.setattr(cli.tempfile, "TemporaryFile", denied)
+    assert "Permission denied: 'locked'" in refused(capsys, "train", *SMALL, "--out", "locked")
+
+
+def test_unreachable_data_names_the_remedy(capsys, monkeypatch):
+    import torchvision.datasets.mnist
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("no\nconnection")
+
+    monkeypatch.setattr(torchvision.datasets.mnist, "download_and_extract_archive", fail)
+    err = refused(capsys, "train", "--data", "mnist")
+    for part in ("--data digits", "copy the four files", "data/MNIST/raw", "no connection"):
+        assert part in err
+
+
+def test_unknown_command(capsys):
+    assert refused(capsys, "trian") == "ddpm-abc: error: unknown command 'trian': use demo, train or sample"
+
+
+def test_a_training_that_blows_up_says_so(capsys):
+    err = refused(capsys, "train", *SMALL, "--steps", 20, "--lr", "1e30", status=1)
+    assert "not finite" in err
+    assert "learning rate" in err
+
+
+def test_a_full_disk_says_so(capsys, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    err = refused(capsys, "train", *SMALL, "--steps", 1, status=1)
+    assert "No space left on device" in err
+    assert files() == []
+
+
+def test_weights_that_give_no_numbers_say_so(capsys):
+    net = UNet(channels=(16, 32))
+    with torch.no_grad():
+        net.conv_in.weight.fill_(float("nan"))
+        net.conv_out.weight.fill_(1.0)
+    save_weights("w.safetensors", net, {"kind": "cosine", "T": 30})
+    assert "not finite" in refused(capsys, "sample", "--weights", "w.safetensors", "--n", 1, "--device", "cpu", status=1)
+
+
+# --- sample and demo -----------------------------------------------------------------------------------------------------
+
+
+def sampled(capsys, *args):
+    status, out, err = run(capsys, "sample", "--weights", "w.safetensors", "--device", "cpu", *args)
+    assert (status, err) == (0, "")
+    return out
+
+
+@pytest.fixture
+def weights():
+    torch.manual_seed(0)
+    net = UNet(channels=(16, 32))
+    torch.nn.init.normal_(net.conv_out.weight, std=0.1)
+    save_weights("w.safetensors", net, {"kind": "cosine", "T": 30}, data="squares", steps=7)
+
+
+def test_sample_writes_a_grid_and_an_animation(weights, capsys):
+    out = sampled(capsys, "--n", 20, "--seed", 3)
+    assert files() == ["reverse.png", "samples.png"]
+    assert "trained on squares, 7 steps" in out
+    assert "20 images" in out
+    assert "30 reverse steps, seed 3" in out
+    for name in files():
+        assert f"out/{name}" in out
+    with Image.open("out/samples.png") as im:
+        assert im.size == (3 * (4 * 30 - 2), 3 * (5 * 30 - 2))
+        grid = np.asarray(im)[::3, ::3]
+    with Image.open("out/reverse.png") as im:
+        assert im.n_frames == 25  # 24 that move, and the last one for viewers that show no motion
+        im.seek(24)
+        assert im.info["duration"] >= 1000
+        last = np.asarray(im.convert("L"))[::2, ::2]
+    assert last.shape == (2 * 30 - 2, 8 * 30 - 2)
+    assert np.abs(last[:28, :28].astype(int) - grid[:28, :28]).max() <= 9  # 16 levels of grey
+
+
+def test_sample_follows_its_seed(weights, capsys):
+    for out, seed in (("a", 1), ("b", 1), ("c", 2)):
+        sampled(capsys, "--n", 4, "--seed", seed, "--out", out)
+    a, b, c = (Path(f"{k}/samples.png").read_bytes() for k in "abc")
+    assert a == b != c
+
+
+def test_sample_takes_fewer_steps_and_few_images(weights, capsys):
+    out = sampled(capsys, "--n", 1, "--steps", 5)
+    assert "5 reverse steps" in out
+    with Image.open("out/reverse.png") as im:
+        assert im.n_frames == 7  # six states, and the last one again
+
+
+def test_sample_in_several_chunks(weights, capsys, monkeypatch):
+    monkeypatch.setattr(cli, "SAMPLE_CHUNK", 3)
+    sampled(capsys, "--n", 7, "--steps", 2)
+    with Image.open("out/samples.png") as im:
+        grid = np.asarray(im)[::3, ::3]
+    assert grid.shape == (3 * 30 - 2, 3 * 30 - 2)
+    cells = [grid[30 * (k // 3) : 30 * (k // 3) + 28, 30 * (k % 3) : 30 * (k % 3) + 28].tobytes() for k in range(7)]
+    assert len(set(cells)) == 7
+
+
+def test_sample_uses_the_packaged_weights_by_default(weights, capsys, monkeypatch):
+    from ddpm_abc import checkpoint
+
+    monkeypatch.setattr(checkpoint, "pretrained", lambda: load_weights("w.safetensors"))
+    status, out, _ = run(capsys, "sample", "--n", 2, "--steps", 2)
+    assert status == 0
+    assert "weights: from the package, trained on squares" in out
+
+
+def test_demo_trains_samples_and_goes_on(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "RUN", {**cli.RUN, "channels": [16, 32], "T": 30, "batch_size": 8})
+    monkeypatch.setattr(cli, "DEMO_STEPS", 4)
+    with monkeypatch.context() as m:
+        interrupt_after(m, 2)
+        status, _, _ = run(capsys, "demo", "--device", "cpu")
+    assert status == 130
+    assert "samples.png" not in files()
+
+    status, out, err = run(capsys, "demo", "--device", "cpu")  # the same again goes on where it stopped
+    assert (status, err) == (0, "")
+    assert list(losses()) == [1, 2, 3, 4]
+    assert files() == ["checkpoint.safetensors", "loss.csv", "loss.png", "reverse.png", "samples.png", "weights.safetensors"]
+    for name in files():
+        assert f"out/{name}" in out
+
+    Path("out/samples.png").unlink()
+    status, out, err = run(capsys, "demo", "--device", "cpu")  # and once more draws again, without training
+    assert (status, err) == (0, "")
+    assert "has done its 4 steps" in out
+    assert "samples.png" in files()
