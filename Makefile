@@ -82,7 +82,7 @@ $(VENV)/.installed: $(VENV)/.made $(PACKAGING)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.made $(PACKAGING)
-	$(BIN)/python -m pip install -e ".[dev]"
+	$(BIN)/python -m pip install -e ".[dev,peers]"
 	@touch $(VENV)/.installed $@
 
 # The site has a small environment of its own: it needs no torch.
