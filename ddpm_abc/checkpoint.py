@@ -285,7 +285,7 @@ def _optimizer_state(path: str | os.PathLike[str], opt: Optimizer, groups: list[
     return {"state": state, "param_groups": groups}
 
 # %% ../nbs/92_checkpoint.ipynb #b3d6051c
-PRETRAINED_SHA256 = ""  # of assets/mnist.safetensors
+PRETRAINED_SHA256 = "0aa3b919b5727a42b9ac9aa60c2a27876ecf9930438413a4b987f67da23d0882"  # of assets/mnist.safetensors
 
 
 def pretrained(
