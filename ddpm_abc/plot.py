@@ -66,7 +66,7 @@ def show_images(
     row_labels: Sequence[str] | None = None,  # left of each row
     column_labels: Sequence[str] | None = None,  # above each column
     scale: float = 0.6,  # inches an image
-) -> Figure:
+) -> Figure:  # the figure, to add to or to save
     "Show a grid of images. Raises `ValueError` for images that `tile` refuses."
     gap = 2
     canvas = tile(images, columns, gap)
@@ -153,7 +153,7 @@ def plot_loss(
     window: int = 100,  # steps in the running mean
     first: int = 1,  # number of the first step
     predict_zero: bool = True,  # draw the line at 1.0, the loss of a network that always answers zero
-) -> Axes:
+) -> Axes:  # where it was drawn
     "Plot a loss: each step pale, the mean of the last `window` steps strong. Raises `ValueError` for no losses."
     y = np.asarray(losses, dtype=float)
     if y.ndim != 1 or not len(y) or window < 1:
@@ -179,7 +179,7 @@ def plot_loss_by_t(
     ax: Axes | None = None,  # where to draw; a new figure if not given
     title: str = "Loss by time",  # above the plot
     bins: int = 20,  # how many ranges of t to average over
-) -> Axes:
+) -> Axes:  # where it was drawn
     "Plot the mean loss in each range of t. Raises `ValueError` if t and losses differ in shape, or t leaves 1..T."
     t, losses = t.detach().cpu(), losses.detach().float().cpu()
     if t.shape != losses.shape or t.ndim != 1 or not len(t):

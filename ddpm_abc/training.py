@@ -23,7 +23,7 @@ __all__ = ['eps_loss', 'sample_t', 'EMA', 'warmup_cosine', 'TrainStep', 'train']
 # %% ../nbs/04_training.ipynb #5a3be54c
 def eps_loss(
     model: EpsModel,  # predicts the noise in xt
-    sched: Schedule,
+    sched: Schedule,  # the noise schedule
     x0: Tensor,  # (B, ...) clean data in [-1, 1]
     t: Tensor,  # (B,) int64 times in 1..T
     eps: Tensor,  # (B, ...) standard normal noise
@@ -35,7 +35,7 @@ def eps_loss(
 
 # %% ../nbs/04_training.ipynb #2df3b037
 def sample_t(
-    sched: Schedule,
+    sched: Schedule,  # the noise schedule
     n: int,  # how many
     generator: torch.Generator | None = None,  # a CPU generator; the global one if not given
 ) -> Tensor:  # (n,) int64 times on the CPU
@@ -105,7 +105,7 @@ class TrainStep:
 # %% ../nbs/04_training.ipynb #1994abb9
 def train(
     model: nn.Module,  # the network in training
-    sched: Schedule,
+    sched: Schedule,  # the noise schedule
     batches: Iterable[Tensor],  # clean data (B, ...) in [-1, 1], on the network's device
     opt: Optimizer,  # over the network's parameters
     *,

@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "forward": {"gaussian", "schedule"},
     "training": {"gaussian", "schedule", "forward"},
     "sampling": {"gaussian", "schedule", "forward"},
+    "paper_unet": {"unet"},
     "checkpoint": {"schedule", "unet"},
     "cli": {"gaussian", "schedule", "forward", "training", "sampling", "unet", "data", "plot", "checkpoint"},
 }

@@ -14,12 +14,12 @@ import warnings
 from pathlib import Path
 
 import nbformat
-from execnb.nbio import loads, nb2str
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "tests")) if path not in sys.path]
 
 from tools import equation_index  # noqa: E402
+from tools.execute import clean  # noqa: E402
 
 NOTEBOOK = ROOT / "nbs/95_truth.ipynb"
 TABLES = {"equations": "| equation |", "faults": "| fault |", "peers": "| compared |"}  # how each begins
@@ -95,9 +95,9 @@ def main() -> int:
     if wrong:
         print("\n".join(wrong), file=sys.stderr)
         return 1
-    nb = loads(NOTEBOOK.read_text(encoding="utf-8"))
+    nb = nbformat.read(NOTEBOOK, 4)
     put(nb, {"equations": equation_index.table(found), "faults": faults(), "peers": peers()})
-    NOTEBOOK.write_text(nb2str(nb), encoding="utf-8")
+    NOTEBOOK.write_text(clean(nbformat.writes(nb)), encoding="utf-8")
     print(f"{NOTEBOOK.name}: {len(found)} equations, {len(fault_rows())} faults, {len(importlib.import_module('peers').MEASURES)} comparisons")
     return 0
 
