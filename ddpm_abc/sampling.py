@@ -19,7 +19,7 @@ __all__ = ['Step', 'ddpm_step', 'samples', 'sample', 'strided_times']
 
 # %% ../nbs/05_sampling.ipynb #f0a1be5d
 def ddpm_step(
-    sched: Schedule,
+    sched: Schedule,  # the noise schedule
     xt: Tensor,  # (B, ...) noisy data at time t
     eps_hat: Tensor,  # (B, ...) the network's estimate of its noise
     t: int,  # the time of xt, in 1..T
@@ -50,7 +50,7 @@ Step = Callable[[Schedule, Tensor, Tensor, int, int, Tensor], Tensor]  # sched, 
 @torch.no_grad()
 def samples(
     model: EpsModel,  # predicts the noise in xt; a network in evaluation mode, best the EMA one
-    sched: Schedule,
+    sched: Schedule,  # the noise schedule
     shape: Sequence[int],  # of the whole batch: (B, C, H, W)
     *,
     step: Step = ddpm_step,  # how to go from x_t to x_s
@@ -85,7 +85,7 @@ def samples(
 # %% ../nbs/05_sampling.ipynb #5c0a96a5
 def sample(
     model: EpsModel,  # predicts the noise in xt; a network in evaluation mode, best the EMA one
-    sched: Schedule,
+    sched: Schedule,  # the noise schedule
     shape: Sequence[int],  # of the whole batch: (B, C, H, W)
     *,
     progress: bool = False,  # show a progress bar

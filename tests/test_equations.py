@@ -263,7 +263,7 @@ def test_best_guess_for_one_gaussian():
     diagonal = mixture_eps_model(GaussianMixture(numbers(1.0), MEANS[None], VARIANCES[None]), sched.alpha_bar)(x, t)
     for i in range(5):
         ab = sched.alpha_bar[t[i]]
-        c = ab * cov + (1 - ab) * torch.eye(4)
+        c = ab * cov + (1 - ab) * torch.eye(4, dtype=torch.float64)
         assert (full[i] - (1 - ab).sqrt() * torch.linalg.solve(c, x[i] - ab.sqrt() * MEANS)).abs().max() < 1e-10
         assert (diagonal[i] - (1 - ab).sqrt() * (x[i] - ab.sqrt() * MEANS) / marginal_var(sched, t[i])).abs().max() < 1e-12
 
