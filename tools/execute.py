@@ -80,7 +80,7 @@ def run(path: Path) -> str:
 
 def clean(text: str) -> str:
     "A notebook as `nbdev_clean` leaves it."
-    cfg, nb = get_config(NBS), loads(text)
+    cfg, nb = get_config(path=NBS), loads(text)
     clean_nb(nb, cfg.clear_all, cfg.allowed_metadata_keys.split(), cfg.allowed_cell_metadata_keys.split(), cfg.clean_ids)
     return nb2str(nb)
 
