@@ -64,7 +64,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {"linear": linear_schedule, "cos
 
 def build_schedule(
     config: Mapping[str, Any],  # {"kind": "linear" or "cosine"}, and that function's arguments, as {"kind": "linear", "T": 1000}
-) -> Schedule:
+) -> Schedule:  # the schedule
     "Build the schedule that a configuration describes. Raises `ValueError` for an unknown kind, argument or value."
     arguments = dict(config)
     kind = arguments.pop("kind", None)
@@ -97,7 +97,7 @@ class About(NamedTuple):
 
 def about(
     path: str | os.PathLike[str],  # a file written by `save_weights` or `save_checkpoint`
-) -> About:
+) -> About:  # kind, configurations, notes, state
     "Read what a file says of itself, without its tensors. Raises `RuntimeError` for one that is missing, damaged or of another kind."
     return _read(path)[0]
 

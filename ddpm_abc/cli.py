@@ -31,10 +31,11 @@ if TYPE_CHECKING:  # torch, and what needs it, is imported inside the functions 
     from ddpm_abc.unet import UNet
 
 # %% auto #0
-__all__ = ['DEMO_STEPS', 'SAMPLE_CHUNK', 'SAVE_EVERY', 'FRAMES', 'RUN', 'DEFAULT_STEPS', 'main']
+__all__ = ['DEMO_STEPS', 'DEMO_MINUTES', 'SAMPLE_CHUNK', 'SAVE_EVERY', 'FRAMES', 'RUN', 'DEFAULT_STEPS', 'main']
 
 # %% ../nbs/93_cli.ipynb #a83ece96
-DEMO_STEPS = 4500  # of `ddpm-abc demo`: about ten minutes on two cores
+DEMO_STEPS = 4500  # of `ddpm-abc demo`, or as many as fit into
+DEMO_MINUTES = 7  # of training, whichever ends first
 SAMPLE_CHUNK = 256  # images sampled at once
 SAVE_EVERY = 500  # steps between two checkpoints
 FRAMES = 24  # of the animation
@@ -100,7 +101,7 @@ def _parser() -> _Parser:
     top = _Parser(
         prog="ddpm-abc", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Train a small diffusion model (DDPM) and draw images with it.",
-        epilog="Start with `ddpm-abc demo`: in about ten minutes it learns to write digits and shows you some.\nEach command explains itself: `ddpm-abc train --help`.",
+        epilog="Start with `ddpm-abc demo`: in ten minutes or less it learns to write digits and shows you some.\nEach command explains itself: `ddpm-abc train --help`.",
     )  # fmt: skip
     commands = top.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
 
@@ -114,7 +115,7 @@ def _parser() -> _Parser:
         add("--device", metavar="NAME", default="auto", help="cpu, cuda, cuda:1 or mps; auto takes the fastest there is (default: auto)")
         add("--out", metavar="FOLDER", default="out", help="where the files go; made if missing (default: out)")
 
-    add = command("demo", _demo, "train on the bundled digits for about ten minutes on two cores, then draw new ones", "ddpm-abc demo --out out")
+    add = command("demo", _demo, f"train on the bundled digits for at most {DEMO_MINUTES} minutes, then draw new ones", "ddpm-abc demo --out out")
     common(add)
 
     add = command("train", _train, "train a network, and write its weights, a checkpoint and the loss", "ddpm-abc train --data digits --steps 4000 --out out")
@@ -439,6 +440,6 @@ def _demo(args: argparse.Namespace) -> int:
     out, seed = args.out, str(args.seed or 0)
     common = ["--out", out, "--seed", seed, "--device", args.device]
     resume = ["--resume"] if (Path(out) / "checkpoint.safetensors").exists() else []
-    train = _parser().parse_args(["train", "--data", "digits", "--steps", str(DEMO_STEPS), *common, *resume])
+    train = _parser().parse_args(["train", "--data", "digits", "--steps", str(DEMO_STEPS), "--minutes", str(DEMO_MINUTES), *common, *resume])
     status = _train(train)
     return status or _sample(_parser().parse_args(["sample", "--weights", str(Path(out) / "weights.safetensors"), *common]))
