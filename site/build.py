@@ -72,31 +72,26 @@ def term_patterns(terms: list[tuple[str, str]]) -> list[tuple[re.Pattern, str]]:
     return out
 
 
-def hero(sampling: Page) -> dict | None:
-    "The last animation of the sampling chapter that shows a grid of digits, as frames for the front page."
-    for f in reversed([f for f in sampling.figures if f.animated]):
-        frames = figures.frames((FIGURES / f"{f.file}.png").read_bytes())
-        if made := figures.sprite(frames):
-            image, height = made
-            image.save(STATIC / "hero.png", optimize=True)
-            last = image.crop((0, image.height - height, image.width, image.height))
-            last.resize((last.width * 3, last.height * 3), 0).save(STATIC / "hero-last.png", optimize=True)
-            return {"frames": len(frames), "width": image.width, "height": height, "notebook": sampling.name}
-    return None
+def hero(sampling: Page) -> dict:
+    "The last animation of the sampling chapter, as frames for the front page."
+    stem = [f.file for f in sampling.figures if f.animated][-1]
+    frames = figures.frames((FIGURES / f"{stem}.png").read_bytes())
+    sheet, height = figures.sprite(frames)
+    sheet.save(STATIC / "hero.png", optimize=True)
+    last = sheet.crop((0, sheet.height - height, sheet.width, sheet.height))
+    last.resize((last.width * 3, last.height * 3), 0).save(STATIC / "hero-last.png", optimize=True)
+    return {"frames": len(frames), "width": sheet.width, "height": height, "notebook": sampling.name}
 
 
-def card(page: Page) -> dict | None:
+def card(page: Page) -> dict:
     "The picture for a chapter's card: a part of one of its figures."
-    words, box = CARDS.get(page.name, ("", None))
-    still = [f for f in page.figures if not f.animated]
-    chosen = next((f for f in still if words and words in f.alt), None)
-    if not chosen:
-        box = None
-        chosen = max(still, key=lambda f: f.width * f.height, default=None)
-    if not chosen:
-        return None
+    words, box = CARDS.get(page.name, ("", (0, 0, 1, 1)))
+    fitting = [f for f in page.figures if words in f.alt]
+    if not fitting:
+        raise ValueError(f"{page.name} has no figure for its card, with {words!r} in its title or alt text: see CARDS in site/course.py")
+    figure = max(fitting, key=lambda f: f.width * f.height)
     name = f"card-{page.name}"
-    png = figures.cropped((FIGURES / f"{chosen.file}.png").read_bytes(), box or (0, 0, 1, 1))
+    png = figures.cropped((FIGURES / f"{figure.file}.png").read_bytes(), box)
     (FIGURES / f"{name}.png").write_bytes(png)
     width, height = figures.size(png)
     return {"file": name, "width": width, "height": height}

@@ -43,9 +43,9 @@ def _data(colours: np.ndarray, which: np.ndarray) -> np.ndarray:
 
 
 def _foreign(colours: np.ndarray) -> np.ndarray:
-    "Which colours are no tint of the palette's."
+    "Which colours are strong, and no tint of the palette's. The greys at the edges of letters are not strong."
     depth = 255 - colours
-    foreign = depth.max(-1) > 40
+    foreign = (depth.max(-1) > 40) & (depth.max(-1) - depth.min(-1) > 24)
     for c in PALETTE:
         full = 255 - np.array(c)
         share = (depth @ full / (full @ full)).clip(0, 1.3)[:, None]
@@ -110,32 +110,24 @@ def last_frame(png: bytes) -> bytes:
 
 def cropped(png: bytes, box: tuple[float, float, float, float]) -> bytes:
     "The part of a figure between the given shares of its width and height."
-    image = Image.open(io.BytesIO(png)).convert("RGB")
-    w, h = image.size
+    image = Image.open(io.BytesIO(png))
     out = io.BytesIO()
-    image.crop((round(box[0] * w), round(box[1] * h), round(box[2] * w), round(box[3] * h))).save(out, "PNG", optimize=True)
+    image.crop(tuple(round(share * side) for share, side in zip(box, image.size * 2, strict=True))).save(out, "PNG", optimize=True)
     return out.getvalue()
 
 
-def sprite(animation: list[np.ndarray], side: int = 28, gap: int = 2, columns: int = 4) -> tuple[Image.Image, int] | None:
-    "The frames of a grid of digits, laid out again `columns` wide and put below each other; None for another layout."
+def sprite(animation: list[np.ndarray], side: int = 28, gap: int = 2, columns: int = 4) -> tuple[Image.Image, int]:
+    "The frames of a grid of digits, laid out again `columns` wide and put below each other, and the height of one."
     h, w = animation[0].shape
     step = side + gap
-    scale = next((k for k in range(1, 9) if (h + gap * k) % (step * k) == 0 and (w + gap * k) % (step * k) == 0), 0)
-    if not scale:
-        return None
-    animation = [frame[::scale, ::scale] for frame in animation]
-    h, w = animation[0].shape
-    across, down = (w + gap) // step, (h + gap) // step
-    n = across * down // columns * columns
-    rows = n // columns
-    out = np.zeros((len(animation), rows * side, columns * side), np.uint8)
-    for k in range(n):
-        y, x = k // across * step, k % across * step
-        r, c = k // columns * side, k % columns * side
-        for f, frame in enumerate(animation):
-            out[f, r : r + side, c : c + side] = frame[y : y + side, x : x + side]
-    return Image.fromarray(out.reshape(-1, columns * side)), rows * side
+    scale = next((k for k in range(1, 9) if (h + gap * k) % (step * k) == 0 == (w + gap * k) % (step * k)), None)
+    if scale is None:
+        raise ValueError(f"the front page needs frames that show a grid of {side} x {side} digits with gaps of {gap}, got {w} x {h}")
+    grid = np.stack(animation)[:, ::scale, ::scale]
+    tiles = [grid[:, y : y + side, x : x + side] for y in range(0, grid.shape[1], step) for x in range(0, grid.shape[2], step)]
+    rows = [np.concatenate(tiles[k : k + columns], 2) for k in range(0, len(tiles) // columns * columns, columns)]
+    sheet = np.concatenate(rows, 1)  # (frames, height, width)
+    return Image.fromarray(sheet.reshape(-1, sheet.shape[2])), sheet.shape[1]
 
 
 def strip(digit: np.ndarray, times: Iterable[int], scale: int = 3, gap: int = 4) -> Image.Image:

@@ -154,8 +154,19 @@ def _titles(source: str) -> list[str]:
             else:
                 text = v.value if isinstance(v, ast.Constant) and isinstance(v.value, str) else ""
             if len(text.strip(" …")) > 2:
-                found.append((name == "suptitle", node.lineno, text.replace("\n", " ")))
+                found.append((name == "suptitle", node.lineno, re.sub(r"[$\\{}]", "", text.replace("\n", " "))))
     return [t for _, _, t in sorted(found, key=lambda f: (not f[0], f[1]))]
+
+
+def joined(outputs: list[dict]) -> list[dict]:
+    "What a cell printed between two figures is one output."
+    out: list[dict] = []
+    for o in outputs:
+        if out and "text" in o and o.get("name") == out[-1].get("name"):
+            out[-1] = o | {"text": [*out[-1]["text"], *o["text"]]}
+        else:
+            out.append(o)
+    return out
 
 
 class Reader:
@@ -173,8 +184,7 @@ class Reader:
             return m[1].strip() if m else ""
 
         self.page = Page(path.stem, said(r"^# (.+)$"), said(r"^> (.+)$"), said(r"^(\d+)_", path.stem))
-        if (runtime := said(r"^Run time: *(.+)$")) != "RUNTIME":  # what stands there before it was measured
-            self.page.runtime = runtime
+        self.page.runtime = said(r"^Run time: *(.+?)\.?$")
         self.page.module = next((m for c in self.cells if (m := said(r"^#\| default_exp (\w+)", c["source"]))), "")
         links.addresses[self.page.name] = self.page.address
         self._equations()
@@ -267,7 +277,7 @@ class Reader:
         code = DIRECTIVE.sub("", cell["source"]).strip("\n")
         if options.keys() & {"hide", "default_exp"} or not code.strip():
             return "", "", options
-        outputs = "" if options.get("output") == "false" else "".join(self._output(o, code, options, heading) for o in cell["outputs"])
+        outputs = "" if options.get("output") == "false" else "".join(self._output(o, code, options, heading) for o in joined(cell["outputs"]))
         if options.get("echo") == "false":
             return "", outputs, options
         exported = options.keys() & {"export", "exports", "exporti"}
