@@ -131,7 +131,8 @@ def stage() -> dict:
     write("bibliography.md", pages.bibliography(cited, titles))
     write("teach.md", pages.teach(main, cfg))
     write("search.md", "---\norphan: true\n---\n# Search\n" + raw('<div id="search-page"></div><noscript><p>Search needs JavaScript.</p></noscript>'))
-    write("404.md", "---\norphan: true\n---\n# Only noise here\n\nThere is no page at this address. The [front page](index.md) has the way back.\n")
+    write("404.md", "---\norphan: true\n---\n# Only noise here\n"  # served at any depth
+          + raw(f'<p>There is no page at this address. The <a href="{cfg["doc_baseurl"]}/index.html">front page</a> has the way back.</p>'))
     write("index.md", f"# {cfg['title']}\n" + pages.toctree([*(p.name for p in chapters), "library", "teach", "api/index", "equations", "glossary", "bibliography"]))
 
     cards, live = {p.name: card(p) for p in main}, hero(by_name["05_sampling"])

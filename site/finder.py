@@ -7,18 +7,23 @@ from docutils import nodes
 from maths import to_html
 
 SKIP = (nodes.raw, nodes.comment, nodes.image, nodes.literal_block)
-GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "theta": "θ", "lambda_": "λ", "mu": "μ", "pi": "π", "sigma": "σ", "omega": "ω", "sum": "∑", "prod": "∏", "sqrt": "√", "nabla": "∇", "infty": "∞", "approx": "≈", "cdot": "·", "le": "≤", "ge": "≥", "mid": "|", "log": "log", "ln": "ln", "exp": "exp"}
+SIGNS = {
+    "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "theta": "θ", "lambda": "λ", "mu": "μ", "pi": "π", "sigma": "σ", "omega": "ω",
+    "sum": "∑", "prod": "∏", "sqrt": "√", "nabla": "∇", "infty": "∞", "approx": "≈", "cdot": "·", "le": "≤", "ge": "≥", "mid": "|", "log": "log", "ln": "ln", "exp": "exp",
+}
 
 
 def _plain(tex: str) -> str:
     "LaTeX, roughly as a line of text."
-    tex = re.sub(r"\\([a-z]+)", lambda m: GREEK.get(m[1], " "), tex)
+    tex = re.sub(r"\\([a-z]+)", lambda m: SIGNS.get(m[1], " "), tex)
     return re.sub(r"\s+", " ", re.sub(r"\\.|[{}&$]", "", tex))
 
 
 def _text(node) -> str:
+    if isinstance(node, nodes.raw) and re.match(r"</?(a|code|wbr)\b", node.astext()):  # a tag within a line of prose
+        return re.sub(r"<[^>]+>", "", node.astext())
     if isinstance(node, SKIP):
-        return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", node.astext())) if isinstance(node, nodes.raw) and node.astext().startswith(("<a class", "</a", "<code")) else " "
+        return " "
     if isinstance(node, nodes.math | nodes.math_block):
         return f" {_plain(node.astext())} "
     if isinstance(node, nodes.Text):

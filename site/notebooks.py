@@ -94,7 +94,13 @@ class Links:
 
         def name(m: re.Match) -> str:
             url = self.names.get(m[1]) or self.names.get(m[1].removeprefix("ddpm_abc."))
-            return f'<a class="api" href="{up}{url}"><code>{html.escape(m[0].strip("`"))}</code></a>' if url else m[0]
+            long = len(m[1]) > 25  # may break at its stops and underscores
+            if not (url or long):
+                return m[0]
+            code = html.escape(m[0].strip("`")).replace("*", "&#42;")
+            if long:
+                code = re.sub(r"[._](?=[A-Za-z0-9])", r"\g<0><wbr>", code)
+            return f'<a class="api" href="{up}{url}"><code>{code}</code></a>' if url else f"<code>{code}</code>"
 
         def equation(m: re.Match) -> str:
             url = self.equations.get(m[1])
@@ -214,6 +220,7 @@ class Reader:
         text = SHIELD.sub("", text)
         text = re.sub(r"\[!\[([^\]]*)\]\(https?:[^)]*\)\]\(([^)]*)\)", r"[\1](\2)", text)  # a badge within a line: its words, not its picture
         text = self.links.prose(self.links.relative(text), here=self.page.name)
+        text = re.sub(r"(?<=\| )([<>] [\d.e+-]+)(?= \|)", lambda m: f'<span class="nobr">{html.escape(m[0])}</span>', text)  # a limit in a table
         text = re.sub(r"^\$\$[ \t]*(.+?)[ \t]*\$\$[ \t]*$", lambda m: m[0] if "\\tag" in m[0] else f"$$\n{m[1].strip()}\n$$", text, flags=re.S | re.M)
         return TAGGED.sub(
             lambda m: raw(f'<div class="eq" id="eq-{m[2]}">')

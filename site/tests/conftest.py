@@ -1,5 +1,6 @@
 """The site in a real browser. Run with `make test-site`, which has an environment of its own."""
 
+import configparser
 import functools
 import http.server
 import os
@@ -19,18 +20,10 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 
 
 def find_chromium() -> str:
-    "A Chromium on this machine; installed with apt-get where that is possible."
-    def found() -> str | None:
-        names = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-        return next((path for name in names if name and (path := shutil.which(name))), None)
-
-    if path := found():
+    "A Chromium on this machine."
+    names = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+    if path := next((path for name in names if name and (path := shutil.which(name))), None):
         return path
-    if shutil.which("apt-get") and os.geteuid() == 0:
-        subprocess.run(["apt-get", "update", "-qq"], check=True)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"], check=True, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, stdout=subprocess.DEVNULL)
-        if path := found():
-            return path
     pytest.exit("The site's tests need Chromium, and none was found. Install it (on Debian: apt-get install chromium) or name one: CHROMIUM=/path/to/chromium make test-site", returncode=1)
 
 
@@ -39,20 +32,30 @@ def built() -> float:
     "Builds the site; how many seconds it took."
     start = time.time()
     done = subprocess.run([sys.executable, str(ROOT / "site" / "build.py")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    if done.returncode:
+        pytest.exit(f"The site does not build:\n{done.stdout}{done.stderr}", returncode=1)
     return time.time() - start
 
 
 @pytest.fixture(scope="session")
 def base(built: float) -> str:
-    "The address of a server on this machine that has the site."
-    class Quiet(http.server.SimpleHTTPRequestHandler):
+    "The address of a server on this machine that has the site where GitHub Pages would: in a folder, with a page for what is not there."
+    ini = configparser.ConfigParser(delimiters=["="])
+    ini.read(ROOT / "settings.ini", encoding="utf-8")
+    folder = ini["DEFAULT"]["doc_baseurl"]
+
+    class Pages(http.server.SimpleHTTPRequestHandler):
+        error_message_format = (HTML / "404.html").read_text(encoding="utf-8").replace("%", "%%")
+
+        def translate_path(self, path):
+            return super().translate_path(path.removeprefix(folder) if path.startswith(folder) else "/nothing")
+
         def log_message(self, *args):
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(HTML)))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Pages, directory=str(HTML)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/"
+    yield f"http://127.0.0.1:{server.server_port}{folder}/"
     server.shutdown()
 
 
