@@ -41,6 +41,10 @@ class Item:
         return f"ddpm_abc.{self.module}.{self.name}"
 
     @property
+    def url(self) -> str:
+        return f"api/{self.module}.html#{self.full}"
+
+    @property
     def summary(self) -> str:
         first = re.sub(r"\s+", " ", self.doc.strip().split("\n\n")[0])
         guarded = re.sub(r"\b(al|Eq|vs|e\.g|i\.e)\. ", "\\1.\u00a0", first)
@@ -146,9 +150,8 @@ def names(modules: dict[str, tuple[str, list[Item]]]) -> dict[str, str]:
     for module, (_, items) in modules.items():
         out[f"ddpm_abc.{module}"] = f"api/{module}.html"
         for item in [x for i in items for x in (i, *i.members)]:
-            url = f"api/{module}.html#{item.full}"
-            out[item.full] = out[f"{module}.{item.name}"] = url
-            short.setdefault(item.name, []).append(url)
+            out[f"{module}.{item.name}"] = item.url
+            short.setdefault(item.name, []).append(item.url)
     for name, urls in short.items():
         if len(urls) == 1:
             out.setdefault(name, urls[0])
@@ -177,7 +180,7 @@ def _table(head: str, rows: list[Parameter], links: Links) -> str:
     return "\n".join(out) + "\n"
 
 
-def _item(item: Item, links: Links, blob: str, level: int) -> str:
+def _item(item: Item, links: Links, level: int) -> str:
     short = item.name.split(".")[-1]
     signature = _highlight(("class " if item.kind == "class" else "") + item.signature).rstrip()
     parts = [
@@ -195,8 +198,8 @@ def _item(item: Item, links: Links, blob: str, level: int) -> str:
         parts.append(f"**Returns** {links.prose('`' + item.returns + '`', '../')}" + (f": {links.prose(_escape(item.returns_doc), '../')}" if item.returns_doc else ""))
     if item.kind != "data" and len(item.source.splitlines()) <= 120 and level == 2:
         parts.append(raw(f'<details class="fold source"><summary>Source</summary><pre class="highlight"><code>{_highlight(item.source)}</code></pre>'
-                         f'<p class="on-github"><a href="{blob}/ddpm_abc/{item.module}.py#L{item.line}-L{item.end}">Lines {item.line} to {item.end} on GitHub</a></p></details>'))
-    parts += [_item(m, links, blob, level + 1) for m in item.members]
+                         f'<p class="on-github"><a href="{links.blob}/ddpm_abc/{item.module}.py#L{item.line}-L{item.end}">Lines {item.line} to {item.end} on GitHub</a></p></details>'))
+    parts += [_item(m, links, level + 1) for m in item.members]
     parts.append(raw("</section>"))
     return "\n\n".join(parts)
 
@@ -206,11 +209,11 @@ def _escape(text: str) -> str:
     return re.sub(r"`[^`]*`|([*_<$])", lambda m: m[0] if m[1] is None else "\\" + m[1], text)
 
 
-def page(module: str, doc: str, items: list[Item], notebook: tuple[str, str] | None, links: Links, blob: str) -> str:
+def page(module: str, doc: str, items: list[Item], notebook: tuple[str, str] | None, links: Links) -> str:
     "One module's page."
     rows = "".join(
         f'<li><a class="api" href="#{i.full}"><code>{html.escape(i.name)}</code></a> <span>{html.escape(re.sub("`", "", i.summary))}</span></li>' for i in items)
     origin = f'Written and explained in <a href="../{notebook[0]}.html">{html.escape(notebook[1])}</a>.' if notebook else ""
     head = raw(f'<p class="lede">{html.escape(doc.splitlines()[0] if doc else "")}</p><p class="origin"><code>from ddpm_abc.{module} import ...</code> {origin} '
-               f'<a href="{blob}/ddpm_abc/{module}.py">Source on GitHub</a>.</p><ul class="api-list">{rows}</ul>')
-    return f"# ddpm_abc.{module}\n{head}\n" + "\n\n".join(_item(i, links, blob, 2) for i in items) + "\n"
+               f'<a href="{links.blob}/ddpm_abc/{module}.py">Source on GitHub</a>.</p><ul class="api-list">{rows}</ul>')
+    return f"# ddpm_abc.{module}\n{head}\n" + "\n\n".join(_item(i, links, 2) for i in items) + "\n"

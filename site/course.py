@@ -1,15 +1,17 @@
 """What the site says about the course beyond what the notebooks say themselves."""
 
-# The figure on a chapter's card: words of its alt text (its title, or `#| fig-alt`), and the part to show as shares of its
-# width and height (left, top, right, bottom). Without an entry, or if no figure has the words: its largest figure, whole.
+# The figure on a chapter's card: words of its alt text, which is its title or `#| fig-alt`, and the part to show as shares
+# of its width and height (left, top, right, bottom). Without an entry: the chapter's largest figure, whole.
 CARDS = {
+    "00_math": ("The top row was made", (0, 0.07, 1, 1)),
     "01_schedule": ("What is in x_t", (0, 0.1, 0.48, 1)),
     "02_forward": ("Jump", (0, 0.14, 0.7, 1)),
     "03_unet": ("The U-Net, drawn", (0, 0.08, 1, 1)),
     "04_training": ("Eight digits, from the same noise", (0.19, 0.1, 1, 1)),
+    "05_sampling": ("64 digits", (0, 0.06, 1, 0.53)),
 }
 
-# Widgets, put before the named heading of a chapter, or where a notebook has <div class="ddpm-explorer" data-kind="...">.
+# Widgets: kind, and the heading of the chapter that it comes before.
 WIDGETS = {
     "01_schedule": [("schedule", "Why the tables are double precision")],
     "02_forward": [("forward", "Moments of real digits")],

@@ -43,7 +43,7 @@ def write(app, error):
     course, env = app.config.course, app.env
     entries, previews = [], {}
     for name in sorted(env.found_docs):
-        if name in ("index", "search", "404") or name.startswith("api/"):
+        if name in ("index", "search", "404", "glossary") or name.startswith("api/"):
             continue
         entries += sections(env.get_doctree(name), f"{name}.html", env.titles[name].astext())
     for m in course["modules"]:
@@ -59,7 +59,7 @@ def write(app, error):
         previews[key] = ["Bibliography", f"<p>{entry}</p>"]
     for g in course["glossary"]:
         plain = _plain(re.sub(r"<[^>]+>|[`*]", "", g["meaning"]))
-        entries.append({"k": "term", "t": re.sub(r"[$`*]", "", g["term"]), "u": f"00_math.html#{g['anchor']}", "p": "Glossary", "b": plain})
+        entries.append({"k": "term", "t": re.sub(r"[$`*]", "", g["term"]), "u": f"glossary.html#{g['anchor']}", "p": "Glossary", "b": plain})
         meaning = re.sub(r"\$([^$]+)\$", lambda m: to_html(m[1], False, "html"), g["meaning"])
         meaning = re.sub(r"`([^`]+)`", r"<code>\1</code>", re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", meaning))
         meaning = re.sub(r"[*]+([^*]+)[*]+", r"<i>\1</i>", meaning)

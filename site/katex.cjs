@@ -1,12 +1,18 @@
 // One request a line, {"tex": ..., "display": ...}; one answer a line, {"html": ...} or {"error": ...}.
 const katex = require(process.argv[2]);
-require("readline").createInterface({ input: process.stdin }).on("line", (line) => {
-  const { tex, display, output } = JSON.parse(line);
-  let answer;
-  try {
-    answer = { html: katex.renderToString(tex, { displayMode: display, output, throwOnError: true, strict: "error" }).replace(/<\/?semantics>|<annotation.*?<\/annotation>/g, "") };
-  } catch (e) {
-    answer = { error: String(e.message) };
-  }
-  process.stdout.write(JSON.stringify(answer) + "\n");
-});
+require("readline")
+  .createInterface({ input: process.stdin })
+  .on("line", (line) => {
+    const { tex, display, output } = JSON.parse(line);
+    let answer;
+    try {
+      answer = {
+        html: katex
+          .renderToString(tex, { displayMode: display, output, throwOnError: true, strict: "error" })
+          .replace(/<\/?semantics>|<annotation.*?<\/annotation>/g, ""),
+      };
+    } catch (e) {
+      answer = { error: String(e.message) };
+    }
+    process.stdout.write(JSON.stringify(answer) + "\n");
+  });

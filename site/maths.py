@@ -2,11 +2,16 @@
 
 import functools
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+from docutils import nodes
+from sphinx.util import logging
+
+log = logging.getLogger(__name__)
 HERE = Path(__file__).resolve().parent
 KATEX = HERE.parent / "_build" / "vendor" / "katex" / "katex.min.js"
 
@@ -39,27 +44,36 @@ def stop() -> None:
         _node.cache_clear()
 
 
-def _render(translator, node, display: bool) -> str:
+def _render(node, display: bool) -> str:
     try:
         return to_html(node.astext().strip(), display)
     except ValueError as e:
-        from sphinx.util import logging
-        logging.getLogger(__name__).warning("maths: %s in %s", e, node.astext(), location=node)
+        log.warning("maths: %s in %s", e, node.astext(), location=node)
         return ""
 
 
 def visit_inline(translator, node) -> None:
-    from docutils.nodes import SkipNode
-    translator.body.append(f'<span class="math">{_render(translator, node, False)}</span>')
-    raise SkipNode
+    translator.body.append(f'<span class="math">{_render(node, False)}</span>')
+    raise nodes.SkipNode
 
 
 def visit_block(translator, node) -> None:
-    from docutils.nodes import SkipNode
-    translator.body.append(f'<div class="math">{_render(translator, node, True)}</div>\n')
-    raise SkipNode
+    translator.body.append(f'<div class="math">{_render(node, True)}</div>\n')
+    raise nodes.SkipNode
+
+
+def keep_punctuation(app, doctree, docname) -> None:
+    "Keep a short formula and the stop or suffix after it on one line: browsers break a line after any formula."
+    for node in list(doctree.findall(nodes.math)):
+        parent, after = node.parent, node.parent.index(node) + 1
+        follows = parent[after] if after < len(parent) else None
+        mark = re.match(r"[-–]\w+|[.,;:?!)\]’”]+", follows.astext()) if isinstance(follows, nodes.Text) else None
+        if mark and len(node.astext()) < 40:
+            parent[after] = nodes.Text(follows.astext()[mark.end() :])
+            parent[after - 1] = nodes.inline("", "", node, nodes.Text(mark[0]), classes=["nobr"])
 
 
 def setup(app) -> dict:
     app.add_html_math_renderer("katex", (visit_inline, None), (visit_block, None))
+    app.connect("doctree-resolved", keep_punctuation)
     return {"parallel_read_safe": True, "parallel_write_safe": False}

@@ -5,10 +5,14 @@ import base64
 import html
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import figures
 from course import CITATIONS
+
+HEAD, SETUP = "<!--head-->", "<!--set-up-->"  # where other parts of a page go
 
 DIRECTIVE = re.compile(r"^#\|[ \t]*([\w-]+):?[ \t]*(.*?)[ \t]*$\n?", re.M)
 SHIELD = re.compile(r"^\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)[ \t]*\n?", re.M)
@@ -16,7 +20,7 @@ TAGGED = re.compile(r"^\$\$((?:(?!\$\$).)*?)\\tag\{([\d.]+)\}((?:(?!\$\$).)*?)\$
 EQUATION = re.compile(r"\((\d+\.\d+)\)")
 CODE_NAME = re.compile(r"(?<!`)`([A-Za-z_][\w.]*)(\([^`]*\))?`(?!`)")
 CITATION = re.compile("|".join(f"(?P<c{i}>{p})" for i, p in enumerate(CITATIONS)))
-CITED = list(CITATIONS.values())
+CHAPTER = re.compile(r"\b([Cc]hapter|[Aa]ppendix) (\d\d)\b")
 # What no rule may touch: fences, display and inline maths, links, HTML, headings.
 FENCES = r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)[ \t]*$"
 SAFE = FENCES + r"|\$\$.*?\$\$|\$[^$\n]+\$|!?\[[^\]]*\]\([^)]*\)|<a .*?</a>|<[^>\n]+>|^\#{1,6} [^\n]*$"
@@ -46,6 +50,15 @@ class Page:
     without_alt: list[str] = field(default_factory=list)  # first lines of figure cells that neither title nor fig-alt describes
     markdown: str = ""
 
+    @property
+    def appendix(self) -> bool:
+        return self.number >= "90"
+
+    @property
+    def address(self) -> str:
+        "Of its page, without the ending."
+        return "library" if self.name == "index" else self.name
+
 
 def outside(pattern: re.Pattern, repl, text: str, safe: str = SAFE) -> str:
     "Substitute everywhere but in what `safe` matches."
@@ -54,6 +67,11 @@ def outside(pattern: re.Pattern, repl, text: str, safe: str = SAFE) -> str:
         out += [pattern.sub(repl, text[last : m.start()]), m[0]]
         last = m.end()
     return "".join([*out, pattern.sub(repl, text[last:])])
+
+
+def work(m: re.Match) -> str:
+    "The bibliography's key for what CITATION found."
+    return next(key for i, key in enumerate(CITATIONS.values()) if m[f"c{i}"])
 
 
 def raw(text: str) -> str:
@@ -65,85 +83,55 @@ class Links:
 
     def __init__(self, names: dict[str, str], settings: dict[str, str]):
         self.names = names  # `q_sample` -> api/forward.html#ddpm_abc.forward.q_sample
-        self.chapters: dict[str, str] = {}  # 04 -> 04_training
+        self.addresses: dict[str, str] = {}  # of each notebook's page: 04_training -> 04_training, index -> library
         self.glossary: list[tuple[re.Pattern, str]] = []  # how a term is written -> its anchor
-        self.here = ""  # the page that is being read
         self.equations: dict[str, str] = {}  # 1.1 -> 01_schedule.html#eq-1.1
         self.blob = f"{settings['git_url']}/blob/{settings['branch']}"
 
-    def name(self, m: re.Match, up: str) -> str:
-        url = self.names.get(m[1]) or self.names.get(m[1].removeprefix("ddpm_abc."))
-        return f'<a class="api" href="{up}{url}"><code>{html.escape(m[0].strip("`"))}</code></a>' if url else m[0]
+    def prose(self, text: str, up: str = "", here: str = "") -> str:
+        "Link what a text names. `up` leads from its page to the site's root; `here` is the notebook it stands in."
+        chapters = {name[:2]: name for name in self.addresses if name != here}
 
-    def equation(self, m: re.Match, up: str) -> str:
-        url = self.equations.get(m[1])
-        return f'<a class="eqref" href="{up}{url}">({m[1]})</a>' if url else m[0]
+        def name(m: re.Match) -> str:
+            url = self.names.get(m[1]) or self.names.get(m[1].removeprefix("ddpm_abc."))
+            return f'<a class="api" href="{up}{url}"><code>{html.escape(m[0].strip("`"))}</code></a>' if url else m[0]
 
-    def citation(self, m: re.Match, up: str) -> str:
-        key = CITED[next(i for i in range(len(CITED)) if m[f"c{i}"])]
-        return f'<a class="cite" href="{up}bibliography.html#{key}">{m[0]}</a>'
+        def equation(m: re.Match) -> str:
+            url = self.equations.get(m[1])
+            return f'<a class="eqref" href="{up}{url}">({m[1]})</a>' if url else m[0]
 
-    def prose(self, text: str, up: str = "") -> str:
-        "Link what a text names. `up` leads from its page to the site's root."
-        text = outside(CODE_NAME, lambda m: self.name(m, up), text)
-        code = SAFE + r"|`[^`\n]+`"
-        text = outside(EQUATION, lambda m: self.equation(m, up), text, code)
-        if not up:
-            text = outside(re.compile(r"\b([Cc]hapter|[Aa]ppendix) (\d\d)\b"), self.chapter, text, code)
-        return outside(CITATION, lambda m: self.citation(m, up), text, code)
+        def chapter(m: re.Match) -> str:
+            return f'<a href="{up}{chapters[m[2]]}.html">{m[0]}</a>' if m[2] in chapters else m[0]
 
-    def chapter(self, m: re.Match) -> str:
-        name = self.chapters.get(m[2])
-        return f'<a href="{name}.html">{m[0]}</a>' if name and name != self.here else m[0]
+        text = outside(CODE_NAME, name, text)
+        for pattern, link in ((EQUATION, equation), (CHAPTER, chapter), (CITATION, lambda m: f'<a class="cite" href="{up}bibliography.html#{work(m)}">{m[0]}</a>')):
+            text = outside(pattern, link, text, SAFE + r"|`[^`\n]+`")
+        return text
 
     def terms(self, text: str) -> str:
         "Link the first use of each glossary term on a page."
         for pattern, anchor in self.glossary:
-            safe = SAFE + r"|`[^`\n]+`|^\|[^\n]*$|^> [^\n]*$"
-            first = [True]
-
-            def once(m: re.Match, anchor: str = anchor, first: list[bool] = first) -> str:
-                if not first[0]:
-                    return m[0]
-                first[0] = False
-                return f'<a class="term-link" href="00_math.html#{anchor}">{m[0]}</a>'
-
-            text = outside(pattern, once, text, safe)
+            fresh = iter([True])  # spent by the first use
+            text = outside(
+                pattern, lambda m, a=anchor, fresh=fresh: f'<a class="term-link" href="glossary.html#{a}">{m[0]}</a>' if next(fresh, False) else m[0],
+                text, SAFE + r"|`[^`\n]+`|^\|[^\n]*$|^> [^\n]*$")
         return text
 
-    def relative(self, text: str, docs: set[str]) -> str:
+    def relative(self, text: str) -> str:
         "Links between notebooks become links between pages; links to other files of the project lead to GitHub."
         def moved(m: re.Match) -> str:
-            target, anchor = (m[2].split("#", 1) + [""])[:2]
-            if re.match(r"[a-z]+:|/", m[2]) or not target:
+            target, hash, anchor = m[2].partition("#")
+            if re.match(r"[a-z]+:|/", target) or not target:
                 return m[0]
-            stem = Path(target).stem
-            if target.endswith(".ipynb") and stem in docs:
-                stem = "library" if stem == "index" else stem
-                return f"{m[1]}{stem}.md{'#' + anchor if anchor else ''}{m[3]}"
+            if address := self.addresses.get(target.removesuffix(".ipynb")):
+                return f"{m[1]}{address}.md{hash}{anchor}{m[3]}"
             path = target.removeprefix("../") if target.startswith("../") else f"nbs/{target}"
-            return f"{m[1]}{self.blob}/{path}{'#' + anchor if anchor else ''}{m[3]}"
+            return f"{m[1]}{self.blob}/{path}{hash}{anchor}{m[3]}"
         return outside(re.compile(r"(\]\()([^)\s]+)(\))"), moved, text, FENCES)
 
 
 def term_anchor(term: str) -> str:
     return "term-" + re.sub(r"[^a-z0-9]+", "-", re.sub(r"\$.*?\$", "", term).lower()).strip("-")
-
-
-def anchored_terms(markdown: str) -> str:
-    "Give each row of the glossary's table an anchor."
-    head, mark, body = markdown.partition("\n## Glossary")
-    table, rest_mark, rest = body.partition("\n## ")
-    seen: set[str] = set()
-
-    def row(m: re.Match) -> str:
-        anchor = term_anchor(m[1])
-        if set(m[1].strip()) <= set("-: ") or m[1].strip() == "term" or anchor in seen:
-            return m[0]
-        seen.add(anchor)
-        return f'| <span id="{anchor}"></span>{m[1].strip()} |'
-
-    return head + mark + re.sub(r"^\|([^|\n]+)\|", row, table, flags=re.M) + rest_mark + rest
 
 
 def _titles(source: str) -> list[str]:
@@ -166,178 +154,164 @@ def _titles(source: str) -> list[str]:
             else:
                 text = v.value if isinstance(v, ast.Constant) and isinstance(v.value, str) else ""
             if len(text.strip(" …")) > 2:
-                found.append((name == "suptitle", node.lineno, text.replace("\n", " ")))
+                found.append((name == "suptitle", node.lineno, re.sub(r"[$\\{}]", "", text.replace("\n", " "))))
     return [t for _, _, t in sorted(found, key=lambda f: (not f[0], f[1]))]
 
 
+def joined(outputs: list[dict]) -> list[dict]:
+    "What a cell printed between two figures is one output."
+    out: list[dict] = []
+    for o in outputs:
+        if out and "text" in o and o.get("name") == out[-1].get("name"):
+            out[-1] = o | {"text": [*out[-1]["text"], *o["text"]]}
+        else:
+            out.append(o)
+    return out
+
+
 class Reader:
-    def __init__(self, path: Path, figures: Path, links: Links, size):
-        self.path, self.folder, self.links, self.size = path, figures, links, size
-        self.nb = json.loads(path.read_text(encoding="utf-8"))
-        for c in self.nb["cells"]:
+    "One notebook. It is opened first, for what other pages link to, and read when all are open."
+
+    def __init__(self, path: Path, folder: Path, links: Links):
+        self.path, self.folder, self.links = path, folder, links  # folder: where its figures go
+        self.cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        for c in self.cells:
             c["source"] = "".join(c["source"])
-        first = self.nb["cells"][0]["source"]
-        title = re.search(r"^# (.+)$", first, re.M)
-        question = re.search(r"^> (.+)$", first, re.M)
-        runtime = re.search(r"^Run time: *(.+)$", first, re.M)
-        self.page = Page(path.stem, title[1].strip() if title else path.stem, question[1].strip() if question else "")
-        if m := re.match(r"(\d+)_", path.stem):
-            self.page.number = m[1]
-        if runtime and "RUNTIME" not in runtime[1]:
-            self.page.runtime = runtime[1].strip()
-        for c in self.nb["cells"]:
-            if c["cell_type"] == "markdown":
-                for m in TAGGED.finditer(c["source"]):
-                    self._equation(m, c["source"])
-            elif m := re.search(r"^#\| default_exp (\w+)", c["source"], re.M):
-                self.page.module = m[1]
-        for c in self.nb["cells"]:
-            stray = c["cell_type"] == "markdown" and re.sub(TAGGED, "", re.sub(FENCES, "", c["source"], flags=re.S | re.M))
-            if stray and r"\tag{" in stray:
-                raise ValueError(f"{path.name}: a \\tag that is not in a $$ block of its own lines: {stray[max(0, stray.index(chr(92) + 'tag') - 80):][:120]!r}")
+        first = self.cells[0]["source"]
 
-    def _equation(self, m: re.Match, text: str) -> None:
-        before = re.sub(r"\s+", " ", text[: m.start()].rstrip().rsplit("\n\n", 1)[-1])
-        after = re.sub(r"\s+", " ", text[m.end() :].lstrip().split("\n\n", 1)[0])
-        self.page.equations.append({"n": m[2], "tex": (m[1] + m[3]).strip(), "before": before, "after": after, "page": self.page.name})
-        if m[2] in self.links.equations:
-            raise ValueError(f"equation ({m[2]}) is numbered twice: in {self.path.name} and at {self.links.equations[m[2]]}")
-        self.links.equations[m[2]] = f"{self.page.name}.html#eq-{m[2]}"
+        def said(pattern: str, text: str = first) -> str:
+            m = re.search(pattern, text, re.M)
+            return m[1].strip() if m else ""
 
-    def markdown(self, text: str, docs: set[str]) -> str:
+        self.page = Page(path.stem, said(r"^# (.+)$"), said(r"^> (.+)$"), said(r"^(\d+)_", path.stem))
+        self.page.runtime = said(r"^Run time: *(.+?)\.?$")
+        self.page.module = next((m for c in self.cells if (m := said(r"^#\| default_exp (\w+)", c["source"]))), "")
+        links.addresses[self.page.name] = self.page.address
+        self._equations()
+
+    def _text(self) -> list[str]:
+        return [c["source"] for c in self.cells if c["cell_type"] == "markdown"]
+
+    def _equations(self) -> None:
+        for text in self._text():
+            for m in TAGGED.finditer(text):
+                before = re.sub(r"\s+", " ", text[: m.start()].rstrip().rsplit("\n\n", 1)[-1])
+                if m[2] in self.links.equations:
+                    raise ValueError(f"equation ({m[2]}) is numbered twice: in {self.path.name} and at {self.links.equations[m[2]]}")
+                self.page.equations.append({"n": m[2], "tex": (m[1] + m[3]).strip(), "before": before})
+                self.links.equations[m[2]] = f"{self.page.name}.html#eq-{m[2]}"
+            if stray := re.search(r".{,80}\\tag\{.{,40}", TAGGED.sub("", re.sub(FENCES, "", text, flags=re.S | re.M))):
+                raise ValueError(f"{self.path.name}: a \\tag that is not in a $$ block of its own lines: {stray[0]}")
+
+    def glossary(self) -> list[tuple[str, str]]:
+        "The rows of the table under a heading Glossary: term, meaning."
+        m = re.search(r"^#+ Glossary[ \t]*$(.*?)(?=^#+ |\Z)", "\n".join(self._text()), re.M | re.S)
+        rows = re.findall(r"^\|\s*\**([^|*]+?)\**\s*\|\s*(.+?)\s*\|[ \t]*$", m[1], re.M) if m else []
+        return [r for r in rows if not set(r[0]) <= set("-: ") and r[0] != "term"]
+
+    def markdown(self, text: str) -> str:
+        "A cell's text with its links, its equations numbered, its badges dropped."
         text = SHIELD.sub("", text)
         text = re.sub(r"\[!\[([^\]]*)\]\(https?:[^)]*\)\]\(([^)]*)\)", r"[\1](\2)", text)  # a badge within a line: its words, not its picture
-        text = self.links.relative(text, docs)
-        text = self.links.prose(text)
+        text = self.links.prose(self.links.relative(text), here=self.page.name)
         text = re.sub(r"^\$\$[ \t]*(.+?)[ \t]*\$\$[ \t]*$", lambda m: m[0] if "\\tag" in m[0] else f"$$\n{m[1].strip()}\n$$", text, flags=re.S | re.M)
-        text = TAGGED.sub(
+        return TAGGED.sub(
             lambda m: raw(f'<div class="eq" id="eq-{m[2]}">')
             + f"\n$$\n{(m[1] + m[3]).strip()}\n$$\n"
             + raw(f'<a class="eqno" href="#eq-{m[2]}" aria-label="Link to equation {m[2]}">({m[2]})</a></div>'),
-            text,
-        )
-        return re.sub(r"^```py\b", "```python", text, flags=re.M)
+            text)
 
-    def _head(self, text: str, docs: set[str]) -> str:
+    def _head(self, text: str) -> str:
         "The first cell without what the page's head shows in its own way."
         text = re.sub(r"^# .+\n|^> .+\n?|^Run time:.*\n?", "", text, flags=re.M)
-        text = SHIELD.sub("", text).strip()
         m = re.search(r"^After this (?:chapter|appendix) you can.*?\n\n?((?:[-*] .+\n?(?:  .+\n?)*)+)", text, re.M)
-        if m:
-            self.page.abilities = [re.sub(r"\s+", " ", a).strip().rstrip(".;,") for a in re.split(r"^[-*] ", m[1], flags=re.M) if a.strip()]
-            listed = self.markdown(m[0].strip(), docs)
-            return text[: m.start()] + raw('<div class="abilities">') + "\n" + listed + "\n" + raw("</div>") + "\n" + text[m.end() :]
-        return self.markdown(text, docs)
+        if not m:
+            return self.markdown(text)
+        items = re.split(r"^[-*] ", m[1], flags=re.M)
+        self.page.abilities = [re.sub(r"\s+", " ", a).strip().rstrip(".;,") for a in items if a.strip()]
+        listed = raw('<div class="abilities">') + "\n" + self.markdown(m[0].strip()) + "\n" + raw("</div>")
+        return self.markdown(text[: m.start()]) + listed + "\n" + self.markdown(text[m.end() :])
 
-    def _figure(self, png: bytes, source: str, options: dict[str, str], heading: str) -> str:
-        page = self.page
+    def _alt(self, source: str, options: dict[str, str], heading: str) -> str:
+        "A figure's alt text: `#| fig-alt`, or else the titles within it."
         alt = options.get("fig-alt", "").strip("\"'")
         if not alt:
             titles = _titles(source)
             whole = [t for t in titles if "…" not in t] or [t for t in titles if len(t) > 12]  # a title may have parts that only a run knows
             alt = ". ".join(dict.fromkeys(t.strip().rstrip(".") for t in whole))
         if not alt:
-            page.without_alt.append(next((line for line in source.splitlines() if line.strip() and not line.startswith("#|")), ""))
+            self.page.without_alt.append(source.partition("\n")[0])
             alt = f"Figure in the section “{heading}”"
-        if len(alt) > 240:
-            alt = alt[:237].rsplit(" ", 1)[0] + " …"
-        n = len(page.figures) + 1
-        stem = f"{page.name}-{n}"
+        return alt if len(alt) <= 240 else alt[:237].rsplit(" ", 1)[0] + " …"
+
+    def _figure(self, png: bytes, alt: str) -> str:
+        page = self.page
+        stem = f"{page.name}-{len(page.figures) + 1}"
         (self.folder / f"{stem}.png").write_bytes(png)
-        w, h = self.size(png)
-        page.figures.append(Figure(stem, alt, w, h, b"acTL" in png[:4096]))
-        small = w < 330  # a bare grid of images: show its pixels larger
-        style = f' style="--w:{min(700, w * (2 if w > 160 else 3))}px"' if small else f' style="--w:{w}px"'
-        moves = b"acTL" in png[:4096]
-        pair = "".join(
-            (f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="_static/figures/{stem}-still{suffix}.png">' if moves else "")
-            + f'<img class="only-{theme}" src="_static/figures/{stem}{suffix}.png" width="{w}" height="{h}" alt="{html.escape(alt)}" loading="lazy" decoding="async">'
-            + ("</picture>" if moves else "")
-            for theme, suffix in (("light", ""), ("dark", "-dark"))
-        )
-        return raw(f'<figure class="fig{" pixels" if small else ""}"{style}>{pair}</figure>')
+        width, height = figures.size(png)
+        moves = figures.is_animation(png)
+        page.figures.append(Figure(stem, alt, width, height, moves))
+        images = ""
+        for theme, suffix in (("light", ""), ("dark", "-dark")):
+            image = f'<img class="only-{theme}" src="_static/figures/{stem}{suffix}.png" width="{width}" height="{height}" alt="{html.escape(alt)}" loading="lazy" decoding="async">'
+            if moves:
+                image = f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="_static/figures/{stem}{suffix}-still.png">{image}</picture>'
+            images += image
+        small = width < 330  # a bare grid of images: show its pixels larger
+        shown = min(700, width * (2 if width > 160 else 3)) if small else width
+        return raw(f'<figure class="fig{" pixels" if small else ""}" style="--w:{shown}px">{images}</figure>')
 
     def _output(self, output: dict, source: str, options: dict[str, str], heading: str) -> str:
-        if output["output_type"] == "stream":
-            if output["name"] != "stdout":
-                return ""
+        data = {kind: "".join(value) for kind, value in output.get("data", {}).items()}
+        if output["output_type"] == "stream" and output["name"] == "stdout":
             return raw(f'<pre class="printed">{html.escape("".join(output["text"]).rstrip())}</pre>')
-        if output["output_type"] == "error":
-            lines = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output["traceback"]))
-            return raw(f'<pre class="printed">{html.escape(lines)}</pre>')
-        data = {k: "".join(v) if isinstance(v, list) else v for k, v in output.get("data", {}).items()}
         if "image/png" in data:
-            return self._figure(base64.b64decode(data["image/png"]), source, options, heading)
-        if "text/markdown" in data:
-            return "\n" + self.markdown(data["text/markdown"], set()) + "\n"
-        if "text/html" in data and "<table" in data["text/html"]:
-            return raw(re.sub(r"<style.*?</style>", "", data["text/html"], flags=re.S))
+            return self._figure(base64.b64decode(data["image/png"]), self._alt(source, options, heading))
         if "text/plain" in data:
             return raw(f'<pre class="printed">{html.escape(data["text/plain"])}</pre>')
-        return ""
+        raise ValueError(f"{self.path.name}: an output that the site does not show: {str(output)[:200]}")
 
-    def glossary(self) -> list[tuple[str, str]]:
-        "The rows of the table under a heading Glossary: term, meaning."
-        text = "\n".join(c["source"] for c in self.nb["cells"] if c["cell_type"] == "markdown")
-        m = re.search(r"^#+ Glossary[ \t]*$(.*?)(?=^#+ |\Z)", text, re.M | re.S)
-        rows = re.findall(r"^\|\s*\**([^|*]+?)\**\s*\|\s*(.+?)\s*\|[ \t]*$", m[1], re.M) if m else []
-        return [r for r in rows if not set(r[0]) <= set("-: ") and r[0] != "term"]
+    def _code(self, cell: dict, heading: str) -> tuple[str, str, dict[str, str]]:
+        "A code cell as nbdev's directives say: what it shows of itself, its outputs, and the directives."
+        options = dict(DIRECTIVE.findall(cell["source"]))
+        code = DIRECTIVE.sub("", cell["source"]).strip("\n")
+        if options.keys() & {"hide", "default_exp"} or not code.strip():
+            return "", "", options
+        outputs = "" if options.get("output") == "false" else "".join(self._output(o, code, options, heading) for o in joined(cell["outputs"]))
+        if options.get("echo") == "false":
+            return "", outputs, options
+        exported = options.keys() & {"export", "exports", "exporti"}
+        mark = raw(f'<a class="mark" href="api/{self.page.module}.html">in ddpm_abc.{self.page.module}</a>') if exported else ""
+        return f"{mark}\n`````python\n{code}\n`````\n", outputs, options
 
-    def read(self, docs: set[str], widgets: list[tuple[str, str]], widget_html) -> Page:
-        page, parts, heading = self.page, [], ""
-        self.links.here = page.name
-        waiting = {h: k for k, h in widgets}
-        page_started = False  # past the first heading: what comes before are imports
-        for i, cell in enumerate(self.nb["cells"]):
+    def read(self, widgets: list[tuple[str, str]], widget: Callable[[str], str]) -> Page:
+        "The whole page. `widgets`: kind, and the heading to put it before; `widget`: kind -> HTML."
+        page, heading, setup, parts = self.page, "", "", []
+        waiting = {f"## {before}": kind for kind, before in widgets}
+        for i, cell in enumerate(self.cells):
             source = cell["source"]
             if cell["cell_type"] == "markdown":
-                for m in re.finditer(r'<div class="ddpm-explorer" data-kind="(\w+)"></div>', source):
-                    source = source.replace(m[0], raw(widget_html(m[1])))
-                    waiting = {h: k for h, k in waiting.items() if k != m[1]}
-                for h in list(waiting):
-                    if m := re.search(rf"^#+ {re.escape(h)}[ \t]*$", source, re.M):
-                        source = source[: m.start()] + raw(widget_html(waiting.pop(h))) + "\n" + source[m.start() :]
-                text = re.sub(FENCES, "", source, flags=re.S | re.M)
-                heads = re.findall(r"^#+ (.+)$", text, re.M)
-                page_started |= any(line.startswith("##") for line in text.splitlines())
-                page.exercises += len(re.findall(r"^\*\*(?:Exercise )?\d+\.?", text, re.M)) if "Check yourself" in (heading, *heads) else 0
+                for line in [line for line in source.split("\n") if line in waiting]:
+                    source = source.replace(line, raw(widget(waiting.pop(line))) + "\n" + line)
+                heads = re.findall(r"^#+ (.+)$", re.sub(FENCES, "", source, flags=re.S | re.M), re.M)
                 heading = heads[-1] if heads else heading
-                parts.append(self._head(source, docs) if i == 0 else self.markdown(source, docs))
+                if heading == "Check yourself":
+                    page.exercises += len(re.findall(r"^\*\*(?:Exercise )?\d+\.?", source, re.M))
+                parts.append(self.markdown(source) if i else self._head(source))
                 continue
-            if cell["cell_type"] != "code":
-                continue
-            options = dict(DIRECTIVE.findall(source))
-            if options.keys() & {"hide", "default_exp"}:
-                continue
-            code = DIRECTIVE.sub("", source).strip("\n")
-            shown = options.get("echo") != "false" and code.strip()
-            folded = options.get("code-fold") == "true"
-            exported = bool(options.keys() & {"export", "exports", "exporti"})
-            outputs = "" if options.get("output") == "false" else "".join(
-                self._output(o, source, options, heading) for o in cell.get("outputs", []))
-            block = ""
-            if shown:
-                mark = ""
-                if exported and page.module:
-                    mark = raw(f'<a class="mark" href="api/{page.module}.html">in ddpm_abc.{page.module}</a>')
-                block = f"{mark}\n`````python\n{code}\n`````\n"
-            if not page_started and re.match(r"(from|import) ", code):
-                end = raw("</details>")
-                if parts[-1].endswith(end):  # one fold for all of them
-                    parts[-1] = parts[-1].removesuffix(end) + block + end + outputs
-                else:
-                    parts.append(raw('<details class="fold setup"><summary>Set-up: imports</summary>') + block + end + outputs)
-            elif folded:
-                label = options.get("code-summary", "").strip("\"'") or ("Solution" if re.search(r"solution", code[:120], re.I) or heading == "Check yourself" else "Code")
-                parts.append(raw(f'<details class="fold"><summary>{html.escape(label)}</summary>') + block + outputs + raw("</details>"))
-            else:
-                parts.append(raw(f'<div class="cell{" exported" if exported else ""}">') + block + outputs + raw("</div>"))
+            block, outputs, options = self._code(cell, heading)
+            if heading == page.title and re.search(r"^`````python\n(from|import) ", block, re.M):  # before the first section
+                setup += block
+                parts += [SETUP] * (SETUP not in parts) + [outputs]
+            elif options.get("code-fold") == "true":
+                label = "Solution" if heading == "Check yourself" else "Code"
+                parts.append(raw(f'<details class="fold"><summary>{label}</summary>') + block + outputs + raw("</details>"))
+            elif block or outputs:
+                exported = " exported" if 'class="mark"' in block else ""
+                parts.append(raw(f'<div class="cell{exported}">') + block + outputs + raw("</div>"))
         if waiting:
             raise ValueError(f"{self.path.name}: no heading {list(waiting)} to put a widget before; see WIDGETS in site/course.py")
-        head = raw("<!--head-->")
-        page.markdown = f"# {page.title}\n{head}\n" + "\n\n".join(p for p in parts if p.strip()) + "\n"
-        if page.name == "00_math":
-            page.markdown = anchored_terms(page.markdown)
-        else:
-            page.markdown = self.links.terms(page.markdown)
+        folded = raw('<details class="fold setup"><summary>Set-up: imports</summary>') + setup + raw("</details>")
+        body = "\n\n".join(p for p in parts if p.strip()).replace(SETUP, folded)
+        page.markdown = f"# {page.title}\n{HEAD}\n{self.links.terms(body)}\n"
         return page

@@ -1,0 +1,139 @@
+"""The pages that are made from several notebooks at once, and what stands at the head of a chapter. All as MyST Markdown."""
+
+import html
+import re
+from pathlib import Path
+
+from course import BIBLIOGRAPHY
+from notebooks import CITATION, Links, Page, raw, term_anchor, work
+
+HERE = Path(__file__).resolve().parent
+NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+WIDGETS = {  # kind -> title, alt text of the picture that stands for it without JavaScript
+    "schedule": ("Schedule explorer", "One digit at t = 0, 125, 250, ... 1000 of the paper's linear schedule: by t = 500 little can be seen, at the end nothing"),
+    "forward": ("Noise a digit yourself", "One digit at t = 0, 125, 250, ... 1000 of the paper's linear schedule, always with the same noise"),
+}
+
+
+def lede(text: str) -> str:
+    return raw(f'<p class="lede">{html.escape(text)}</p>')
+
+
+def fact_line(facts: list[str]) -> str:
+    "Facts beside each other, as HTML."
+    return f'<p class="facts">{"".join(f"<span>{fact}</span>" for fact in facts)}</p>' if facts else ""
+
+
+def widget(kind: str, size: tuple[int, int]) -> str:
+    "The place of a widget: a still picture, which static/widgets.js replaces."
+    title, alt = WIDGETS[kind]
+    return (
+        f'<section class="widget" data-widget="{kind}" aria-label="{title}"><p class="widget-title">{title}</p>'
+        f'<figure class="fig"><img src="_static/strip.png" width="{size[0]}" height="{size[1]}" alt="{alt}" loading="lazy"></figure>'
+        "<noscript><p>With JavaScript this picture answers to sliders.</p></noscript></section>")
+
+
+def head(page: Page, cfg: dict[str, str]) -> str:
+    "What stands between a chapter's title and its text: its question, its buttons, its run time and module."
+    at = f"{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/nbs/{page.name}.ipynb"
+    facts = []
+    if page.runtime:
+        facts.append(f"Run time: {html.escape(page.runtime)}")
+    if page.module:
+        facts.append(f'Module: <a class="api" href="api/{page.module}.html"><code>ddpm_abc.{page.module}</code></a>')
+    return lede(page.question) + raw(
+        f'<div class="actions"><a class="button primary" href="https://colab.research.google.com/github/{at}">Open in Colab</a>'
+        f'<a class="button" href="_downloads/{page.name}.ipynb" download>Download notebook</a>'
+        f'<a class="button" href="https://github.com/{at}">View source</a></div>'
+        + fact_line(facts))
+
+
+def toctree(names: list[str]) -> str:
+    return "\n```{toctree}\n:hidden:\n" + "\n".join(names) + "\n```\n"
+
+
+def api_index(summaries: dict[str, str]) -> str:
+    "Every module with its question."
+    rows = "".join(f'<li><a class="api" href="{m}.html"><code>ddpm_abc.{m}</code></a> <span>{html.escape(text)}</span></li>' for m, text in summaries.items())
+    return ("# API reference\n" + lede("Pure functions and one frozen dataclass. Every entry says where it is explained.")
+            + raw(f'<ul class="api-list">{rows}</ul>') + toctree(list(summaries)))
+
+
+def last_sentence(paragraph: str) -> str:
+    "The sentence that leads to an equation, from the paragraph before it."
+    if paragraph.startswith(("```", "|", "$$")):
+        return ""
+    text = re.sub(r"^[#>*-]+ |<[^>]+>|\[!\[.*", "", paragraph)
+    kept = re.sub(r"(\bal|Eq|Fig|Sec|vs|i\.e|e\.g)\. ", "\\1.\u00a0", text)  # these stops end no sentence
+    return re.split(r"(?<=[.!?])[*_]* (?=[A-Z(\[*])", kept)[-1].replace("\u00a0", " ").strip()
+
+
+def equations(pages: list[Page], index: dict, links: Links) -> str:
+    "Every numbered equation with its source, the functions that compute it and the tests that prove it. `index`: of tools/equation_index.py."
+    def tests(names: list[str]) -> str:
+        files = {name: f"{links.blob}/tests/{name.split('.')[0]}.py" for name in names}
+        return ", ".join(f'<a href="{url}">{name.split(".")[1]}</a>' for name, url in files.items())
+
+    parts = ["# Equations\n", lede("Every numbered equation of the course: where it is from, what computes it, and which test proves it.")]
+    for page in (p for p in pages if p.equations):
+        parts.append(f"## {page.title}\n")
+        for e in page.equations:
+            known = index[e["n"]]
+            computed = ", ".join(f"`{name}`" for name in known.functions)
+            facts = [known.source or "Derived here", f"computed by {computed}" if computed else "a step of the proof"]
+            facts += [f"proved by {tests(known.tests)}"] if known.tests else []
+            parts += [
+                raw(f'<div class="eq-entry"><a class="eqref number" href="{links.equations[e["n"]]}">({e["n"]})</a><div class="said">'),
+                links.prose(links.relative(last_sentence(e["before"]))),
+                raw("</div>"),
+                f"$$\n{e['tex']}\n$$",
+                raw('<div class="facts">'),
+                links.prose("; ".join(facts) + "."),
+                raw("</div></div>"),
+            ]
+    return "\n".join(parts)
+
+
+def glossary(terms: list[tuple[str, str]], links: Links) -> str:
+    "The terms of chapter 00's table."
+    rows = []
+    for term, meaning in sorted(terms, key=lambda t: t[0].lower().strip("$\\")):
+        rows += [raw(f'<div id="{term_anchor(term)}"><dt>'), term, raw("</dt><dd>"), links.prose(links.relative(meaning)), raw("</dd></div>")]
+    return "\n".join(["# Glossary\n", lede("What the words of the course mean, in a sentence each."), raw('<dl class="glossary">'), *rows, raw("</dl>")])
+
+
+def citations(pages: list[Page]) -> dict[str, set[str]]:
+    "Which pages cite each work of the bibliography."
+    cited: dict[str, set[str]] = {}
+    for page in pages:
+        for m in CITATION.finditer(page.markdown):
+            cited.setdefault(work(m), set()).add(page.address)
+    return cited
+
+
+def entry(key: str) -> str:
+    "One entry of the bibliography, as HTML."
+    authors, year, title, venue, url = BIBLIOGRAPHY[key]
+    label = "arXiv:" + url.rsplit("/", 1)[-1] if "arxiv" in url else "doi:" + url.split("doi.org/")[-1]
+    return f'<span class="authors">{html.escape(authors)}</span> ({year}). <cite>{html.escape(title)}.</cite> {html.escape(venue)}. <a href="{url}">{label}</a>. '
+
+
+def bibliography(cited: dict[str, set[str]], titles: dict[str, str]) -> str:
+    "The works that are cited, the oldest first, and where."
+    rows = []
+    for key in sorted(cited, key=lambda k: (BIBLIOGRAPHY[k][1], BIBLIOGRAPHY[k][0])):
+        where = ", ".join(f'<a href="{n}.html">{html.escape(titles[n])}</a>' for n in sorted(cited[key]))
+        rows.append(f'<li id="{key}">{entry(key)}<span class="where">Cited in {where}.</span></li>')
+    return "# Bibliography\n" + lede("The works that the chapters cite, and where.") + raw(f'<ul class="bib">{"".join(rows)}</ul>')
+
+
+def teach(chapters: list[Page], cfg: dict[str, str]) -> str:
+    "pages/teach.md, with the plan filled in from the chapters."
+    plan = []
+    for p in chapters:
+        facts = [f"{p.exercises} exercises"] * bool(p.exercises) + [html.escape(p.runtime)] * bool(p.runtime)
+        able = "\n".join(f"- {a}" for a in p.abilities)
+        plan.append(f"### {p.number} · [{p.title}]({p.name}.md)\n\n*{p.question}*\n\n{able}\n" + raw(fact_line(facts)))
+    text = (HERE / "pages" / "teach.md").read_text(encoding="utf-8")
+    number = NUMBERS[len(chapters)] if len(chapters) < len(NUMBERS) else str(len(chapters))
+    return text.replace("SITTINGS", number).replace("PLAN", "\n".join(plan)).replace("GIT_URL", cfg["git_url"])
