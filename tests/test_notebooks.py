@@ -77,6 +77,13 @@ def fresh_shell(folder, monkeypatch):
                 delattr(builtins, name)
 
 
+def reached(source):
+    "Source less what stands under `if TYPE_CHECKING:`, which no run reaches."
+    tree = ast.parse(source)
+    tree.body = [n for n in tree.body if not (isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")]
+    return ast.unparse(tree)
+
+
 def run(path, folder, monkeypatch, against_module=False):
     "Run a notebook's cells in order; fail as a reader would see it fail, with the cell."
     module = None
@@ -88,7 +95,7 @@ def run(path, folder, monkeypatch, against_module=False):
             if against_module and "default_exp" in options:
                 module = importlib.import_module(f"ddpm_abc.{options['default_exp']}")
             if against_module and is_exported(cell):
-                table = symtable.symtable(cell.source, path.name, "exec")
+                table = symtable.symtable(reached(cell.source), path.name, "exec")
                 names = [s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()]
                 missing = [name for name in names if not hasattr(module, name)]
                 assert not missing, f"{module.__name__} lacks {missing}, which cell {number} of {path.name} exports: run nbdev_export"
