@@ -97,8 +97,8 @@ def card(page: Page) -> dict:
     return {"file": name, "width": width, "height": height}
 
 
-def stage() -> dict:
-    "Write _build/source; what conf.py, finder.py and the templates need to know about it."
+def stage() -> None:
+    "Write _build/source, and with it course.json: what conf.py, finder.py and the templates need to know."
     cfg = settings()
     assets()
     modules = {path.stem: api.read(path) for path in (ROOT / "ddpm_abc").glob("[a-z]*.py")}
@@ -150,7 +150,6 @@ def stage() -> dict:
                       "appendix": p.appendix, "card": cards.get(p.name)} for p in chapters],
         "modules": list(modules),
         "hero": live,
-        "without_alt": {p.name: p.without_alt for p in everything if p.without_alt},
         "equations": [dict(e, url=links.equations[e["n"]], title=p.title) for p in chapters for e in p.equations],
         "api": [{"name": i.full, "short": i.name, "kind": i.kind, "signature": i.signature, "summary": i.summary, "doc": i.doc, "url": i.url}
                 for _, items in modules.values() for top in items for i in (top, *top.members)],
@@ -159,7 +158,6 @@ def stage() -> dict:
         "widgets": list(WIDGETS),
     }
     write("course.json", json.dumps(course, indent=1))
-    return course
 
 
 def finish() -> None:
@@ -176,14 +174,12 @@ def finish() -> None:
 def main() -> int:
     vendor.main()
     start = time.time()
-    course = stage()
+    stage()
     shutil.rmtree(HTML, ignore_errors=True)
     if status := sphinx(["-q", "-W", "--keep-going", "-b", "html", "-c", str(HERE), "-d", str(ROOT / "_build" / "doctrees"), str(SOURCE), str(HTML)]):
         return status
     finish()
     maths.stop()
-    for name, cells in course["without_alt"].items():
-        print(f"{name}: {len(cells)} figures have neither a title nor #| fig-alt:\n    " + "\n    ".join(cells))
     total = sum(p.stat().st_size for p in HTML.rglob("*") if p.is_file())
     print(f"_build/html: {len(list(HTML.rglob('*.html')))} pages, {total / 1e6:.1f} MB, in {time.time() - start:.0f} s")
     return 0

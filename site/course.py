@@ -5,7 +5,7 @@
 CARDS = {
     "00_math": ("The top row was made", (0, 0.07, 1, 1)),
     "01_schedule": ("What is in x_t", (0, 0.1, 0.48, 1)),
-    "02_forward": ("Jump", (0, 0.14, 0.7, 1)),
+    "02_forward": ("Four digits, 2, 3, 5 and 8", (0, 0.14, 0.7, 1)),
     "03_unet": ("The U-Net, drawn", (0, 0.08, 1, 1)),
     "04_training": ("Eight digits, from the same noise", (0.19, 0.1, 1, 1)),
     "05_sampling": ("64 digits", (0, 0.06, 1, 0.53)),

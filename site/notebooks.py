@@ -47,7 +47,6 @@ class Page:
     exercises: int = 0
     figures: list[Figure] = field(default_factory=list)
     equations: list[dict] = field(default_factory=list)
-    without_alt: list[str] = field(default_factory=list)  # first lines of figure cells that neither title nor fig-alt describes
     markdown: str = ""
 
     @property
@@ -239,7 +238,7 @@ class Reader:
         listed = raw('<div class="abilities">') + "\n" + self.markdown(m[0].strip()) + "\n" + raw("</div>")
         return self.markdown(text[: m.start()]) + listed + "\n" + self.markdown(text[m.end() :])
 
-    def _alt(self, source: str, options: dict[str, str], heading: str) -> str:
+    def _alt(self, source: str, options: dict[str, str]) -> str:
         "A figure's alt text: `#| fig-alt`, or else the titles within it."
         alt = options.get("fig-alt", "").strip("\"'")
         if not alt:
@@ -247,8 +246,8 @@ class Reader:
             whole = [t for t in titles if "…" not in t] or [t for t in titles if len(t) > 12]  # a title may have parts that only a run knows
             alt = ". ".join(dict.fromkeys(t.strip().rstrip(".") for t in whole))
         if not alt:
-            self.page.without_alt.append(source.partition("\n")[0])
-            alt = f"Figure in the section “{heading}”"
+            first = source.partition("\n")[0]
+            raise ValueError(f"{self.path.name}: a figure has neither a title nor `#| fig-alt: what it shows`, in the cell that begins {first!r}")
         return alt if len(alt) <= 240 else alt[:237].rsplit(" ", 1)[0] + " …"
 
     def _figure(self, png: bytes, alt: str) -> str:
@@ -268,23 +267,23 @@ class Reader:
         shown = min(700, width * (2 if width > 160 else 3)) if small else width
         return raw(f'<figure class="fig{" pixels" if small else ""}" style="--w:{shown}px">{images}</figure>')
 
-    def _output(self, output: dict, source: str, options: dict[str, str], heading: str) -> str:
+    def _output(self, output: dict, source: str, options: dict[str, str]) -> str:
         data = {kind: "".join(value) for kind, value in output.get("data", {}).items()}
         if output["output_type"] == "stream" and output["name"] == "stdout":
             return raw(f'<pre class="printed">{html.escape("".join(output["text"]).rstrip())}</pre>')
         if "image/png" in data:
-            return self._figure(base64.b64decode(data["image/png"]), self._alt(source, options, heading))
+            return self._figure(base64.b64decode(data["image/png"]), self._alt(source, options))
         if "text/plain" in data:
             return raw(f'<pre class="printed">{html.escape(data["text/plain"])}</pre>')
         raise ValueError(f"{self.path.name}: an output that the site does not show: {str(output)[:200]}")
 
-    def _code(self, cell: dict, heading: str) -> tuple[str, str, dict[str, str]]:
+    def _code(self, cell: dict) -> tuple[str, str, dict[str, str]]:
         "A code cell as nbdev's directives say: what it shows of itself, its outputs, and the directives."
         options = dict(DIRECTIVE.findall(cell["source"]))
         code = DIRECTIVE.sub("", cell["source"]).strip("\n")
         if options.keys() & {"hide", "default_exp"} or not code.strip():
             return "", "", options
-        outputs = "" if options.get("output") == "false" else "".join(self._output(o, code, options, heading) for o in joined(cell["outputs"]))
+        outputs = "" if options.get("output") == "false" else "".join(self._output(o, code, options) for o in joined(cell["outputs"]))
         if options.get("echo") == "false":
             return "", outputs, options
         exported = options.keys() & {"export", "exports", "exporti"}
@@ -306,7 +305,7 @@ class Reader:
                     page.exercises += len(re.findall(r"^\*\*(?:Exercise )?\d+\.?", source, re.M))
                 parts.append(self.markdown(source) if i else self._head(source))
                 continue
-            block, outputs, options = self._code(cell, heading)
+            block, outputs, options = self._code(cell)
             if heading == page.title and re.search(r"^`````python\n(from|import) ", block, re.M):  # before the first section
                 setup += block
                 parts += [SETUP] * (SETUP not in parts) + [outputs]
