@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
 import re
 import signal
@@ -15,7 +16,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -31,7 +32,7 @@ if TYPE_CHECKING:  # torch, and what needs it, is imported inside the functions 
     from ddpm_abc.unet import UNet
 
 # %% auto #0
-__all__ = ['DEMO_STEPS', 'DEMO_MINUTES', 'SAMPLE_CHUNK', 'SAVE_EVERY', 'FRAMES', 'RUN', 'DEFAULT_STEPS', 'main']
+__all__ = ['DEMO_STEPS', 'DEMO_MINUTES', 'SAMPLE_CHUNK', 'SAVE_EVERY', 'FRAMES', 'LARGEST_NET', 'RUN', 'DEFAULT_STEPS', 'main']
 
 # %% ../nbs/93_cli.ipynb #a83ece96
 DEMO_STEPS = 4500  # of `ddpm-abc demo`, or as many as fit into
@@ -39,6 +40,7 @@ DEMO_MINUTES = 7  # of training, whichever ends first
 SAMPLE_CHUNK = 256  # images sampled at once
 SAVE_EVERY = 500  # steps between two checkpoints
 FRAMES = 24  # of the animation
+LARGEST_NET = 1_000_000_000  # parameters; more is a slip of the hand, and would fill the memory before anything is said
 
 RUN: dict[str, Any] = {  # what makes a run what it is; a resumed one keeps it
     "data": "digits", "batch_size": 64, "lr": 2e-3, "schedule": "linear", "T": 1000, "channels": [32, 64, 96], "seed": 0,
@@ -57,13 +59,16 @@ class _Parser(argparse.ArgumentParser):
         self.exit(status, f"{self.prog}: error: {' '.join(message.split())}\n")
 
 
-def _whole(low: int) -> Callable[[str], int]:
+def _whole(low: int, high: int = 10**12) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        if not re.fullmatch(r"[+-]?\d+", text):
+        if not re.fullmatch(r"[+-]?[0-9]+", text):
             raise argparse.ArgumentTypeError(f"must be a whole number, at least {low}, got {text}")
-        if int(text) < low:
+        value = int(text) if len(text) < 100 else -math.inf if text[0] == "-" else math.inf
+        if value < low:
             raise argparse.ArgumentTypeError(f"must be at least {low}, got {text}")
-        return int(text)
+        if value > high:
+            raise argparse.ArgumentTypeError(f"must be at most {high}, got {text}")
+        return int(value)
 
     return parse
 
@@ -79,16 +84,22 @@ def _positive(text: str) -> float:
 
 
 def _seed(text: str) -> int:
-    value = _whole(0)(text)
+    value = _whole(0, 2**64)(text)
     if value >= 2**63:
         raise argparse.ArgumentTypeError(f"must be less than 2^63, got {text}")
     return value
 
 
 def _channels(text: str) -> list[int]:
-    if not re.fullmatch(r"\d+(,\d+)*", text):
+    if not re.fullmatch(r"[0-9]{1,12}(,[0-9]{1,12})*", text):
         raise argparse.ArgumentTypeError(f"must be whole numbers with commas between them, as 32,64,96, got {text}")
     return [int(c) for c in text.split(",")]
+
+
+def _name(text: str) -> str:
+    if not text or "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        raise argparse.ArgumentTypeError("must be a name that can be written and printed: it is empty, or holds a byte that is no text")
+    return text
 
 
 def _schedule(text: str) -> str:
@@ -113,27 +124,27 @@ def _parser() -> _Parser:
     def common(add: Callable[..., Any]) -> None:
         add("--seed", metavar="N", type=_seed, help="the same seed gives the same result on the same machine (default: 0)")
         add("--device", metavar="NAME", default="auto", help="cpu, cuda, cuda:1 or mps; auto takes the fastest there is (default: auto)")
-        add("--out", metavar="FOLDER", default="out", help="where the files go; made if missing (default: out)")
+        add("--out", metavar="FOLDER", type=_name, default="out", help="where the files go; made if missing (default: out)")
 
     add = command("demo", _demo, f"train on the bundled digits for at most {DEMO_MINUTES} minutes, then draw new ones", "ddpm-abc demo --out out")
     common(add)
 
-    add = command("train", _train, "train a network, and write its weights, a checkpoint and the loss", "ddpm-abc train --data digits --steps 4000 --out out")
-    add("--data", metavar="NAME", help="digits (10,000 of MNIST, bundled), mnist or fashion (60,000 images, downloaded), or the path of a folder of your own images, made 28x28 and grey (default: digits)")
-    add("--root", metavar="FOLDER", default="data", help="where mnist and fashion are, or will be downloaded to (default: data)")
+    add = command("train", _train, "train a network, and write its weights, checkpoints and the loss", "ddpm-abc train --data digits --steps 4000 --out out")
+    add("--data", metavar="NAME", type=_name, help="digits (10,000 of MNIST, bundled), mnist or fashion (60,000 images, downloaded), or the path of a folder of your own images, made 28x28 and grey (default: digits)")
+    add("--root", metavar="FOLDER", type=_name, default="data", help="where mnist and fashion are, or will be downloaded to (default: data)")
     add("--steps", metavar="N", type=_whole(1), help=f"steps to train, one batch each (default: {DEFAULT_STEPS}; without limit if only --minutes is given)")
     add("--minutes", metavar="M", type=_positive, help="stop after so long; the learning rate falls with the time used, or with the steps done if they are further on (default: no limit)")
     add("--batch-size", metavar="N", type=_whole(1), help="images a step (default: 64)")
     add("--lr", metavar="X", type=_positive, help="highest learning rate, reached after a warm-up (default: 0.002)")
     add("--schedule", metavar="NAME", type=_schedule, help="noise schedule: linear, with betas from 0.1/T to 20/T, or cosine (default: linear)")
-    add("--T", metavar="N", type=_whole(1), help="steps of the noise schedule (default: 1000)")
+    add("--T", metavar="N", type=_whole(1, 1_000_000), help="steps of the noise schedule, at most 1000000 (default: 1000)")
     add("--channels", metavar="A,B,C", type=_channels, help="channels at each level of the network, multiples of 8 from 16 on; each level halves the image (default: 32,64,96)")
-    add("--resume", action="store_true", help="go on from the checkpoint in --out; what is not given stays as it was")
+    add("--resume", action="store_true", help="go on from the newest checkpoint in --out that is whole; what is not given stays as it was")
     common(add)
 
     add = command("sample", _sample, "draw new images with a trained network, and film how they come about", "ddpm-abc sample --weights out/weights.safetensors --n 64 --out out")
-    add("--weights", metavar="FILE", help="weights.safetensors of a training run (default: digits, trained beforehand, from the package)")
-    add("--n", metavar="N", type=_whole(1), default=64, help="how many images (default: 64)")
+    add("--weights", metavar="FILE", type=_name, help="weights.safetensors of a training run (default: digits, trained beforehand, from the package)")
+    add("--n", metavar="N", type=_whole(1, 10_000), default=64, help="how many images, at most 10000 (default: 64)")
     add("--steps", metavar="N", type=_whole(1), help="reverse steps, at most the T of the training; fewer are faster and coarser (default: T, 1000 for the packaged weights)")
     common(add)
     return top
@@ -141,7 +152,7 @@ def _parser() -> _Parser:
 
 def main(
     argv: Sequence[str] | None = None,  # arguments, without the program's name; those of the command line if not given
-) -> int:  # exit status: 0 done, 1 failed on the way, 2 a wrong value, 130 stopped by Ctrl-C
+) -> int:  # exit status: 0 done, 1 failed on the way, 2 a wrong value, 130 stopped by Ctrl-C, 143 by SIGTERM
     "Run `ddpm-abc`. Nothing that a user types, and no Ctrl-C, ends in a traceback."
     top = _parser()
     try:
@@ -164,14 +175,17 @@ def main(
 @contextmanager
 def _refusing(args: argparse.Namespace) -> Iterator[None]:
     "What the library has against a value is said in one line, and so is each warning."
+    refused = None
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
             yield
         except (ValueError, RuntimeError, OSError) as e:
-            args.parser.error(str(e))
+            refused = str(e)
     for w in caught:
-        print(f"note: {w.message}", file=sys.stderr)
+        print(f"note: {' '.join(str(w.message).split())}", file=sys.stderr)
+    if refused is not None:
+        args.parser.error(refused)
 
 
 def _usable(out: Path) -> None:
@@ -181,23 +195,24 @@ def _usable(out: Path) -> None:
 
 
 @contextmanager
-def _ctrl_c() -> Iterator[threading.Event]:
-    "The first Ctrl-C sets the event, so that the step under way ends well; the second one stops at once."
-    stop = threading.Event()
+def _signals() -> Iterator[list[int]]:
+    "The first Ctrl-C or SIGTERM is noted in the list, so that the step under way ends well; the second one stops at once."
+    seen: list[int] = []
 
-    def handle(*_: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
+    def handle(number: int, _: Any) -> None:
+        if seen:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        seen.append(number)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
-        yield stop
+        yield seen
         return
-    before = signal.signal(signal.SIGINT, handle)
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield seen
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 # %% ../nbs/93_cli.ipynb #643da0c4
 def _settings(args: argparse.Namespace, path: Path, saved: dict[str, Any] | None) -> dict[str, Any]:
@@ -216,7 +231,26 @@ def _settings(args: argparse.Namespace, path: Path, saved: dict[str, Any] | None
 
 
 def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    "A value as it is typed. It may come from a stranger's file, so nothing that would move a terminal's cursor is left in it."
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "".join(c if c.isprintable() else "?" for c in text[:200])
+
+
+def _saved_run(path: Path, info: dict[str, Any]) -> dict[str, Any]:
+    "The settings in a checkpoint, if they are those of a run of this program."
+    run, rest = info.get("run"), (info.get("seconds"), info.get("n_images"), info.get("images_sha256"))
+    good = isinstance(run, dict) and run.keys() == {*RUN, "steps", "minutes"} and all(type(run[key]) is type(value) for key, value in RUN.items()) and all(type(c) is int for c in run["channels"])
+    good = good and isinstance(rest[0], (int, float)) and 0 <= rest[0] < math.inf and type(rest[1]) is int and isinstance(rest[2], str)
+    if not good:
+        raise RuntimeError(f"{path} was not written by `ddpm-abc train`: go on from it in Python, with load_checkpoint")
+    assert isinstance(run, dict)
+    for key in ("batch_size", "lr", "T"):
+        if not 0 < run[key] < math.inf:
+            raise RuntimeError(f"{path} holds a {key} that cannot be, {_shown(run[key])}: start anew in another --out")
+    for key in ("steps", "minutes"):
+        if run[key] is not None and (not isinstance(run[key], (int, float)) or not 0 < run[key] < math.inf):
+            raise RuntimeError(f"{path} holds a number of {key} that cannot be, {_shown(run[key])}: start anew in another --out")
+    return run
 
 
 def _sched_config(args: argparse.Namespace, run: dict[str, Any]) -> dict[str, Any]:
@@ -247,7 +281,9 @@ class _Run:
 
     @property
     def path(self) -> Path:
-        return self.out / "checkpoint.safetensors"
+        from ddpm_abc.checkpoint import checkpoint_path
+
+        return checkpoint_path(self.out, self.step)
 
     def progress(self) -> float:
         "How much is done: of the steps or of the time, whichever is further on."
@@ -255,7 +291,7 @@ class _Run:
         return min(1.0, max(self.step / steps if steps else 0.0, self.seconds / (60 * minutes) if minutes else 0.0))
 
     def keep(self) -> None:
-        "Write the losses, the averaged weights and a checkpoint."
+        "Write the losses, the averaged weights and a checkpoint. Then, if it can be read back, let the oldest one go."
         from ddpm_abc import checkpoint
 
         first = self.step - len(self.losses) + 1
@@ -264,8 +300,20 @@ class _Run:
         checkpoint.save_weights(self.out / "weights.safetensors", cast("UNet", self.ema.model), self.sched_config, data=self.data.name, steps=self.step, seed=self.settings["seed"], run=self.settings)
         checkpoint.save_checkpoint(
             self.path, self.net, self.opt, self.sched_config, step=self.step, ema=self.ema, generator=self.generator,
-            run=self.settings, seconds=self.seconds, n_images=len(self.data.images),
+            run=self.settings, seconds=self.seconds, n_images=len(self.data.images), images_sha256=_digest(self.data.images),
         )  # fmt: skip
+        checkpoint.drop_older(self.path)
+
+    def kept(self) -> str:
+        "What there is to go on from after a failure."
+        from ddpm_abc.checkpoint import checkpoints
+
+        found = checkpoints(self.out)
+        return f"The newest checkpoint is {found[0]}" if found else "No checkpoint was written yet"
+
+
+def _digest(images: torch.Tensor) -> str:
+    return hashlib.sha256(images.numpy().tobytes()).hexdigest()
 
 # %% ../nbs/93_cli.ipynb #234f6141
 def _set_up(args: argparse.Namespace) -> _Run:
@@ -278,31 +326,36 @@ def _set_up(args: argparse.Namespace) -> _Run:
     from ddpm_abc.unet import UNet, pick_device, speed_up
 
     out = Path(args.out)
-    path = out / "checkpoint.safetensors"
-    if path.exists() and not args.resume:
-        args.parser.error(f"{path} is there already: go on from it with `{_again(args)}`, or give another --out")
-    saved = checkpoint.about(path) if args.resume else None
-    if saved and saved.kind != "checkpoint":
-        args.parser.error(f"{path} is not a checkpoint but a {saved.kind} file: give another --out")
-    settings = _settings(args, path, saved.info["run"] if saved else None)
+    if (found := checkpoint.checkpoints(out)) and not args.resume:
+        args.parser.error(f"{found[0]} is there already: go on from it with `{_again(args)}`, or give another --out")
+    checkpoint.clear_leftovers(out)
+    path, saved = checkpoint.newest_checkpoint(out) if args.resume else (out, None)
+    settings = _settings(args, path, _saved_run(path, saved.info) if saved else None)
     device = pick_device(args.device)
     sched_config = saved.sched if saved else _sched_config(args, settings)
     sched = checkpoint.build_schedule(sched_config)
-    _usable(out)
     data = load(settings["data"], args.root)
     n, c, size, _ = data.images.shape
     if settings["batch_size"] > n:
         args.parser.error(f"--batch-size must be at most {n}, the number of images, got {settings['batch_size']}")
     if saved and saved.info["n_images"] != n:
         args.parser.error(f"the run in {path} began with {saved.info['n_images']} images, and now there are {n}: put them back, or start anew in another --out")
+    if saved and saved.info["images_sha256"] != _digest(data.images):
+        args.parser.error(f"the run in {path} began with {n} other images: put them back, or start anew in another --out")
+    net_config: dict[str, Any] = {"in_channels": c, "size": size, "channels": tuple(settings["channels"])}
+    with torch.device("meta"):  # count before any memory is taken
+        total = sum(p.numel() for p in UNet(**net_config).parameters())
+    if total > LARGEST_NET:
+        args.parser.error(f"--channels {_shown(settings['channels'])} makes a network of {total:,} parameters: at most {LARGEST_NET:,}")
     torch.manual_seed(settings["seed"])
-    net = speed_up(UNet(in_channels=c, size=size, channels=tuple(settings["channels"])), device)
+    net = speed_up(UNet(**net_config), device)
     opt = torch.optim.AdamW(net.parameters(), lr=settings["lr"], weight_decay=0.01)
     generator = torch.Generator().manual_seed(settings["seed"])
     run = _Run(out, settings, sched_config, sched, data, net, opt, EMA(net, decay=0.999), generator)
     if saved:
         run.step = checkpoint.load_checkpoint(path, net, opt, ema=run.ema, generator=generator)
         run.seconds, run.losses = saved.info["seconds"], _earlier_losses(out / "loss.csv", run.step)
+        print(f"going on from {path}")
     return run
 
 
@@ -311,16 +364,30 @@ def _again(args: argparse.Namespace) -> str:
 
 # %% ../nbs/93_cli.ipynb #d3722988
 def _train(args: argparse.Namespace) -> int:
-    with _refusing(args):
-        run = _set_up(args)
+    from ddpm_abc.checkpoint import only_owner
+
+    with ExitStack() as stack:
+        with _refusing(args):
+            if args.resume and not Path(args.out).is_dir():
+                raise FileNotFoundError(f"there is no folder {args.out} to go on in: train first, without --resume")
+            _usable(Path(args.out))
+            stack.enter_context(only_owner(args.out))
+            run = _set_up(args)
+        return _train_on(args, run)
+
+
+def _train_on(args: argparse.Namespace, run: _Run) -> int:
     if run.progress() >= 1:
         print(f"{run.path} has done its {run.step:,} steps in {run.seconds:.0f} s; to train on, give more --steps or --minutes with --resume")
         return 0
     start, before = run.step, run.seconds
-    with _ctrl_c() as stop:
-        _steps(args, run, stop)
-        n, seconds = run.step - start, run.seconds - before
-        run.keep()
+    with _signals() as stop:
+        try:
+            _steps(args, run, stop)
+            n, seconds = run.step - start, run.seconds - before
+            run.keep()
+        except (OSError, FloatingPointError, RuntimeError) as e:  # the disk, the numbers, the device
+            args.parser.fail(1, f"{str(e).rstrip('.') or type(e).__name__}. {run.kept()}")
         _plot(run)
     last = run.losses[-max(1, min(500, len(run.losses) // 10)) :]
     batch = run.settings["batch_size"]
@@ -331,14 +398,14 @@ def _train(args: argparse.Namespace) -> int:
     print(f"averaged weights, to sample from and to share: {run.out / 'weights.safetensors'}")
     print(f"checkpoint, to go on from: {run.path}")
     print(f"loss of each step: {run.out / 'loss.png'} and {run.out / 'loss.csv'}")
-    if stop.is_set():
+    if stop and run.progress() < 1:
         of = f" of {run.settings['steps']:,}" if run.settings["steps"] else ""
         print(f"stopped after step {run.step:,}{of}; go on with: {_again(args)}", file=sys.stderr)
-        return 130
+        return 128 + stop[0]  # 130 after Ctrl-C, 143 after SIGTERM
     return 0
 
 
-def _steps(args: argparse.Namespace, run: _Run, stop: threading.Event) -> None:
+def _steps(args: argparse.Namespace, run: _Run, stop: list[int]) -> None:
     "Train until the steps or the time are used up, or until told to stop."
     import torch
     from tqdm import tqdm
@@ -357,7 +424,7 @@ def _steps(args: argparse.Namespace, run: _Run, stop: threading.Event) -> None:
                 run.losses.append(done.loss)
                 bar.set_postfix(loss=f"{fmean(run.losses[-100:]):.4f}", refresh=False)
                 bar.update()
-                if run.progress() >= 1 or stop.is_set():
+                if run.progress() >= 1 or stop:
                     return
                 if run.step % SAVE_EVERY == 0:
                     run.keep()
@@ -405,15 +472,18 @@ def _sample(args: argparse.Namespace) -> int:
         net, sched, info = pretrained() if args.weights is None else load_weights(args.weights)
         if net.config["n_classes"] is not None:
             args.parser.error(f"{args.weights} holds a network that is told which class to draw: this command cannot do that")
+        if net.config["in_channels"] not in (1, 3):
+            args.parser.error(f"{args.weights} draws images of {net.config['in_channels']} channels: this command can show 1 or 3")
         if args.steps and args.steps > sched.T:
             args.parser.error(f"--steps must be at most {sched.T}, the T that these weights were trained with, got {args.steps}")
         _usable(out)
-    print(f"weights: {args.weights or 'from the package'}, trained on {info.get('data', 'unknown data')}, {info.get('steps', 'unknown')} steps")
+    print(f"weights: {args.weights or 'from the package'}, trained on {_shown(info.get('data', 'unknown data'))}, {_shown(info.get('steps', 'unknown'))} steps")
     net = speed_up(net, device)
     times = strided_times(sched.T, args.steps or sched.T)
     filmed = {round((len(times) - 1) * i / (FRAMES - 1)) for i in range(FRAMES)}
     shape = (net.config["in_channels"], net.config["size"], net.config["size"])
-    sizes = [min(SAMPLE_CHUNK, args.n - i) for i in range(0, args.n, SAMPLE_CHUNK)]
+    chunk = max(1, min(SAMPLE_CHUNK, SAMPLE_CHUNK * 28 * 28 // shape[1] ** 2))  # large images need more memory each
+    sizes = [min(chunk, args.n - i) for i in range(0, args.n, chunk)]
     generator = torch.Generator().manual_seed(seed)
     begun = time.monotonic()
     images, frames = [], []
@@ -437,9 +507,11 @@ def _sample(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
+    from ddpm_abc.checkpoint import checkpoints
+
     out, seed = args.out, str(args.seed or 0)
     common = ["--out", out, "--seed", seed, "--device", args.device]
-    resume = ["--resume"] if (Path(out) / "checkpoint.safetensors").exists() else []
+    resume = ["--resume"] if checkpoints(out) else []
     train = _parser().parse_args(["train", "--data", "digits", "--steps", str(DEMO_STEPS), "--minutes", str(DEMO_MINUTES), *common, *resume])
     status = _train(train)
     return status or _sample(_parser().parse_args(["sample", "--weights", str(Path(out) / "weights.safetensors"), *common]))

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from ddpm_abc import cli
-from ddpm_abc.checkpoint import about, load_weights, save_weights
+from ddpm_abc.checkpoint import about, checkpoints, load_weights, save_weights
 from ddpm_abc.unet import UNet
 
 ROOT = Path(__file__).parent.parent
@@ -101,7 +101,7 @@ def test_no_command_shows_the_help(capsys):
 
 def test_train_writes_what_it_says(capsys):
     out = trained(capsys, "--steps", 6, "--seed", 4)
-    assert files() == ["checkpoint.safetensors", "loss.csv", "loss.png", "weights.safetensors"]
+    assert files() == ["checkpoint-6.safetensors", "loss.csv", "loss.png", "weights.safetensors"]
     for name in files():
         assert f"out/{name}" in out
     assert "data: digits" in out
@@ -124,7 +124,7 @@ def test_weights_are_the_averaged_ones(capsys):
     import safetensors.torch
 
     trained(capsys, "--steps", 6)
-    tensors = safetensors.torch.load_file("out/checkpoint.safetensors")
+    tensors = safetensors.torch.load_file("out/checkpoint-6.safetensors")
     for name, v in load_weights("out/weights.safetensors").net.state_dict().items():
         assert torch.equal(v, tensors[f"ema.{name}"])
     assert not torch.equal(tensors["ema.conv_in.weight"], tensors["net.conv_in.weight"])
@@ -175,8 +175,8 @@ def test_minutes_stop_the_run(capsys):
     n = max(losses())
     assert n >= 1
     assert re.search(rf"^{n:,} steps of 8 images in \d+ s", out, re.M)
-    assert about("out/checkpoint.safetensors").info["run"]["steps"] is None  # no limit of 4,000 crept in
-    assert 1.2 <= about("out/checkpoint.safetensors").info["seconds"] < 60
+    assert about(checkpoints("out")[0]).info["run"]["steps"] is None  # no limit of 4,000 crept in
+    assert 1.2 <= about(checkpoints("out")[0]).info["seconds"] < 60
 
 
 @pytest.mark.parametrize(
@@ -205,17 +205,17 @@ def interrupt_after(monkeypatch, steps):
     "As Ctrl-C would, in the given step."
 
     @contextmanager
-    def ctrl_c():
-        class Stop:
-            seen = 0
+    def signals():
+        class Seen(list):
+            asked = 0
 
-            def is_set(self):
-                self.seen += 1
-                return self.seen >= steps
+            def __bool__(self):
+                self.asked += 1
+                return self.asked >= steps
 
-        yield Stop()
+        yield Seen([signal.SIGINT])
 
-    monkeypatch.setattr(cli, "_ctrl_c", ctrl_c)
+    monkeypatch.setattr(cli, "_signals", signals)
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(capsys, monkeypatch):
@@ -226,7 +226,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(capsys, monkeypatch):
     assert status == 130
     assert err == "stopped after step 3 of 6; go on with: ddpm-abc train --out out --resume"
     assert list(losses()) == [1, 2, 3]
-    assert files() == ["checkpoint.safetensors", "loss.csv", "loss.png", "weights.safetensors"]
+    assert files() == ["checkpoint-3.safetensors", "loss.csv", "loss.png", "weights.safetensors"]
     assert load_weights("out/weights.safetensors").info["steps"] == 3
 
     status, out, err = run(capsys, "train", "--out", "out", "--resume")  # the command that it named
@@ -250,11 +250,11 @@ def test_resume_takes_more_steps_and_the_same_settings(capsys):
 @pytest.mark.parametrize("flag", [["--lr", "0.1"], ["--seed", "3"], ["--channels", "16,48"], ["--T", "40"], ["--batch-size", "9"], ["--schedule", "cosine"], ["--data", "mnist"]])
 def test_resume_refuses_other_settings(flag, capsys):
     trained(capsys, "--steps", 1)
-    before = Path("out/checkpoint.safetensors").read_bytes()
+    before = Path("out/checkpoint-1.safetensors").read_bytes()
     err = refused(capsys, "train", "--resume", "--steps", 2, *flag)
     assert " ".join(flag) in err
     assert "leave" in err
-    assert Path("out/checkpoint.safetensors").read_bytes() == before
+    assert Path("out/checkpoint-1.safetensors").read_bytes() == before
 
 
 def test_resume_without_the_record_of_losses(capsys):
@@ -287,26 +287,48 @@ def test_resume_notices_that_the_images_changed(capsys):
 
 def test_an_existing_checkpoint_is_not_overwritten(capsys):
     trained(capsys, "--steps", 1)
-    before = Path("out/checkpoint.safetensors").read_bytes()
+    before = Path("out/checkpoint-1.safetensors").read_bytes()
     err = refused(capsys, "train", *SMALL, "--steps", 1)
-    for part in ("out/checkpoint.safetensors is there already", "--resume", "another --out"):
+    for part in ("out/checkpoint-1.safetensors is there already", "--resume", "another --out"):
         assert part in err
-    assert Path("out/checkpoint.safetensors").read_bytes() == before
+    assert Path("out/checkpoint-1.safetensors").read_bytes() == before
 
 
 def test_resume_needs_a_checkpoint(capsys):
-    assert "there is no file out/checkpoint.safetensors" in refused(capsys, "train", "--resume")
+    assert "there is no folder out" in refused(capsys, "train", "--resume")
     Path("out").mkdir()
-    Path("out/checkpoint.safetensors").write_bytes(b"half of some")
-    assert "damaged" in refused(capsys, "train", "--resume")
-    save_weights("out/checkpoint.safetensors", UNet(channels=(16, 32)), {"kind": "linear", "T": 1000})
-    assert "not a checkpoint but a weights file" in refused(capsys, "train", "--resume")
+    assert "there is no checkpoint in out" in refused(capsys, "train", "--resume")
+
+
+def test_resume_says_what_it_skips_and_why(capsys):
+    trained(capsys, "--steps", 2, "--out", "whole")
+    trained(capsys, "--steps", 1)
+    Path("out/checkpoint-3.safetensors").write_bytes(b"half of some")
+    save_weights("out/checkpoint-4.safetensors", UNet(channels=(16, 32)), {"kind": "linear", "T": 1000})
+    Path("out/.checkpoint-5.safetensors.123.tmp").write_bytes(b"left by a run that was killed")
+    status, out, err = run(capsys, "train", "--resume", "--steps", 2)
+    assert status == 0
+    assert "going on from out/checkpoint-1.safetensors" in out
+    notes = err.splitlines()
+    assert len(notes) == 2
+    assert re.match("note: SKIPPED a checkpoint. out/checkpoint-4.safetensors is not a checkpoint but a weights file", notes[0])
+    assert re.match("note: SKIPPED a checkpoint. out/checkpoint-3.safetensors is damaged", notes[1])
+    assert not list(Path("out").glob(".*"))
+    assert Path("out/weights.safetensors").read_bytes() == Path("whole/weights.safetensors").read_bytes()
+
+    for path in checkpoints("out"):
+        path.write_bytes(path.read_bytes()[:-1])
+    status, _, err = run(capsys, "train", "--resume", "--steps", 3)
+    assert status == 2
+    assert len(err.splitlines()) == 5
+    assert "none of the 4 checkpoints in out can be read" in err.splitlines()[-1]
 
 
 # --- Ctrl-C ------------------------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path, capsys):
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_checkpoint_to_go_on_from(sent, status, tmp_path, capsys):
     script = "import sys; from ddpm_abc.cli import main; sys.exit(main())"
     with open("stderr", "w") as err:
         process = subprocess.Popen(
@@ -319,8 +341,8 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path, capsys):
                 assert process.poll() is None, Path("stderr").read_text()
                 assert time.monotonic() < deadline
                 time.sleep(0.1)
-            process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 130
+            process.send_signal(sent)
+            assert process.wait(60) == status
         finally:
             process.kill()
             process.wait()
@@ -329,7 +351,7 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path, capsys):
     last = said.splitlines()[-1]
     step = int(re.fullmatch(r"stopped after step ([\d,]+) of 100,000; go on with: ddpm-abc train --out out --resume", last)[1].replace(",", ""))
     assert step >= 1
-    assert files() == ["checkpoint.safetensors", "loss.csv", "loss.png", "weights.safetensors"]
+    assert files() == [f"checkpoint-{step}.safetensors", "loss.csv", "loss.png", "weights.safetensors"]
     status, out, err = run(capsys, "train", "--resume", "--steps", step + 2)
     assert (status, err) == (0, "")
     assert out.count("2 steps of 8 images") == 1
@@ -337,14 +359,17 @@ def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path, capsys):
 
 
 def test_a_second_ctrl_c_stops_at_once():
-    before = signal.getsignal(signal.SIGINT)
-    with cli._ctrl_c() as stop:
-        assert not stop.is_set()
-        signal.raise_signal(signal.SIGINT)
-        assert stop.is_set()
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is before
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    for first in (signal.SIGINT, signal.SIGTERM):
+        with cli._signals() as seen:
+            assert not seen
+            signal.raise_signal(first)
+            assert seen == [first]
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            with pytest.raises(SystemExit, match="143"):
+                signal.raise_signal(signal.SIGTERM)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 @pytest.mark.parametrize("where", ["_set_up", "_steps"])
@@ -465,7 +490,7 @@ def test_a_full_disk_says_so(capsys, monkeypatch):
 def test_weights_that_give_no_numbers_say_so(capsys):
     net = UNet(channels=(16, 32))
     with torch.no_grad():
-        net.conv_in.weight.fill_(float("nan"))
+        net.conv_in.weight.fill_(3e38)  # finite, but not for long
         net.conv_out.weight.fill_(1.0)
     save_weights("w.safetensors", net, {"kind": "cosine", "T": 30})
     assert "not finite" in refused(capsys, "sample", "--weights", "w.safetensors", "--n", 1, "--device", "cpu", status=1)
@@ -553,8 +578,8 @@ def test_demo_trains_samples_and_goes_on(capsys, monkeypatch):
     status, out, err = run(capsys, "demo", "--device", "cpu")  # the same again goes on where it stopped
     assert (status, err) == (0, "")
     assert list(losses()) == [1, 2, 3, 4]
-    assert files() == ["checkpoint.safetensors", "loss.csv", "loss.png", "reverse.png", "samples.png", "weights.safetensors"]
-    for name in files():
+    assert files() == ["checkpoint-2.safetensors", "checkpoint-4.safetensors", "loss.csv", "loss.png", "reverse.png", "samples.png", "weights.safetensors"]
+    for name in files()[1:]:
         assert f"out/{name}" in out
 
     Path("out/samples.png").unlink()
