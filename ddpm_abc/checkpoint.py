@@ -119,7 +119,7 @@ class About(NamedTuple):
 
 def about(
     path: str | os.PathLike[str],  # a file written by `save_weights` or `save_checkpoint`
-) -> About:  # its kind, its configurations, what was noted
+) -> About:  # kind, configurations, notes, state
     """Read what a file says of itself. All of the file is checked against its digest.
 
     Raises `RuntimeError` for one that is missing, damaged or of another kind.
