@@ -13,7 +13,7 @@ import random
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -563,8 +563,9 @@ def _lock(path: Path) -> int | None:
         try:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(f), os.stat(path)):
-                os.truncate(f, 0)
-                os.write(f, str(os.getpid()).encode())
+                with suppress(OSError):  # the number is for people; a full disk has no room for it
+                    os.truncate(f, 0)
+                    os.write(f, str(os.getpid()).encode())
                 return f
         except BlockingIOError:
             owner = os.read(f, 20).decode(errors="replace")

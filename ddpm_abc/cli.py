@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import math
+import random
 import re
 import signal
 import sys
@@ -318,6 +319,7 @@ def _digest(images: torch.Tensor) -> str:
 # %% ../nbs/93_cli.ipynb #234f6141
 def _set_up(args: argparse.Namespace) -> _Run:
     "Check every value, then build the run, or bring it back from its checkpoint."
+    import numpy as np
     import torch
 
     from ddpm_abc import checkpoint
@@ -347,6 +349,8 @@ def _set_up(args: argparse.Namespace) -> _Run:
         total = sum(p.numel() for p in UNet(**net_config).parameters())
     if total > LARGEST_NET:
         args.parser.error(f"--channels {_shown(settings['channels'])} makes a network of {total:,} parameters: at most {LARGEST_NET:,}")
+    random.seed(settings["seed"])  # nothing here draws from Python's and NumPy's generators, but the checkpoint keeps them
+    np.random.seed(settings["seed"] % 2**32)  # noqa: NPY002
     torch.manual_seed(settings["seed"])
     net = speed_up(UNet(**net_config), device)
     opt = torch.optim.AdamW(net.parameters(), lr=settings["lr"], weight_decay=0.01)
