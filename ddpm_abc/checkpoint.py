@@ -83,7 +83,7 @@ def build_schedule(
     "Build the schedule that a configuration describes. Raises `ValueError` for an unknown kind, argument or value."
     arguments = dict(config)
     kind = arguments.pop("kind", None)
-    if kind not in SCHEDULES:
+    if not isinstance(kind, str) or kind not in SCHEDULES:
         raise ValueError(f"unknown schedule {kind!r}: use {' or '.join(SCHEDULES)}")
     if isinstance(T := arguments.get("T"), int) and T > LARGEST_T:
         raise ValueError(f"T must be at most {LARGEST_T:,}, got {T:,}")
@@ -172,7 +172,7 @@ def _no_description(path: str | os.PathLike[str]) -> str:
 
 def _read(path: str | os.PathLike[str], kind: str | None = None) -> tuple[About, dict[str, Tensor]]:
     "The file's description, and its tensors if a kind is asked for."
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise RuntimeError(f"there is no file {path}: train first, as in `ddpm-abc train --out out`, or mend the path")
     if (size := Path(path).stat().st_size) > LARGEST_FILE:
         raise RuntimeError(f"{path} has {size:,} bytes, and at most {LARGEST_FILE:,} are read: it is no network of this library")

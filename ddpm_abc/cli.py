@@ -241,15 +241,15 @@ def _saved_run(path: Path, info: dict[str, Any]) -> dict[str, Any]:
     "The settings in a checkpoint, if they are those of a run of this program."
     run, rest = info.get("run"), (info.get("seconds"), info.get("n_images"), info.get("images_sha256"))
     good = isinstance(run, dict) and run.keys() == {*RUN, "steps", "minutes"} and all(type(run[key]) is type(value) for key, value in RUN.items()) and all(type(c) is int for c in run["channels"])
-    good = good and isinstance(rest[0], (int, float)) and 0 <= rest[0] < math.inf and type(rest[1]) is int and isinstance(rest[2], str)
+    good = good and isinstance(rest[0], (int, float)) and 0 <= rest[0] < 1e12 and type(rest[1]) is int and isinstance(rest[2], str)
     if not good:
         raise RuntimeError(f"{path} was not written by `ddpm-abc train`: go on from it in Python, with load_checkpoint")
     assert isinstance(run, dict)
     for key in ("batch_size", "lr", "T"):
-        if not 0 < run[key] < math.inf:
+        if not 0 < run[key] < 1e12:
             raise RuntimeError(f"{path} holds a {key} that cannot be, {_shown(run[key])}: start anew in another --out")
     for key in ("steps", "minutes"):
-        if run[key] is not None and (not isinstance(run[key], (int, float)) or not 0 < run[key] < math.inf):
+        if run[key] is not None and (not isinstance(run[key], (int, float)) or not 0 < run[key] < 1e12):
             raise RuntimeError(f"{path} holds a number of {key} that cannot be, {_shown(run[key])}: start anew in another --out")
     return run
 
@@ -394,7 +394,7 @@ def _train_on(args: argparse.Namespace, run: _Run) -> int:
             args.parser.fail(1, f"{str(e).rstrip('.') or type(e).__name__}. {run.kept()}")
         _plot(run)
     last = run.losses[-max(1, min(500, len(run.losses) // 10)) :]
-    batch = run.settings["batch_size"]
+    batch, seconds = run.settings["batch_size"], max(seconds, 1e-3)
     print(
         f"{n:,} steps of {batch} images in {seconds:.0f} s, {n * batch / seconds:.0f} images/s; mean training loss of the last {len(last)}:"
         f" {fmean(last):.4f} (predicting zero gives 1; seed {run.settings['seed']}, weights not averaged)"

@@ -172,7 +172,7 @@ def folder(
     if channels not in (1, 3) or size < 1:
         raise ValueError(f"channels must be 1 or 3 and size at least 1, got {channels} and {size}")
     path = Path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # Path.is_dir raises for a name that is too long
         raise RuntimeError(f"there is no folder {path}: give one with images, or use --data digits (in Python: digits())")
     here = _image_files(path)
     below = {d.name: found for d in sorted(path.iterdir()) if d.is_dir() and (found := _image_files(d))}
@@ -216,7 +216,7 @@ def load(
         data, source = mnist(root), f"from {Path(root) / 'MNIST'}"
     elif name == "fashion":
         data, source = fashion_mnist(root), f"from {Path(root) / 'FashionMNIST'}"
-    elif name and Path(name).is_dir():
+    elif name and os.path.isdir(name):
         data, source = folder(name), "read once into memory"
     else:
         raise RuntimeError(f"unknown data set {name!r}: use digits, mnist, fashion, or the path of a folder of images")

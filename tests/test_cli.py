@@ -324,6 +324,61 @@ def test_resume_says_what_it_skips_and_why(capsys):
     assert "none of the 4 checkpoints in out can be read" in err.splitlines()[-1]
 
 
+def test_a_run_keeps_its_last_three_checkpoints(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "SAVE_EVERY", 2)
+    trained(capsys, "--steps", 9)
+    assert [p.name for p in checkpoints("out")] == [f"checkpoint-{step}.safetensors" for step in (9, 8, 6)]
+
+
+def test_a_folder_in_use_is_refused(capsys):
+    from ddpm_abc.checkpoint import only_owner
+
+    Path("out").mkdir()
+    with only_owner("out"):
+        assert f"another run is at work in out (process {os.getpid()})" in refused(capsys, "train", *SMALL, "--steps", 1)
+    trained(capsys, "--steps", 1)
+
+
+def test_resume_notices_other_images_of_the_same_number(capsys):
+    Path("mine").mkdir()
+    for k in range(9):
+        Image.new("L", (28, 28), k).save(f"mine/{k}.png")
+    trained(capsys, "--data", "mine", "--steps", 1)
+    Image.new("L", (28, 28), 200).save("mine/0.png")
+    assert "began with 9 other images" in refused(capsys, "train", "--resume", "--steps", 2)
+
+
+def test_resume_elsewhere_gives_a_note(capsys, monkeypatch):
+    from ddpm_abc import checkpoint
+
+    trained(capsys, "--steps", 1)
+    monkeypatch.setattr(checkpoint, "__version__", "9.9")
+    status, _, err = run(capsys, "train", "--resume", "--steps", 2)
+    assert status == 0
+    assert re.fullmatch("note: out/checkpoint-1.safetensors was written elsewhere: ddpm_abc was '.*' and is '9.9'. .* bits may differ .*", err)
+
+
+def test_resume_of_another_programs_checkpoint_says_so(capsys):
+    from ddpm_abc.checkpoint import save_checkpoint
+
+    Path("out").mkdir()
+    net = UNet(channels=(16, 32))
+    save_checkpoint("out/checkpoint-1.safetensors", net, torch.optim.AdamW(net.parameters()), {"kind": "linear", "T": 1000}, step=1)
+    assert "was not written by `ddpm-abc train`" in refused(capsys, "train", "--resume")
+
+
+def test_a_training_that_blows_up_keeps_what_it_had(capsys, monkeypatch):
+    monkeypatch.setattr(cli, "SAVE_EVERY", 1)
+    trained(capsys, "--steps", 2)
+    from ddpm_abc import training
+
+    monkeypatch.setattr(training, "eps_loss", lambda model, sched, x0, t, eps: model(x0, t).flatten(1).mean(1) * float("nan"))
+    err = refused(capsys, "train", "--resume", "--steps", 4, status=1)
+    assert "step 3, on batch 2: the loss is not finite at t = " in err
+    assert "The newest checkpoint is out/checkpoint-2.safetensors" in err
+    assert [p.name for p in checkpoints("out")] == ["checkpoint-2.safetensors", "checkpoint-1.safetensors"]
+
+
 # --- Ctrl-C ------------------------------------------------------------------------------------------------------------
 
 
@@ -402,6 +457,13 @@ def test_ctrl_c_elsewhere_says_so(where, capsys, monkeypatch):
         (["--seed", "-1"], "--seed must be at least 0, got -1"),
         (["--seed", str(2**63)], f"--seed must be less than 2^63, got {2**63}"),
         (["--T", "0"], "--T must be at least 1, got 0"),
+        (["--T", "1000001"], "--T must be at most 1000000, got 1000001"),
+        (["--steps", "9" * 5000], "--steps must be at most"),
+        (["--steps", "-" + "9" * 5000], "--steps must be at least 1"),
+        (["--channels", "100000"], "parameters: at most 1,000,000,000"),
+        (["--out", ""], "--out must be a name that can be written"),
+        (["--data", "a\0b"], "--data must be a name that can be written"),
+        (["--out", "\udcff"], "--out must be a name that can be written"),
         (["--T", "20"], "--T must be at least 21 with the linear schedule.*cosine"),
         (["--schedule", "square"], "--schedule must be linear or cosine, got square"),
         (["--channels", "16;32"], "--channels must be whole numbers with commas.*got 16;32"),
@@ -423,6 +485,8 @@ def test_train_names_a_wrong_value_in_one_line(args, said, capsys):
     ("args", "said"),
     [
         (["--n", "0"], "--n must be at least 1, got 0"),
+        (["--n", "10001"], "--n must be at most 10000, got 10001"),
+        (["--weights", "two.safetensors"], "draws images of 2 channels"),
         (["--steps", "31"], "--steps must be at most 30, the T that these weights were trained with, got 31"),
         (["--weights", "nowhere.safetensors"], "there is no file nowhere.safetensors"),
         (["--weights", "pickled.pt"], "pickled.pt is a pickle"),
@@ -435,6 +499,7 @@ def test_train_names_a_wrong_value_in_one_line(args, said, capsys):
 def test_sample_names_a_wrong_value_in_one_line(args, said, capsys):
     config = {"kind": "cosine", "T": 30}
     save_weights("good.safetensors", UNet(channels=(16, 32)), config)
+    save_weights("two.safetensors", UNet(in_channels=2, channels=(16, 32)), config)
     save_weights("conditional.safetensors", UNet(channels=(16, 32), n_classes=2), config)
     Path("half.safetensors").write_bytes(Path("good.safetensors").read_bytes()[:5000])
     torch.save({}, "pickled.pt")
