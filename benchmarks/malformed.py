@@ -28,6 +28,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from PIL import Image
+from safetensors.torch import load as read_tensors
 
 from ddpm_abc import checkpoint, cli, data, forward, plot, sampling, schedule, training, unet
 
@@ -74,7 +75,7 @@ class Files:
         self.parts = {}
         for kind, content in self.good.items():
             header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-            self.parts[kind] = json.loads(header["__metadata__"]["ddpm_abc"]), safetensors.torch.load(content)
+            self.parts[kind] = json.loads(header["__metadata__"]["ddpm_abc"]), read_tensors(content)
 
     def damaged(self, rng: random.Random) -> bytes:
         content = bytearray(self.good[rng.choice(["weights", "checkpoint"])])
