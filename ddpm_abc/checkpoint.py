@@ -9,25 +9,36 @@ import hashlib
 import json
 import os
 import platform
+import random
+import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import Adam, AdamW, Optimizer
 
 from . import __version__
 from .schedule import Schedule, cosine_schedule, linear_schedule
 from .unet import UNet
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 # %% auto #0
-__all__ = ['SCHEDULES', 'FORMAT', 'PRETRAINED_SHA256', 'write_atomically', 'build_schedule', 'About', 'about', 'Pretrained',
-           'save_weights', 'load_weights', 'Average', 'save_checkpoint', 'load_checkpoint', 'pretrained']
+__all__ = ['LARGEST_T', 'SCHEDULES', 'FORMAT', 'LARGEST_FILE', 'LARGEST_HEADER', 'LARGEST_SIZE', 'KEEP', 'PRETRAINED_SHA256',
+           'write_atomically', 'build_schedule', 'About', 'about', 'Pretrained', 'save_weights', 'load_weights',
+           'Average', 'save_checkpoint', 'load_checkpoint', 'checkpoint_path', 'checkpoints', 'newest_checkpoint',
+           'drop_older', 'clear_leftovers', 'only_owner', 'pretrained']
 
 # %% ../nbs/92_checkpoint.ipynb #29331e25
 def write_atomically(
@@ -37,7 +48,8 @@ def write_atomically(
     """Write a file so that nobody ever finds half of it: not after a crash, a full disk or Ctrl-C.
 
     The bytes go to a temporary file in the same folder, are forced to the disk, and then take the name in one step.
-    Raises `OSError` if that fails; an old file is then still there, whole, and the temporary one is gone.
+    Raises `OSError` if that fails; an old file is then still there, whole, and the temporary one is gone. Only a process
+    that is killed leaves its temporary file behind: `clear_leftovers` removes it.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -49,6 +61,8 @@ def write_atomically(
             f.flush()
             os.fsync(f.fileno())
         os.replace(temporary, path)
+    except OSError as e:
+        raise OSError(f"cannot write {path} ({e.strerror or e}): make room, or write to another folder. A file of that name that was there before is still whole") from e
     finally:
         temporary.unlink(missing_ok=True)
     if hasattr(os, "O_DIRECTORY"):  # the name is on the disk once its folder is; Windows has no such call
@@ -59,6 +73,7 @@ def write_atomically(
             os.close(folder)
 
 # %% ../nbs/92_checkpoint.ipynb #146e3c05
+LARGEST_T = 1_000_000  # a schedule is a table of T numbers, and T may come from a stranger's file
 SCHEDULES: dict[str, Callable[..., Schedule]] = {"linear": linear_schedule, "cosine": cosine_schedule}
 
 
@@ -68,11 +83,13 @@ def build_schedule(
     "Build the schedule that a configuration describes. Raises `ValueError` for an unknown kind, argument or value."
     arguments = dict(config)
     kind = arguments.pop("kind", None)
-    if kind not in SCHEDULES:
+    if not isinstance(kind, str) or kind not in SCHEDULES:
         raise ValueError(f"unknown schedule {kind!r}: use {' or '.join(SCHEDULES)}")
+    if isinstance(T := arguments.get("T"), int) and T > LARGEST_T:
+        raise ValueError(f"T must be at most {LARGEST_T:,}, got {T:,}")
     try:
         return SCHEDULES[kind](**arguments)
-    except TypeError as e:
+    except (TypeError, OverflowError) as e:
         raise ValueError(f"the {kind} schedule cannot be built from {arguments}: {e}") from None
 
 
@@ -82,7 +99,12 @@ def _check_schedule(config: Mapping[str, Any]) -> None:
         build_schedule(config)
 
 # %% ../nbs/92_checkpoint.ipynb #18a9bc96
-FORMAT = 1  # of the files written here
+FORMAT = 2  # of the files written here; 1 had no digest
+LARGEST_FILE = 2**33  # bytes; a checkpoint of the paper's largest network, with 256 million parameters, has half of that
+LARGEST_HEADER = 10_000_000  # bytes; that of the paper's network has 100,000
+LARGEST_SIZE = 4096  # pixels; the size of the images is in no tensor's shape, so a file could claim any
+_BLANK = "0" * 64  # stands in the digest's place while the digest is computed
+_DIGEST = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})\\"')  # as JSON within JSON, in the header
 
 
 class About(NamedTuple):
@@ -92,46 +114,78 @@ class About(NamedTuple):
     net: dict[str, Any]  # arguments of UNet
     sched: dict[str, Any]  # configuration of the schedule, as for `build_schedule`
     info: dict[str, Any]  # what the caller noted, and the versions it was written with
-    state: dict[str, Any]  # of a checkpoint: step, EMA and optimizer, less their tensors
+    state: dict[str, Any]  # of a checkpoint: step, EMA, optimizer and generators, less their tensors, and what it ran on
 
 
 def about(
     path: str | os.PathLike[str],  # a file written by `save_weights` or `save_checkpoint`
 ) -> About:  # kind, configurations, notes, state
-    "Read what a file says of itself, without its tensors. Raises `RuntimeError` for one that is missing, damaged or of another kind."
+    """Read what a file says of itself. All of the file is checked against its digest.
+
+    Raises `RuntimeError` for one that is missing, damaged or of another kind.
+    """
     return _read(path)[0]
 
 
 def _write(path: str | os.PathLike[str], tensors: dict[str, Tensor], description: About) -> None:
+    for name, v in tensors.items():
+        if v.is_floating_point() and not v.isfinite().all():
+            raise FloatingPointError(f"{path} was not written: {name} holds numbers that are not finite. Go on from an earlier checkpoint, with a lower learning rate")
     versions = {"ddpm_abc": __version__, "torch": torch.__version__, "safetensors": safetensors.__version__, "python": platform.python_version()}
     description = description._replace(info={**description.info, "versions": versions})
     try:
-        text = json.dumps({"format": FORMAT, **description._asdict()}, allow_nan=False)
+        text = json.dumps({"format": FORMAT, "sha256": _BLANK, **description._asdict()}, allow_nan=False)
     except (TypeError, ValueError) as e:
         raise ValueError(f"{path}: the file's information must be made of numbers, strings, lists and dictionaries ({e})") from None
     tensors = {name: v.detach().cpu().contiguous() for name, v in tensors.items()}
-    write_atomically(path, safetensors.torch.save(tensors, {"ddpm_abc": text}))
+    write_atomically(path, _seal(safetensors.torch.save(tensors, {"ddpm_abc": text})))
+
+
+def _seal(data: bytes) -> bytes:
+    "Put the digest of the whole file into its header, where zeros stood when it was computed."
+    found = _DIGEST.search(data)
+    if found is None:
+        return data
+    return data[: found.start(1)] + hashlib.sha256(data).hexdigest().encode() + data[found.end(1) :]
+
+
+def _check_whole(path: str | os.PathLike[str]) -> None:
+    "Compare the file with the digest in its header, piece by piece: it may be larger than memory."
+    with open(path, "rb") as f:
+        length = int.from_bytes(f.read(8), "little")
+        header = f.read(length) if length <= LARGEST_HEADER else b""
+        if length == 0 or len(header) != length:
+            raise RuntimeError(f"{path} is damaged, or no safetensors file (its header should have {length:,} bytes): copy it again, or train again")
+        if (written := _DIGEST.search(header)) is None:
+            raise RuntimeError(_no_description(path))
+        h = hashlib.sha256(length.to_bytes(8, "little"))
+        h.update(header[: written.start(1)] + _BLANK.encode() + header[written.end(1) :])
+        while piece := f.read(2**20):
+            h.update(piece)
+    if (found := h.hexdigest()) != written[1].decode():
+        raise RuntimeError(f"{path} is damaged: its sha256 is {found[:12]}..., and it was written with {written[1].decode()[:12]}...: copy it again, or train again")
+
+
+def _no_description(path: str | os.PathLike[str]) -> str:
+    return f"{path} does not say how its network is built: it was not written by save_weights or save_checkpoint of this release of ddpm_abc"
 
 
 def _read(path: str | os.PathLike[str], kind: str | None = None) -> tuple[About, dict[str, Tensor]]:
     "The file's description, and its tensors if a kind is asked for."
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise RuntimeError(f"there is no file {path}: train first, as in `ddpm-abc train --out out`, or mend the path")
+    if (size := Path(path).stat().st_size) > LARGEST_FILE:
+        raise RuntimeError(f"{path} has {size:,} bytes, and at most {LARGEST_FILE:,} are read: it is no network of this library")
     if _looks_pickled(path):
         raise RuntimeError(f"{path} is a pickle, as torch.save writes them. Reading one may run the code inside, so it stays closed: save the network with save_weights")
     try:
+        _check_whole(path)
         with safetensors.safe_open(path, framework="pt") as f:
             text = (f.metadata() or {}).get("ddpm_abc")
             tensors = {name: f.get_tensor(name).clone() for name in f.keys()} if kind else {}  # noqa: SIM118 (not a dictionary)
     except (safetensors.SafetensorError, OSError) as e:
         raise RuntimeError(f"{path} is damaged, or no safetensors file ({e}): copy it again, or train again") from None
-    try:
-        meta = json.loads(text or "")
-        found = About(*(meta[field] for field in About._fields))
-        if meta["format"] != FORMAT or not all(isinstance(part, dict) for part in found[1:]):
-            raise ValueError
-    except (TypeError, ValueError, KeyError):
-        raise RuntimeError(f"{path} does not say how its network is built: it was not written by save_weights or save_checkpoint of ddpm_abc, or by a newer release") from None
+    found = _description(path, text)
     if kind is not None and found.kind != kind:
         other = "go on from it with load_checkpoint; to sample, use the weights file beside it" if kind == "weights" else "sample from it with load_weights; to go on training, use the checkpoint beside it"
         raise RuntimeError(f"{path} holds a {found.kind} file, not a {kind} file: {other}")
@@ -140,17 +194,41 @@ def _read(path: str | os.PathLike[str], kind: str | None = None) -> tuple[About,
 
 def _looks_pickled(path: str | os.PathLike[str]) -> bool:
     with open(path, "rb") as f:
-        start = f.read(4)
-    return start == b"PK\x03\x04" or start[:1] == b"\x80"
+        start = f.read(9)
+    return start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[8:] != b"{")  # one safetensors file in 32 begins with 80 too
+
+
+def _description(path: str | os.PathLike[str], text: str | None) -> About:
+    try:
+        meta = json.loads(text or "", parse_constant=_refuse)
+        found = About(*(meta[field] for field in About._fields))
+        if meta["format"] != FORMAT or found.kind not in ("weights", "checkpoint") or not all(isinstance(part, dict) for part in found[1:]):
+            raise ValueError
+    except (TypeError, ValueError, KeyError, RecursionError):
+        raise RuntimeError(_no_description(path)) from None
+    return found
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
 
 
 def _check_fit(path: str | os.PathLike[str], found: Mapping[str, Tensor], net: nn.Module) -> None:
-    "Compare names and shapes before anything is changed."
+    "Compare names, shapes and kinds of number before anything is changed."
     want = {name: tuple(v.shape) for name, v in net.state_dict().items()}
     have = {name: tuple(v.shape) for name, v in found.items()}
     if wrong := [name for name in sorted(want.keys() | have.keys()) if want.get(name) != have.get(name)]:
         first = wrong[0]
         raise ValueError(f"{path} does not fit the network: {len(wrong)} tensors differ, the first is {first}, {have.get(first, 'missing')} in the file and {want.get(first, 'missing')} in the network. Build the network with the configuration in the file")
+    for name, v in found.items():
+        _check_numbers(path, name, v)
+
+
+def _check_numbers(path: str | os.PathLike[str], name: str, v: Tensor) -> None:
+    if v.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        raise ValueError(f"{path} does not fit the network: {name} holds {v.dtype}, and weights are floating-point numbers")
+    if not v.isfinite().all():
+        raise ValueError(f"{path} is spoilt: {name} holds numbers that are not finite. Use an earlier file, or train again")
 
 # %% ../nbs/92_checkpoint.ipynb #46df85a2
 class Pretrained(NamedTuple):
@@ -171,7 +249,8 @@ def save_weights(
 ) -> None:
     """Write a network's weights with all that is needed to use them: its configuration and its schedule's.
 
-    Raises `ValueError` for a schedule that cannot be built or information that JSON cannot hold, `OSError` if the file cannot be written.
+    Raises `ValueError` for a schedule that cannot be built or information that JSON cannot hold, `FloatingPointError` for weights
+    that are not finite, `OSError` if the file cannot be written.
     """
     _check_schedule(sched_config)
     tensors = {name: v if dtype is None else v.to(dtype) for name, v in net.state_dict().items()}
@@ -185,18 +264,31 @@ def load_weights(
     """Build the network and the schedule that a file describes. It may come from a stranger: nothing in it is run.
 
     Raises `RuntimeError` for a file that is missing, damaged, pickled or of another kind, `ValueError` for one whose
-    configuration cannot be built or whose tensors do not fit it.
+    configuration cannot be built, or whose tensors do not fit it or are not finite.
     """
     found, tensors = _read(path, "weights")
     try:
         sched = build_schedule(found.sched)
-        with torch.device("meta"):  # shapes without memory, until they are seen to fit
-            net = UNet(**found.net)
-    except (ValueError, TypeError) as e:
+        net = _outline(found.net, len(tensors))
+    except (ValueError, TypeError, OverflowError, RuntimeError) as e:
         raise ValueError(f"{path} describes a network or a schedule that cannot be built: {e}") from None
     _check_fit(path, tensors, net)
     net.to_empty(device=device).load_state_dict(tensors)
     return Pretrained(net.eval(), sched, found.info)
+
+
+def _outline(config: Mapping[str, Any], n_tensors: int) -> UNet:
+    "A network of shapes without memory. No larger than the file: what a stranger's configuration asks for is bounded by what the stranger sent."
+    for key, value in config.items():
+        numbers = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
+        if not all(type(n) is int and -(2**40) < n < 2**40 for n in numbers):
+            raise ValueError(f"{key} must be made of whole numbers, got {str(value)[:40]}")
+    if isinstance(size := config.get("size"), int) and size > LARGEST_SIZE:
+        raise ValueError(f"size must be at most {LARGEST_SIZE}, got {size}")
+    if isinstance(channels := config.get("channels"), (list, tuple)) and len(channels) * config.get("blocks", 1) > n_tensors:
+        raise ValueError(f"{len(channels)} levels of {config.get('blocks', 1)} blocks have more than the file's {n_tensors} tensors")
+    with torch.device("meta"):
+        return UNet(**config)
 
 # %% ../nbs/92_checkpoint.ipynb #5e9baf39
 class Average(Protocol):
@@ -220,14 +312,16 @@ def save_checkpoint(
 ) -> None:
     """Write all that a training run needs to go on as if it had never stopped.
 
-    Raises `ValueError` for a schedule that cannot be built or for information or optimizer settings that JSON cannot hold, `OSError` if the file cannot be written.
+    Raises `ValueError` for a schedule that cannot be built or for information or optimizer settings that JSON cannot hold,
+    `FloatingPointError` for weights that are not finite, `OSError` if the file cannot be written.
     """
     _check_schedule(sched_config)
     saved = opt.state_dict()
     tensors = {f"net.{name}": v for name, v in net.state_dict().items()}
     tensors |= {f"opt.{i}.{name}": v for i, state in saved["state"].items() for name, v in state.items()}
     tensors["generator"] = torch.get_rng_state() if generator is None else generator.get_state()
-    state = {"step": step, "opt": saved["param_groups"], "ema": None}
+    tensors |= {f"global.{name}": v for name, v in _global_generators(net).items()}
+    state = {"step": step, "opt": saved["param_groups"], "ema": None, "random": _python_generators(), "where": _where(net)}
     if ema is not None:
         tensors |= {f"ema.{name}": v for name, v in ema.model.state_dict().items()}
         state["ema"] = {"n": ema.n, "decay": ema.decay}
@@ -244,29 +338,50 @@ def load_checkpoint(
 ) -> int:  # steps done
     """Put a run back to where it was saved. The next steps are then those that the uninterrupted run would have taken.
 
-    Give the number of steps to `train` and to `batches` as `start`. Raises `RuntimeError` for a file that is missing,
-    damaged or of another kind, `ValueError` for one that does not fit; nothing has been changed then.
+    Give the number of steps to `train` and to `batches` as `start`. The global generators of torch, Python and NumPy go
+    back too. Warns if threads, device or versions are not those of the save. Raises `RuntimeError` for a file that is
+    missing, damaged or of another kind, `ValueError` for one that does not fit; nothing has been changed then.
     """
     found, tensors = _read(path, "checkpoint")
-    parts: dict[str, dict[str, Tensor]] = {"net": {}, "ema": {}, "opt": {}, "generator": {}}
+    parts: dict[str, dict[str, Tensor]] = {"net": {}, "ema": {}, "opt": {}, "generator": {}, "global": {}}
     for name, v in tensors.items():
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = v
+    _check_state(path, found.state, parts)
     if (ema is None) != (found.state["ema"] is None):
         raise ValueError(f"{path} {'holds an average of the weights: pass ema=EMA(net)' if ema is None else 'holds no average of the weights: leave ema out'}")
     _check_fit(path, parts["net"], net)
     if ema is not None:
         _check_fit(path, parts["ema"], ema.model)
     opt_state = _optimizer_state(path, opt, found.state["opt"], parts["opt"])
+    _warn_of_changes(path, found, net)
 
     net.load_state_dict(parts["net"])
     opt.load_state_dict(opt_state)
     if ema is not None:
         ema.model.load_state_dict(parts["ema"])
         ema.n, ema.decay = found.state["ema"]["n"], found.state["ema"]["decay"]
+    _set_python_generators(found.state["random"], random, np.random)
+    _set_global_generators(net, parts["global"])
     set_state = torch.set_rng_state if generator is None else generator.set_state
     set_state(parts["generator"][""])
     return found.state["step"]
+
+
+def _check_state(path: str | os.PathLike[str], state: Mapping[str, Any], parts: Mapping[str, Mapping[str, Tensor]]) -> None:
+    "That all is there and of the right kind. The generators are tried out on spare ones."
+    try:
+        ema, groups = state["ema"], state["opt"]
+        good = type(state["step"]) is int and 0 <= state["step"] < 2**40 and isinstance(state["where"], dict)
+        good &= ema is None or (type(ema["n"]) is int and ema["n"] >= 0 and 0 <= ema["decay"] < 1)
+        good &= isinstance(groups, list) and all(isinstance(g, dict) and isinstance(g["params"], list) for g in groups)
+        for v in (parts["generator"][""], parts["global"]["cpu"]):
+            torch.Generator().set_state(v)
+        _set_python_generators(state["random"], random.Random(), np.random.RandomState())
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, RuntimeError) as e:
+        raise ValueError(f"{path} lacks part of a run's state, or holds nonsense there ({type(e).__name__}: {e}): use an earlier checkpoint") from None
+    if not good:
+        raise ValueError(f"{path} holds a step, an average or an optimizer that cannot be: use an earlier checkpoint")
 
 
 def _optimizer_state(path: str | os.PathLike[str], opt: Optimizer, groups: list[dict[str, Any]], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -274,18 +389,197 @@ def _optimizer_state(path: str | os.PathLike[str], opt: Optimizer, groups: list[
     params = [p for group in opt.param_groups for p in group["params"]]
     if [len(g["params"]) for g in groups] != [len(g["params"]) for g in opt.param_groups]:
         raise ValueError(f"{path} was saved with another optimizer: its groups hold {[len(g['params']) for g in groups]} parameters, this one's {[len(g['params']) for g in opt.param_groups]}")
+    groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in groups]
+    for group, now in zip(groups, opt.param_groups, strict=True):
+        if wrong := [k for k in sorted(group.keys() | now.keys()) if k not in ("params", "initial_lr") and not _alike(group.get(k), now.get(k))] + [k for k in ("initial_lr",) if not _alike(group.get(k, 0.0), 0.0)]:
+            raise ValueError(f"{path} was saved with another optimizer: its {wrong[0]} is {group.get(wrong[0], 'missing')}, this one's {now.get(wrong[0], 'missing')}")
     state: dict[int, dict[str, Tensor]] = {}
     for key, v in tensors.items():
         i, _, name = key.partition(".")
+        if not i.isdecimal() or len(i) > 9 or int(i) >= len(params):
+            raise ValueError(f"{path} does not fit the optimizer: it holds a state of parameter {i}, and there are {len(params)}")
         p = params[int(i)]
         if v.ndim and v.shape != p.shape:
             raise ValueError(f"{path} does not fit the optimizer: {name} of parameter {i} has shape {tuple(v.shape)}, the parameter {tuple(p.shape)}")
+        _check_numbers(path, name, v)
         state.setdefault(int(i), {})[name] = torch.empty_like(p, dtype=v.dtype).copy_(v) if v.ndim else v
-    groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in groups]
+    if isinstance(opt, (Adam, AdamW)) and (odd := [i for i, s in state.items() if not {"step", "exp_avg", "exp_avg_sq"} <= s.keys() or s["step"].ndim]):
+        raise ValueError(f"{path} does not fit the optimizer: parameter {odd[0]} has {', '.join(sorted(state[odd[0]]))}")
     return {"state": state, "param_groups": groups}
 
+
+def _alike(a: Any, b: Any) -> bool:
+    "Whether two settings of an optimizer are of one kind; their values may differ."
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(map(_alike, a, b))
+    number = (int, float)
+    if isinstance(a, number) and isinstance(b, number) and not isinstance(a, bool) and not isinstance(b, bool):
+        return abs(a) < 1e30
+    return type(a) is type(b)
+
+# %% ../nbs/92_checkpoint.ipynb #92c22001
+def _global_generators(net: nn.Module) -> dict[str, Tensor]:
+    "The states of torch's global generators: the CPU's, and that of the network's device."
+    device = next(net.parameters()).device
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def _set_global_generators(net: nn.Module, states: Mapping[str, Tensor]) -> None:
+    device = next(net.parameters()).device
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"], device)
+    elif device.type == "mps" and "mps" in states:
+        torch.mps.set_rng_state(states["mps"])
+
+
+def _python_generators() -> dict[str, Any]:
+    name, key, *rest = np.random.get_state()  # noqa: NPY002 (the global one, which others may draw from)
+    return {"python": random.getstate(), "numpy": [name, np.asarray(key).tolist(), *rest]}
+
+
+def _set_python_generators(states: Mapping[str, Any], python: Any, numpy: Any) -> None:
+    version, key, gauss = states["python"]
+    python.setstate((version, tuple(key), gauss))
+    numpy.set_state(tuple(states["numpy"]))
+
+
+def _where(net: UNet) -> dict[str, Any]:
+    "What the bits of a run depend on beside its state."
+    device = next(net.parameters()).device
+    gpu = f" ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else ""
+    return {
+        "device": f"{device.type}{gpu}", "threads": torch.get_num_threads(), "processor": torch.backends.cpu.get_cpu_capability(),
+        "precision": str(net.autocast_dtype or torch.float32),
+    }  # fmt: skip
+
+
+def _warn_of_changes(path: str | os.PathLike[str], found: About, net: UNet) -> None:
+    versions = found.info.get("versions")
+    was = {**found.state["where"], **(versions if isinstance(versions, dict) else {})}
+    now = {**_where(net), "ddpm_abc": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    changed = [f"{key} was {str(was.get(key, 'unknown'))[:40]!r} and is {str(value)!r}" for key, value in now.items() if was.get(key) != value]
+    if changed:
+        warnings.warn(f"{path} was written elsewhere: {', '.join(changed)}. The run goes on, but its bits may differ from those of a run that never stopped", stacklevel=3)
+
+# %% ../nbs/92_checkpoint.ipynb #92c22002
+KEEP = 3  # checkpoints that a run keeps
+
+
+def checkpoint_path(
+    folder: str | os.PathLike[str],  # the run's folder
+    step: int,  # steps done
+) -> Path:  # FOLDER/checkpoint-STEP.safetensors
+    "The name of a run's checkpoint. No two of them share one, so writing a new one puts no old one at risk."
+    return Path(folder) / f"checkpoint-{step}.safetensors"
+
+
+def checkpoints(
+    folder: str | os.PathLike[str],  # a run's folder; one that is missing has none
+) -> list[Path]:  # its checkpoints, the newest first
+    "Find a run's checkpoints, by their names."
+    found = {int(m[1]): p for p in Path(folder).glob("checkpoint-*.safetensors") if (m := re.fullmatch(r"checkpoint-([0-9]{1,12})\.safetensors", p.name))}
+    return [found[step] for step in sorted(found, reverse=True)]
+
+
+def newest_checkpoint(
+    folder: str | os.PathLike[str],  # a run's folder
+) -> tuple[Path, About]:  # the file to go on from, and what it says of itself
+    """Find the newest checkpoint of a run that is whole, and warn of each newer one that is not: which, and why.
+
+    Raises `RuntimeError` if there is none.
+    """
+    if not (found := checkpoints(folder)):
+        raise RuntimeError(f"there is no checkpoint in {folder}: train first, as in `ddpm-abc train --out {folder}`, or mend the path")
+    for path in found:
+        try:
+            said = about(path)
+            if said.kind == "checkpoint":
+                return path, said
+            why = f"{path} is not a checkpoint but a {said.kind} file"
+        except RuntimeError as e:
+            why = str(e)
+        warnings.warn(f"SKIPPED a checkpoint. {why}", stacklevel=2)
+    raise RuntimeError(f"none of the {len(found)} checkpoints in {folder} can be read, the last of them because: {why}. Start anew in another folder")
+
+
+def drop_older(
+    path: str | os.PathLike[str],  # the checkpoint that was just written
+    keep: int = KEEP,  # how many to keep, this one included
+) -> None:
+    """Delete a run's older checkpoints but for the last few, and only once the new one was read back whole.
+
+    Raises `RuntimeError` if it was not; nothing has been deleted then.
+    """
+    about(path)
+    every = checkpoints(Path(path).parent)
+    for old in every[every.index(Path(path)) :][max(1, keep) :]:
+        old.unlink(missing_ok=True)
+
+
+def clear_leftovers(
+    folder: str | os.PathLike[str],  # a run's folder, of which the caller is the only owner
+) -> list[Path]:  # what was removed
+    "Remove the temporary files of processes that were killed while they wrote."
+    found = [p for p in Path(folder).glob(".*.tmp") if re.fullmatch(r"\..+\.[0-9]+\.tmp", p.name)]
+    for p in found:
+        p.unlink(missing_ok=True)
+    return found
+
+
+@contextmanager
+def only_owner(
+    folder: str | os.PathLike[str],  # a folder that exists
+) -> Iterator[None]:  # a context manager
+    """Own a run's folder for the length of a `with` block, so that no two runs write into it.
+
+    The lock is the operating system's, on the file `.lock`: it is lifted when its owner ends, however it ends, so that
+    a killed run leaves none behind. Raises `RuntimeError` if another process is the owner. Warns, and goes on, where
+    there are no such locks: on Windows, and on some network drives.
+    """
+    path = Path(folder) / ".lock"
+    if (f := _lock(path)) is None:
+        warnings.warn(f"this system cannot lock {folder}: see to it that no other run writes there", stacklevel=3)
+        yield
+        return
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # before the lock is lifted: whoever got hold of the same file looks whether it is still there
+        os.close(f)
+
+
+def _lock(path: Path) -> int | None:
+    "The locked file, or None where there are no locks."
+    if fcntl is None:
+        return None
+    while True:
+        f = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(f), os.stat(path)):
+                with suppress(OSError):  # the number is for people; a full disk has no room for it
+                    os.truncate(f, 0)
+                    os.write(f, str(os.getpid()).encode())
+                return f
+        except BlockingIOError:
+            owner = os.read(f, 20).decode(errors="replace")
+            os.close(f)
+            raise RuntimeError(f"another run is at work in {path.parent} (process {owner or 'unknown'}): wait until it has ended, or give another folder, as in --out other") from None
+        except FileNotFoundError:
+            pass  # its owner removed it in between
+        except OSError:
+            os.close(f)
+            return None
+        os.close(f)
+
 # %% ../nbs/92_checkpoint.ipynb #b3d6051c
-PRETRAINED_SHA256 = "0aa3b919b5727a42b9ac9aa60c2a27876ecf9930438413a4b987f67da23d0882"  # of assets/mnist.safetensors
+PRETRAINED_SHA256 = "9836387591c6584c50809e3c914c1344d3db61616198e840d2348fa1007aa11e"  # of assets/mnist.safetensors
 
 
 def pretrained(

@@ -21,8 +21,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['DIGITS_SHA256', 'IMAGE_ENDINGS', 'Images', 'to_unit', 'to_uint8', 'batches', 'digits', 'mnist', 'fashion_mnist',
-           'folder', 'load']
+__all__ = ['DIGITS_SHA256', 'IDX_SHA256', 'IMAGE_ENDINGS', 'Images', 'to_unit', 'to_uint8', 'batches', 'digits', 'mnist',
+           'fashion_mnist', 'folder', 'load']
 
 # %% ../nbs/90_data.ipynb #7e3ec485
 class Images(NamedTuple):
@@ -59,8 +59,11 @@ def batches(
 ) -> Iterator[Tensor]:  # (batch_size, C, H, W) float32 in [-1, 1], without end
     """Shuffled batches for ever: each epoch is a new permutation, whose last, short batch is left out.
 
-    Batch number k is a function of (seed, k), whatever came before. Raises `ValueError` for a batch larger than the data.
+    Batch number k is a function of (seed, k), whatever came before. Raises `ValueError` for a batch larger than the data, for
+    another shape or a start below 0, and `TypeError` for images that are not uint8.
     """
+    if images.ndim != 4 or start < 0:
+        raise ValueError(f"images must have shape (N, C, H, W) and start be at least 0, got {tuple(images.shape)} and {start}")
     if not 1 <= batch_size <= len(images):
         raise ValueError(f"batch_size must lie in 1..{len(images)}, the number of images, got {batch_size}")
     per_epoch = len(images) // batch_size
@@ -89,6 +92,22 @@ def digits() -> Images:  # 10,000 images, 1x28x28
     return Images("digits (10,000 of MNIST's training set, bundled)", images[:, None], labels.long(), tuple("0123456789"))
 
 # %% ../nbs/90_data.ipynb #94c8d831
+IDX_SHA256 = {  # of the unpacked files, as published
+    "MNIST": {
+        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    },
+    "FashionMNIST": {
+        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    },
+}
+
+
 def mnist(
     root: str | os.PathLike[str] = "data",  # folder that holds, or will hold, MNIST/raw
     train: bool = True,  # the 60,000 images of the training set, or the 10,000 of the test set
@@ -117,11 +136,16 @@ def _idx(kind: str, root: str | os.PathLike[str], train: bool, title: str, class
 
     raw = Path(root) / kind / "raw"
     part, n = ("training", 60_000) if train else ("test", 10_000)
+    if (old := raw.parent / "processed").exists():  # torchvision would give these to torch.load, where a pickle may run code
+        raise RuntimeError(f"{title} in {old} is in the form of old versions of torchvision, which is not safe to read: delete {old}")
     try:
         found = getattr(torchvision.datasets, kind)(root, train=train, download=True)
         images, labels = found.data, found.targets.long()
         if images.shape != (n, 28, 28) or labels.shape != (n,) or not 0 <= labels.min() <= labels.max() < len(classes):
             raise ValueError(f"a file is damaged: images {tuple(images.shape)}, labels {tuple(labels.shape)}")
+        for name, published in IDX_SHA256[kind].items():
+            if name.startswith("train" if train else "t10k") and hashlib.sha256((raw / name).read_bytes()).hexdigest() != published:
+                raise ValueError(f"{name} is damaged: its sha256 is not the published one, {published[:12]}...")
     except (RuntimeError, OSError, ValueError, TypeError, AssertionError, LookupError, EOFError, HTTPException, zlib.error) as e:
         state = "its files cannot be read; delete them" if any(raw.glob("*-ubyte")) else "it is not there, and the download failed"
         why = " ".join(str(e).split()) or type(e).__name__
@@ -132,6 +156,7 @@ def _idx(kind: str, root: str | os.PathLike[str], train: bool, title: str, class
     return Images(f"{title} ({part} set)", images[:, None], labels, classes)
 
 # %% ../nbs/90_data.ipynb #5d1ea7a6
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # not PostScript, for instance, which Pillow hands to another program
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
@@ -147,7 +172,7 @@ def folder(
     if channels not in (1, 3) or size < 1:
         raise ValueError(f"channels must be 1 or 3 and size at least 1, got {channels} and {size}")
     path = Path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):  # Path.is_dir raises for a name that is too long
         raise RuntimeError(f"there is no folder {path}: give one with images, or use --data digits (in Python: digits())")
     here = _image_files(path)
     below = {d.name: found for d in sorted(path.iterdir()) if d.is_dir() and (found := _image_files(d))}
@@ -167,13 +192,13 @@ def _image_files(path: Path) -> list[Path]:
 
 def _read_image(path: Path, size: int, channels: int) -> Tensor:
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=_FORMATS) as opened:
             if opened.mode[0] in "IF":
                 raise ValueError(f"its pixels have more than 8 bits (mode {opened.mode})")
             image = ImageOps.exif_transpose(opened).convert("L" if channels == 1 else "RGB")
             image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-        raise RuntimeError(f"cannot read the image {path}: {' '.join(str(e).split())}. Mend it, or take it out of the folder") from e
+    except Exception as e:  # whatever a decoder meets in a damaged file: Pillow's list has no end
+        raise RuntimeError(f"cannot read the image {path}: {' '.join(str(e).split()) or type(e).__name__}. Mend it, or take it out of the folder") from e
     return torch.from_numpy(np.array(image)).reshape(size, size, channels).permute(2, 0, 1)
 
 # %% ../nbs/90_data.ipynb #27040390
@@ -191,7 +216,7 @@ def load(
         data, source = mnist(root), f"from {Path(root) / 'MNIST'}"
     elif name == "fashion":
         data, source = fashion_mnist(root), f"from {Path(root) / 'FashionMNIST'}"
-    elif name and Path(name).is_dir():
+    elif name and os.path.isdir(name):
         data, source = folder(name), "read once into memory"
     else:
         raise RuntimeError(f"unknown data set {name!r}: use digits, mnist, fashion, or the path of a folder of images")

@@ -12,7 +12,8 @@ from torch import Tensor
 from .schedule import Schedule, at, like
 
 # %% auto #0
-__all__ = ['EpsModel', 'q_mean_var', 'q_sample', 'predict_x0', 'predict_eps', 'q_posterior']
+__all__ = ['EpsModel', 'q_mean_var', 'q_sample', 'predict_x0', 'predict_eps', 'q_posterior', 'velocity', 'x0_from_v',
+           'eps_from_v']
 
 # %% ../nbs/02_forward.ipynb #ceaf1fe7
 def q_mean_var(
@@ -94,3 +95,39 @@ def q_posterior(
 
 # %% ../nbs/02_forward.ipynb #b8672d61
 EpsModel = Callable[[Tensor, Tensor], Tensor]  # xt (B, ...), t (B,) int64 -> eps_hat (B, ...)
+
+# %% ../nbs/02_forward.ipynb #5b1e02d7
+def velocity(
+    sched: Schedule,  # the noise schedule
+    x0: Tensor,  # (B, ...) clean data
+    t: int | Tensor,  # a time in 0..T, or (B,) of them
+    eps: Tensor,  # (B, ...) the noise that is mixed in
+) -> Tensor:  # v, (B, ...)
+    "The target v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0: Salimans & Ho 2022, appendix D. Raises `ValueError` if the shapes differ."
+    _check_same_shape(x0=x0, eps=eps)
+    alpha_bar = at(sched.alpha_bar, t)
+    return like(alpha_bar.sqrt(), x0) * eps - like((1 - alpha_bar).sqrt(), x0) * x0
+
+
+def x0_from_v(
+    sched: Schedule,  # the noise schedule
+    xt: Tensor,  # (B, ...) noisy data
+    t: int | Tensor,  # a time in 0..T, or (B,) of them
+    v: Tensor,  # (B, ...) the velocity, or a network's estimate of it
+) -> Tensor:  # x_0, (B, ...), not clipped
+    "Turn x_t and v back into x_0: Salimans & Ho 2022, appendix D. Raises `ValueError` if the shapes differ."
+    _check_same_shape(xt=xt, v=v)
+    alpha_bar = at(sched.alpha_bar, t)
+    return like(alpha_bar.sqrt(), xt) * xt - like((1 - alpha_bar).sqrt(), xt) * v
+
+
+def eps_from_v(
+    sched: Schedule,  # the noise schedule
+    xt: Tensor,  # (B, ...) noisy data
+    t: int | Tensor,  # a time in 0..T, or (B,) of them
+    v: Tensor,  # (B, ...) the velocity, or a network's estimate of it
+) -> Tensor:  # eps, (B, ...)
+    "Turn x_t and v back into the noise: Salimans & Ho 2022, appendix D. Raises `ValueError` if the shapes differ."
+    _check_same_shape(xt=xt, v=v)
+    alpha_bar = at(sched.alpha_bar, t)
+    return like((1 - alpha_bar).sqrt(), xt) * xt + like(alpha_bar.sqrt(), xt) * v

@@ -79,7 +79,7 @@ def schedule_from_beta(
 ) -> Schedule:  # its tables, padded with t = 0
     """Build a schedule from T variances (Ho et al. 2020, Eq. 2 and 4).
 
-    Warns when the last step stops short of noise: when sqrt(alpha_bar_T), the share of x_0 that is left in x_T, exceeds 0.02.
+    Warns when the last step stops short of noise: when sqrt(alpha_bar_T), the factor of x_0 in x_T, exceeds 0.02.
     Raises `ValueError` for a table that is not one-dimensional, is empty, or leaves (0, 1).
     """
     return _build(beta)

@@ -44,7 +44,7 @@ def sample_t(
 
 # %% ../nbs/04_training.ipynb #a62688a1
 class EMA:
-    """An exponential moving average of a network's weights, the ones to sample from (Ho et al. 2020, section 4).
+    """An exponential moving average of a network's weights, the ones to sample from (Ho et al. 2020, appendix B).
 
     `ema.model` is a copy of the network in evaluation mode. The decay grows with the number of updates n
     as (1 + n) / (10 + n), so that the first average is not dominated by the random start, up to `decay`.
@@ -103,6 +103,12 @@ class TrainStep:
         return self.losses.mean().item()
 
 # %% ../nbs/04_training.ipynb #1994abb9
+def _not_finite(step: int, t: Tensor, losses: Tensor) -> str:
+    bad = t[~losses.detach().isfinite().cpu()].tolist()
+    what = f"the loss is not finite at t = {', '.join(map(str, bad[:8]))}{', ...' if len(bad) > 8 else ''} ({len(bad)} of {len(t)} items)" if bad else f"the gradient is not finite (loss {losses.mean().item():.3g}, t from {t.min().item()} to {t.max().item()})"
+    return f"step {step + 1}, on batch {step}: {what}. The step was not taken: the weights are those of step {step}. Lower the learning rate, or look at the data."
+
+
 def train(
     model: nn.Module,  # the network in training
     sched: Schedule,  # the noise schedule
@@ -131,8 +137,8 @@ def train(
         opt.zero_grad()
         losses.mean().backward()
         grad_norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-        if not torch.isfinite(grad_norm):
-            raise FloatingPointError(f"step {step + 1}: the gradient is not finite (loss {losses.mean().item():.3g}, t from {t.min().item()} to {t.max().item()}). The weights are those of step {step}. Lower the learning rate, or look at the data.")
+        if not torch.isfinite(grad_norm + losses.sum()):
+            raise FloatingPointError(_not_finite(step, t, losses))
         opt.step()
         if ema is not None:
             ema.update(model)

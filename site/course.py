@@ -3,12 +3,13 @@
 # The figure on a chapter's card: words of its alt text, which is its title or `#| fig-alt`, and the part to show as shares
 # of its width and height (left, top, right, bottom). Without an entry: the chapter's largest figure, whole.
 CARDS = {
-    "00_math": ("The top row was made", (0, 0.07, 1, 1)),
+    "00_math": ("Top: noise, walked back", (0, 0.07, 1, 1)),
     "01_schedule": ("What is in x_t", (0, 0.1, 0.48, 1)),
     "02_forward": ("Four digits, 2, 3, 5 and 8", (0, 0.14, 0.7, 1)),
     "03_unet": ("The U-Net, drawn", (0, 0.08, 1, 1)),
     "04_training": ("Eight digits, from the same noise", (0.19, 0.1, 1, 1)),
     "05_sampling": ("64 digits", (0, 0.06, 1, 0.53)),
+    "06_evaluation": ("Twenty real points", (0, 0, 0.67, 1)),
 }
 
 # Widgets: kind, and the heading of the chapter that it comes before.
@@ -35,6 +36,11 @@ CITATIONS = {
     r"Ronneberger et al\.,? \(?2015\)?": "ronneberger2015",
     r"Xiao et al\.,? \(?2017\)?": "xiao2017",
     r"Lin et al\.,? \(?202[34]\)?": "lin2024",
+    r"Heusel et al\.,? \(?2017\)?": "heusel2017",
+    r"Bińkowski et al\.,? \(?2018\)?": "binkowski2018",
+    r"Kynkäänniemi et al\.,? \(?2019\)?": "kynkaanniemi2019",
+    r"Naeem et al\.,? \(?2020\)?": "naeem2020",
+    r"Dowson (?:&|and) Landau,? \(?1982\)?": "dowson1982",
     r"LeCun et al\.,? \(?1998\)?": "lecun1998",
 }
 
@@ -60,5 +66,10 @@ BIBLIOGRAPHY = {
     "ronneberger2015": ("Olaf Ronneberger, Philipp Fischer, Thomas Brox", 2015, "U-Net: Convolutional Networks for Biomedical Image Segmentation", "MICCAI", "https://arxiv.org/abs/1505.04597"),
     "xiao2017": ("Han Xiao, Kashif Rasul, Roland Vollgraf", 2017, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms", "arXiv", "https://arxiv.org/abs/1708.07747"),
     "lin2024": ("Shanchuan Lin, Bingchen Liu, Jiashi Li, Xiao Yang", 2024, "Common Diffusion Noise Schedules and Sample Steps are Flawed", "WACV", "https://arxiv.org/abs/2305.08891"),
+    "heusel2017": ("Martin Heusel, Hubert Ramsauer, Thomas Unterthiner, Bernhard Nessler, Sepp Hochreiter", 2017, "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium", "NeurIPS", "https://arxiv.org/abs/1706.08500"),
+    "binkowski2018": ("Mikołaj Bińkowski, Danica J. Sutherland, Michael Arbel, Arthur Gretton", 2018, "Demystifying MMD GANs", "ICLR", "https://arxiv.org/abs/1801.01401"),
+    "kynkaanniemi2019": ("Tuomas Kynkäänniemi, Tero Karras, Samuli Laine, Jaakko Lehtinen, Timo Aila", 2019, "Improved Precision and Recall Metric for Assessing Generative Models", "NeurIPS", "https://arxiv.org/abs/1904.06991"),
+    "naeem2020": ("Muhammad Ferjad Naeem, Seong Joon Oh, Youngjung Uh, Yunjey Choi, Jaejun Yoo", 2020, "Reliable Fidelity and Diversity Metrics for Generative Models", "ICML", "https://arxiv.org/abs/2002.09797"),
+    "dowson1982": ("D. C. Dowson, B. V. Landau", 1982, "The Fréchet Distance between Multivariate Normal Distributions", "Journal of Multivariate Analysis 12(3)", "https://doi.org/10.1016/0047-259X(82)90077-X"),
     "lecun1998": ("Yann LeCun, Léon Bottou, Yoshua Bengio, Patrick Haffner", 1998, "Gradient-Based Learning Applied to Document Recognition", "Proceedings of the IEEE 86(11)", "https://doi.org/10.1109/5.726791"),
 }

@@ -56,6 +56,9 @@ FAULTS = [
     Fault("predict_x0: wrong sign of the noise", "forward.predict_x0", "xt - like", "xt + like", "test_properties.test_round_trips"),
     Fault("predict_x0: not divided by sqrt(alpha_bar)", "forward.predict_x0", " / like(alpha_bar.sqrt(), xt)", "", "test_sampling.test_step_is_algorithm_2"),
     Fault("predict_eps: divided by the variance", "forward.predict_eps", "like((1 - alpha_bar).sqrt(), xt)", "like(1 - alpha_bar, xt)", "test_properties.test_round_trips"),
+    Fault("v with the sign of its image turned", "forward.velocity", "eps - like", "eps + like", "test_properties.test_round_trips"),
+    Fault("x_0 from v: factors swapped", "forward.x0_from_v", "like(alpha_bar.sqrt(), xt) * xt", "like((1 - alpha_bar).sqrt(), xt) * xt", "test_properties.test_round_trips"),
+    Fault("eps from v: t shifted by one", "forward.eps_from_v", "at(sched.alpha_bar, t)", "at(sched.alpha_bar, t - 1)", "test_properties.test_round_trips"),
     Fault("posterior: coefficients of x_0 and x_t swapped", "forward.q_posterior", "* x0 +", "* xt +", "test_bound.test_posterior_is_bayes_rule"),
     Fault("posterior: variance beta for beta_tilde", "forward.q_posterior", "like(beta * (1 - ab_s) / (1 - ab_t), xt)", "like(beta, xt)", "test_bound.test_posterior_is_bayes_rule"),
     Fault("posterior: alpha_bar_t for alpha_bar_{t-1}", "forward.q_posterior", "like(ab_s.sqrt() * beta", "like(ab_t.sqrt() * beta", "test_bound.test_mean_of_the_step_is_the_true_conditional_mean"),
@@ -70,6 +73,12 @@ FAULTS = [
     Fault("best eps: sqrt missing", "gaussian.GaussianMixture.eps", "(1 - alpha_bar).sqrt() * d / c", "(1 - alpha_bar) * d / c", "test_gaussian.test_best_eps_is_the_slope_of_the_log_density"),
     Fault("best eps: shares of the components ignored", "gaussian.GaussianMixture._log_joint", "self.weights.log() + ", "", "test_gaussian.test_log_prob_is_that_of_torch_distributions"),
     Fault("best eps: mean not shrunk", "gaussian.GaussianMixture._whiten", "alpha_bar.sqrt() * self.means", "self.means", "test_gaussian.test_best_eps_is_the_mean_of_the_noise_that_made_xt"),
+    # evaluation
+    Fault("FID: root of the product missing", "evaluation.frechet_distance", ".clamp(min=0).sqrt().sum()", ".clamp(min=0).sum()", "test_evaluation.test_frechet_distance_is_that_of_scipy"),
+    Fault("FID: means left out", "evaluation.frechet_distance", "(m1 - m2).square().sum() + ", "", "test_evaluation.test_frechet_distance_where_a_covariance_is_singular"),
+    Fault("KID: a point paired with itself", "evaluation.kernel_distance", "(k.sum() - k.trace()) / (len(k) * (len(k) - 1))", "k.mean()", "test_evaluation.test_kernel_distance_is_unbiased_and_knows_its_error"),
+    Fault("a point counted as its own neighbour", "evaluation.manifolds", "kthvalue(k + 1)", "kthvalue(k)", "test_evaluation.test_manifolds_point_by_point"),
+    Fault("precision and recall swapped", "evaluation.manifolds", "in_real.any(1).double().mean().item(), in_made.any(0)", "in_made.any(0).double().mean().item(), in_real.any(1)", "test_evaluation.test_manifolds_say_which_way_a_maker_fails"),
     # training
     Fault("network is told t - 1", "training.eps_loss", "t.to(xt.device)", "t.to(xt.device) - 1", "test_training.test_the_network_sees_the_noisy_image_and_its_time"),
     Fault("network is shown the clean image", "training.eps_loss", "model(xt,", "model(x0,", "test_training.test_the_network_sees_the_noisy_image_and_its_time"),

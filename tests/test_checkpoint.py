@@ -4,9 +4,15 @@ import dataclasses
 import json
 import os
 import pickle
+import random
 import stat
+import subprocess
+import sys
+import warnings
 from itertools import islice
+from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -15,8 +21,14 @@ from ddpm_abc import __version__, checkpoint
 from ddpm_abc.checkpoint import (
     about,
     build_schedule,
+    checkpoint_path,
+    checkpoints,
+    clear_leftovers,
+    drop_older,
     load_checkpoint,
     load_weights,
+    newest_checkpoint,
+    only_owner,
     pretrained,
     save_checkpoint,
     save_weights,
@@ -217,12 +229,13 @@ def test_save_refuses_a_schedule_that_cannot_be_built(tmp_path):
 
 
 def description(**changed):
-    fields = {"format": 1, "kind": "weights", "net": small().config, "sched": LINEAR, "info": {}, "state": {}}
+    fields = {"format": 2, "sha256": "0" * 64, "kind": "weights", "net": small().config, "sched": LINEAR, "info": {}, "state": {}}
     return {"ddpm_abc": json.dumps(fields | changed)}
 
 
-def write(path, metadata, net=None):
-    safetensors.torch.save_file((net or small()).state_dict(), path, metadata)
+def write(path, metadata, state=None):
+    "A file as a stranger would write it: anything may stand in it, and its digest is right."
+    path.write_bytes(checkpoint._seal(safetensors.torch.save(small().state_dict() if state is None else state, metadata)))
 
 
 def test_the_files_written_for_these_tests_are_good(tmp_path):
@@ -245,8 +258,94 @@ def test_a_file_cut_short_is_named(keep, tmp_path):
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * keep) if isinstance(keep, float) else keep])
     for read in (load_weights, about):
-        with pytest.raises(RuntimeError, match="w.safetensors is damaged, or no safetensors file"):
+        with pytest.raises(RuntimeError, match="w.safetensors is damaged"):
             read(path)
+
+
+def test_every_bit_and_every_length_counts(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_weights(path, small(), LINEAR)
+    good = path.read_bytes()
+    header = 8 + int.from_bytes(good[:8], "little")
+    rng = random.Random(0)
+    for place in [*range(0, 150, 3), *(rng.randrange(header) for _ in range(50)), *(rng.randrange(len(good)) for _ in range(50))]:
+        flipped = bytearray(good)
+        flipped[place] ^= 1 << rng.randrange(8)
+        for bad in (bytes(flipped), good[:place], good[:place] + bytes(1) + good[place:]):
+            path.write_bytes(bad)
+            for read in (load_weights, about):
+                with pytest.raises(RuntimeError, match="w.safetensors"):
+                    read(path)
+    path.write_bytes(good)
+    load_weights(path)
+
+
+def test_the_digest_is_that_of_the_file_with_zeros_in_its_place(tmp_path):
+    import hashlib
+    import re
+
+    path = tmp_path / "w.safetensors"
+    save_weights(path, small(), LINEAR, note={"sha256": "f" * 64})  # one of the caller's own does not confuse it
+    content = path.read_bytes()
+    found = re.search(rb'sha256\\": \\"([0-9a-f]{64})', content)
+    assert hashlib.sha256(content.replace(found[1], b"0" * 64)).hexdigest() == found[1].decode()
+    assert about(path).info["note"] == {"sha256": "f" * 64}
+
+
+def test_no_length_of_the_header_looks_like_a_pickle(tmp_path):
+    "A header of 128 bytes, modulo 256, makes the file begin with the byte 80, as pickles do."
+    starts = set()
+    for n in range(0, 300, 4):
+        save_weights(tmp_path / "w.safetensors", small(), LINEAR, note="x" * n)
+        starts.add((tmp_path / "w.safetensors").read_bytes()[0])
+        load_weights(tmp_path / "w.safetensors")
+    assert 0x80 in starts
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path, monkeypatch):
+    save_weights(tmp_path / "w.safetensors", small(), LINEAR)
+    monkeypatch.setattr(checkpoint, "LARGEST_FILE", 1000)
+    with pytest.raises(RuntimeError, match="at most 1,000 are read"):
+        load_weights(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"size": 8, "channels": [16] * 4, "blocks": 10**6}, "more than the file's"),
+        ({"size": 8, "channels": [10**9]}, "does not fit|cannot be built"),
+        ({"size": 8, "channels": [2**62]}, "whole numbers"),
+        ({"size": 2**30, "channels": [16, 32]}, "size must be at most"),
+        ({"size": 8.0, "channels": [16, 32]}, "size must be made of whole numbers, got 8.0"),
+        ({"size": True, "channels": [16, 32]}, "size must be made of whole numbers"),
+    ],
+)
+def test_a_configuration_takes_no_more_than_the_file_is_worth(config, named, tmp_path):
+    write(tmp_path / "w.safetensors", description(net=config))
+    with pytest.raises(ValueError, match=named):
+        load_weights(tmp_path / "w.safetensors")
+
+
+def test_a_huge_schedule_is_refused_before_it_takes_memory(tmp_path):
+    write(tmp_path / "w.safetensors", description(sched={"kind": "cosine", "T": 10**12}))
+    with pytest.raises(ValueError, match="T must be at most 1,000,000"):
+        load_weights(tmp_path / "w.safetensors")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_are_neither_written_nor_read(bad, tmp_path):
+    net = small()
+    with torch.no_grad():
+        net.conv_in.bias[3] = bad
+    with pytest.raises(FloatingPointError, match="conv_in.bias holds numbers that are not finite"):
+        save_weights(tmp_path / "w.safetensors", net, LINEAR)
+    assert os.listdir(tmp_path) == []
+    write(tmp_path / "w.safetensors", description(), net.state_dict())
+    with pytest.raises(ValueError, match="spoilt: conv_in.bias"):
+        load_weights(tmp_path / "w.safetensors")
+    write(tmp_path / "w.safetensors", description(), {**small().state_dict(), "conv_in.bias": torch.zeros(16, dtype=torch.int8)})
+    with pytest.raises(ValueError, match="conv_in.bias holds torch.int8"):
+        load_weights(tmp_path / "w.safetensors")
 
 
 class Bomb:
@@ -277,7 +376,10 @@ def test_a_pickle_stays_closed(pickled, tmp_path):
         {"ddpm_abc": "not json"},
         {"ddpm_abc": "[]"},
         {"ddpm_abc": '{"kind": "weights"}'},
-        description(format=2),
+        description(format=1),
+        description(format=3),
+        description(kind=1),
+        description(info={"deep": None}) | {"ddpm_abc": "[" * 100_000},
         description(net=[1]),
         description(sched=None),
     ],
@@ -307,12 +409,12 @@ def test_a_configuration_that_cannot_be_built_is_named(changed, named, tmp_path)
 
 def test_tensors_that_do_not_fit_are_named(tmp_path):
     path = tmp_path / "w.safetensors"
-    write(path, description(), small(channels=(16, 48)))
+    write(path, description(), small(channels=(16, 48)).state_dict())
     with pytest.raises(ValueError, match=r"w.safetensors does not fit the network.*\(48,\) in the file and \(32,\) in the network"):
         load_weights(path)
     state = small().state_dict()
     del state["conv_in.weight"]
-    safetensors.torch.save_file(state | {"extra": torch.zeros(1)}, path, description())
+    write(path, description(), state | {"extra": torch.zeros(1)})
     with pytest.raises(ValueError, match="2 tensors differ, the first is conv_in.weight, missing in the file"):
         load_weights(path)
 
@@ -413,6 +515,182 @@ def test_a_run_on_the_global_generator_resumes_too(tmp_path):
     torch.manual_seed(6)
     load_checkpoint(path, run.net, run.opt)
     assert torch.equal(torch.randn(3), want)
+
+
+def test_every_generator_goes_on_where_it_was(tmp_path):
+    path, run = tmp_path / "c.safetensors", start()
+
+    def draw():
+        return torch.randn(3).tolist(), random.random(), random.gauss(0, 1), np.random.rand(3).tolist(), np.random.randn(), torch.randn(2, generator=run.generator).tolist()  # noqa: NPY002
+
+    draw()
+    random.gauss(0, 1)  # which keeps a second number for later
+    save(path, run)
+    want = draw()
+    assert draw() != want
+    load_checkpoint(path, run.net, run.opt, ema=run.ema, generator=run.generator)
+    assert draw() == want
+
+
+def test_a_change_of_place_is_a_warning(tmp_path, monkeypatch):
+    path, run = tmp_path / "c.safetensors", start()
+    save(path, run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_checkpoint(path, run.net, run.opt, ema=run.ema, generator=run.generator)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    monkeypatch.setattr(checkpoint, "__version__", "9.9")
+    with pytest.warns(UserWarning, match=rf"threads was '{threads}' and is '{threads + 1}', ddpm_abc was '.*' and is '9.9'\. The run goes on, but its bits may differ"):
+        load_checkpoint(path, run.net, run.opt, ema=run.ema, generator=run.generator)
+
+
+def resealed(path, change):
+    "Change what a good checkpoint says of itself, or its tensors, and seal it again."
+    with safetensors.safe_open(path, framework="pt") as f:
+        said, tensors = json.loads(f.metadata()["ddpm_abc"]), {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118
+    change(said["state"], tensors)
+    said["sha256"] = "0" * 64
+    path.write_bytes(checkpoint._seal(safetensors.torch.save(tensors, {"ddpm_abc": json.dumps(said)})))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda state, tensors: state.pop("step"), "lacks part of a run's state"),
+        (lambda state, tensors: state.update(step=-1), "cannot be"),
+        (lambda state, tensors: state.update(step=1.5), "cannot be"),
+        (lambda state, tensors: state["ema"].update(decay=1), "cannot be"),
+        (lambda state, tensors: state["random"]["python"][1].pop(), "lacks part of a run's state"),
+        (lambda state, tensors: state["random"]["numpy"][1].pop(), "lacks part of a run's state"),
+        (lambda state, tensors: state["opt"][0].update(lr="fast"), "another optimizer: its lr is fast"),
+        (lambda state, tensors: state["opt"][0].update(lr=True), "another optimizer: its lr is True"),
+        (lambda state, tensors: state["opt"][0].update(betas=[0.9]), "another optimizer: its betas"),
+        (lambda state, tensors: state["opt"][0].update(surprise=1), "another optimizer: its surprise"),
+        (lambda state, tensors: state["opt"][0].pop("eps"), "another optimizer: its eps is missing"),
+        (lambda state, tensors: tensors.update(generator=torch.zeros(7, dtype=torch.uint8)), "lacks part of a run's state"),
+        (lambda state, tensors: tensors.pop("global.cpu"), "lacks part of a run's state"),
+        (lambda state, tensors: tensors.pop("opt.0.exp_avg"), "parameter 0 has exp_avg_sq, step"),
+        (lambda state, tensors: tensors.update({"opt.999.step": torch.tensor(1.0)}), "a state of parameter 999"),
+        (lambda state, tensors: tensors.update({"opt.x.step": torch.tensor(1.0)}), "a state of parameter x"),
+        (lambda state, tensors: tensors["opt.0.exp_avg"].fill_(float("nan")), "spoilt: exp_avg"),
+        (lambda state, tensors: tensors.update({"opt.0.exp_avg": torch.zeros(3)}), "exp_avg of parameter 0 has shape"),
+    ],
+)
+def test_a_checkpoint_that_lies_changes_nothing(change, named, tmp_path):
+    path, run = tmp_path / "c.safetensors", start()
+    go(run, 2)
+    save(path, run)
+    resealed(path, change)
+    other = start(seed=5)
+    before = torch.get_rng_state()
+    with pytest.raises(ValueError, match=named):
+        load_checkpoint(path, other.net, other.opt, ema=other.ema, generator=other.generator)
+    assert torch.equal(torch.get_rng_state(), before)
+    same(other, start(seed=5))
+
+
+# --- a run's folder ----------------------------------------------------------------------------------------------------
+
+
+def steps_in(folder):
+    return [int(p.stem.split("-")[1]) for p in checkpoints(folder)]
+
+
+def test_checkpoints_are_found_by_their_step(tmp_path):
+    assert checkpoints(tmp_path / "nowhere") == []
+    for step in (5, 1000, 20):
+        checkpoint_path(tmp_path, step).touch()
+    for other in ("checkpoint.safetensors", "checkpoint-x.safetensors", "checkpoint-7.tmp", ".checkpoint-8.safetensors.1.tmp"):
+        (tmp_path / other).touch()
+    assert steps_in(tmp_path) == [1000, 20, 5]
+
+
+def test_old_checkpoints_go_once_the_new_one_is_seen_to_be_whole(tmp_path):
+    run = start()
+    for step in range(1, 7):
+        save(checkpoint_path(tmp_path, step), run)
+    damaged = checkpoint_path(tmp_path, 5)
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    with pytest.raises(RuntimeError, match="checkpoint-5.safetensors is damaged"):
+        drop_older(damaged)
+    assert steps_in(tmp_path) == [6, 5, 4, 3, 2, 1]
+    drop_older(checkpoint_path(tmp_path, 4), keep=2)  # later ones are another's business
+    assert steps_in(tmp_path) == [6, 5, 4, 3]
+    drop_older(checkpoint_path(tmp_path, 6))
+    assert steps_in(tmp_path) == [6, 5, 4]
+    drop_older(checkpoint_path(tmp_path, 6), keep=0)
+    assert steps_in(tmp_path) == [6]
+
+
+def test_the_newest_whole_checkpoint_is_found_and_the_others_are_named(tmp_path):
+    with pytest.raises(RuntimeError, match="there is no checkpoint in"):
+        newest_checkpoint(tmp_path)
+    run = start()
+    for step in (1, 2, 3):
+        save(checkpoint_path(tmp_path, step), run)
+    save_weights(checkpoint_path(tmp_path, 4), run.net, LINEAR)
+    rotten = bytearray(checkpoint_path(tmp_path, 3).read_bytes())
+    rotten[-100] ^= 1
+    checkpoint_path(tmp_path, 3).write_bytes(rotten)
+    with pytest.warns(UserWarning, match="SKIPPED") as seen:
+        path, said = newest_checkpoint(tmp_path)
+    assert (path, said.kind) == (checkpoint_path(tmp_path, 2), "checkpoint")
+    assert [str(w.message)[:21] for w in seen] == ["SKIPPED a checkpoint."] * 2
+    assert "checkpoint-4.safetensors is not a checkpoint but a weights file" in str(seen[0].message)
+    assert "checkpoint-3.safetensors is damaged: its sha256 is" in str(seen[1].message)
+    for step in (1, 2):
+        checkpoint_path(tmp_path, step).write_bytes(b"")
+    with pytest.warns(UserWarning, match="SKIPPED"), pytest.raises(RuntimeError, match="none of the 4 checkpoints"):
+        newest_checkpoint(tmp_path)
+
+
+def test_leftovers_of_a_killed_run_are_cleared(tmp_path):
+    for name in (".checkpoint-3.safetensors.123.tmp", ".loss.csv.9.tmp", ".mine.tmp", "other.12.tmp", ".lock"):
+        (tmp_path / name).touch()
+    assert sorted(p.name for p in clear_leftovers(tmp_path)) == [".checkpoint-3.safetensors.123.tmp", ".loss.csv.9.tmp"]
+    assert sorted(os.listdir(tmp_path)) == [".lock", ".mine.tmp", "other.12.tmp"]
+
+
+needs_locks = pytest.mark.skipif(checkpoint.fcntl is None, reason="this system has no such locks")
+
+
+@needs_locks
+def test_a_folder_has_one_owner(tmp_path):
+    with only_owner(tmp_path):
+        with pytest.raises(RuntimeError, match=rf"another run is at work in .* \(process {os.getpid()}\): wait .* --out"), only_owner(tmp_path):
+            pass
+        assert os.listdir(tmp_path) == [".lock"]
+    assert os.listdir(tmp_path) == []
+    with only_owner(tmp_path):  # free again
+        pass
+
+
+@needs_locks
+def test_the_lock_of_a_dead_process_is_taken_over(tmp_path):
+    script = f"import os, sys; from ddpm_abc.checkpoint import only_owner; owner = only_owner({str(tmp_path)!r}); owner.__enter__(); print('mine', flush=True); os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (-9, "mine\n"), done.stderr
+    assert os.listdir(tmp_path) == [".lock"]
+    with only_owner(tmp_path):
+        assert (tmp_path / ".lock").read_text() == str(os.getpid())
+    assert os.listdir(tmp_path) == []
+
+
+def test_where_there_are_no_locks_a_warning_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "fcntl", None)
+    with pytest.warns(UserWarning, match="cannot lock .*: see to it that no other run writes there"), only_owner(tmp_path):
+        pass
+
+
+@needs_locks
+def test_a_drive_without_locks_too(tmp_path, monkeypatch):
+    def fail(*args):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(checkpoint.fcntl, "flock", fail)
+    with pytest.warns(UserWarning, match="cannot lock"), only_owner(tmp_path):
+        pass
 
 
 def test_about_a_checkpoint(tmp_path):

@@ -1,5 +1,6 @@
 """Data: pixels to [-1, 1] and back, batches that resume, and each data set, or a message that helps."""
 
+import hashlib
 import struct
 from urllib.error import URLError
 
@@ -77,6 +78,14 @@ def test_batches_leave_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_batches_name_a_wrong_shape_type_or_start():
+    for images, start in ((torch.zeros(10, 4, 4, dtype=torch.uint8), 0), (numbered(10), -1)):
+        with pytest.raises(ValueError, match="shape"):
+            next(batches(images, 2, start=start))
+    with pytest.raises(TypeError, match="uint8"):
+        next(batches(numbered(10).float(), 2))
+
+
 @pytest.mark.parametrize("size", [0, 11, -1])
 def test_batches_name_a_wrong_size(size):
     with pytest.raises(ValueError, match=rf"1\.\.10.*got {size}"):
@@ -137,8 +146,12 @@ def complete(raw):
 
 
 @pytest.mark.parametrize(("read", "kind", "first"), [(mnist, "MNIST", "0"), (fashion_mnist, "FashionMNIST", "T-shirt")])
-def test_reads_the_files_where_torchvision_puts_them(read, kind, first, tmp_path, no_network):
-    complete(tmp_path / kind / "raw")
+def test_reads_the_files_where_torchvision_puts_them(read, kind, first, tmp_path, no_network, monkeypatch):
+    raw = tmp_path / kind / "raw"
+    complete(raw)
+    with pytest.raises(RuntimeError, match="t10k-images-idx3-ubyte is damaged: its sha256 is not the published one"):
+        read(tmp_path, train=False)  # the right form is not enough
+    monkeypatch.setitem(data.IDX_SHA256, kind, {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in raw.iterdir()})
     d = read(tmp_path, train=False)
     assert not no_network
     assert (d.images.shape, d.images.dtype) == ((10_000, 1, 28, 28), torch.uint8)
@@ -184,6 +197,24 @@ def test_labels_and_images_in_different_numbers_are_named(tmp_path, no_network):
     write_idx(raw / "t10k-labels-idx1-ubyte", np.zeros(9_999, np.uint8))
     with pytest.raises(RuntimeError, match="9999"):
         mnist(tmp_path, train=False)
+
+
+def test_labels_out_of_range_are_named(tmp_path, no_network):
+    raw = tmp_path / "MNIST" / "raw"
+    complete(raw)
+    write_idx(raw / "t10k-labels-idx1-ubyte", np.full(10_000, 10, np.uint8))
+    with pytest.raises(RuntimeError, match="a file is damaged"):
+        mnist(tmp_path, train=False)
+
+
+def test_old_torchvision_files_stay_closed(tmp_path, no_network):
+    "torchvision would call torch.load on them."
+    processed = tmp_path / "MNIST" / "processed"
+    processed.mkdir(parents=True)
+    for name in ("training.pt", "test.pt"):
+        (processed / name).write_bytes(b"a pickle")
+    with pytest.raises(RuntimeError, match="not safe to read: delete .*processed"):
+        mnist(tmp_path)
 
 
 def test_a_root_that_is_a_file_is_named(tmp_path, no_network):
@@ -256,6 +287,9 @@ def test_folder_errors(tmp_path):
         folder(tmp_path)
     (tmp_path / "bad.png").write_text("<html>")
     with pytest.raises(RuntimeError, match=r"bad\.png"):
+        folder(tmp_path)
+    (tmp_path / "bad.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nquit\n")  # Pillow would run ghostscript
+    with pytest.raises(RuntimeError, match=r"cannot identify image file.*bad\.png"):
         folder(tmp_path)
     (tmp_path / "bad.png").unlink()
     paint(tmp_path / "deep.png", 40_000, mode="I;16")

@@ -7,11 +7,21 @@ import warnings
 import pytest
 import torch
 
-from ddpm_abc.forward import predict_eps, predict_x0, q_mean_var, q_posterior, q_sample
+from ddpm_abc.forward import (
+    eps_from_v,
+    predict_eps,
+    predict_x0,
+    q_mean_var,
+    q_posterior,
+    q_sample,
+    velocity,
+    x0_from_v,
+)
 from ddpm_abc.schedule import cosine_schedule, linear_schedule, schedule_from_beta
 
 KINDS = {"linear": linear_schedule, "cosine": cosine_schedule}
-ALL = ("q_mean_var", "q_sample", "predict_x0", "predict_eps", "q_posterior")
+THREE = {f.__name__: f for f in (q_sample, predict_x0, predict_eps, velocity, x0_from_v, eps_from_v)}
+ALL = ("q_mean_var", "q_posterior", *THREE)
 
 
 @pytest.fixture(params=[(k, T) for k in KINDS for T in (1, 2, 10, 1000)], ids=lambda p: f"{p[0]}-{p[1]}")
@@ -37,7 +47,7 @@ def call(name, sched, a, t, b):
         return q_mean_var(sched, a, t)
     if name == "q_posterior":
         return q_posterior(sched, a, b, t)
-    return ({"q_sample": q_sample, "predict_x0": predict_x0, "predict_eps": predict_eps}[name](sched, a, t, b),)
+    return (THREE[name](sched, a, t, b),)
 
 
 def kernel(sched, t):

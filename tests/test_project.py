@@ -35,8 +35,9 @@ MAY_IMPORT = {
     "training": {"gaussian", "schedule", "forward"},
     "sampling": {"gaussian", "schedule", "forward"},
     "paper_unet": {"unet"},
+    "evaluation": set(),
     "checkpoint": {"schedule", "unet"},
-    "cli": {"gaussian", "schedule", "forward", "training", "sampling", "unet", "data", "plot", "checkpoint"},
+    "cli": {"gaussian", "schedule", "forward", "training", "sampling", "unet", "data", "plot", "checkpoint", "evaluation"},
 }
 
 every_module = pytest.mark.parametrize("module", MODULES)

@@ -5,7 +5,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddpm_abc.forward import predict_eps, predict_x0, q_mean_var, q_posterior, q_sample
+from ddpm_abc.forward import (
+    eps_from_v,
+    predict_eps,
+    predict_x0,
+    q_mean_var,
+    q_posterior,
+    q_sample,
+    velocity,
+    x0_from_v,
+)
 from ddpm_abc.sampling import ddpm_step, sample, strided_times
 from ddpm_abc.schedule import at, cosine_schedule, like, linear_schedule, schedule_from_beta
 from ddpm_abc.training import eps_loss, sample_t
@@ -74,6 +83,8 @@ def test_q_sample_is_its_mean_and_standard_deviation(chain):
 
 @pytest.mark.equation("2.7", by="predict_x0")
 @pytest.mark.equation("2.8", by="predict_eps")
+@pytest.mark.equation("2.14", by="velocity")
+@pytest.mark.equation("2.15", by="x0_from_v, eps_from_v")
 @few
 @given(chains())
 def test_round_trips(chain):
@@ -85,10 +96,12 @@ def test_round_trips(chain):
     assert (predict_x0(sched, xt, t, eps) - x0).abs().max() < 1e-12 + 10 * loss
     noise = (1 - ab).sqrt().min().item()
     assert (predict_eps(sched, xt, t, x0) - eps).abs().max() < 1e-12 / noise
-    v = ab.sqrt() * eps - (1 - ab).sqrt() * x0
-    assert (ab.sqrt() * xt - (1 - ab).sqrt() * v - x0).abs().max() < 1e-12
-    assert ((1 - ab).sqrt() * xt + ab.sqrt() * v - eps).abs().max() < 1e-12
-    assert (predict_x0(sched, xt, t, (1 - ab).sqrt() * xt + ab.sqrt() * v) - x0).abs().max() < 1e-12 + 10 * loss
+    v = velocity(sched, x0, t, eps)
+    assert (v - (ab.sqrt() * eps - (1 - ab).sqrt() * x0)).abs().max() < 1e-12
+    assert (x0_from_v(sched, xt, t, v) - x0).abs().max() < 1e-12
+    assert (eps_from_v(sched, xt, t, v) - eps).abs().max() < 1e-12
+    assert (predict_x0(sched, xt, t, eps_from_v(sched, xt, t, v)) - x0).abs().max() < 1e-12 + 10 * loss
+    assert (velocity(sched, x0_from_v(sched, xt, t, v), t, eps_from_v(sched, xt, t, v)) - v).abs().max() < 1e-12
 
 
 @pytest.mark.equation("0.15", "2.11", "2.12", by="q_posterior")

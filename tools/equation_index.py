@@ -31,7 +31,7 @@ TURNED = re.compile(rf"({PLACE}) of ({NAMES}) (20\d\d)")  # "Eq. 6 and 7 of Ho e
 SHORT = re.compile(rf"([A-Z][\w-]+ and [A-Z][\w-]+)[^()]*\((20\d\d), ({PLACE})\)")  # "Nichol and Dhariwal ... (2021, Eq. 17)"
 THE_PAPER = re.compile(r"[Tt]he paper\b[^$]*?\bEquation \((\d+)\)")  # "The paper gives the mean twice. ... Equation (7)"
 LINE = re.compile(r"line (\d) of the paper's (Algorithm \d)")
-SECTION = re.compile(r"^The paper\b.*\((section [\d.]+)\)", re.S)  # of the sentence after
+SECTION = re.compile(r"^The paper\b.*\((section [\d.]+|appendix [A-Z])\)", re.S)  # of the sentence after
 WORK = re.compile(rf"\(({NAMES} 20\d\d)\)")  # "(Wu & He 2018)"
 
 

@@ -29,7 +29,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbdev.clean import clean_nb
 from nbdev.config import get_config
-from PIL import Image
+from PIL import Image, ImageColor
+
+from ddpm_abc.plot import PALETTE
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
 BAR = re.compile(r"\[\d+:\d+(:\d+)?(<[^,\]]*)?, [^\]]*\]")  # how tqdm's line ends, as in "9/10 [00:01<00:00, 8.1it/s]"
@@ -45,11 +47,16 @@ def beyond_progress(text: str) -> str:
 
 
 def few_colours(png: str) -> str:
-    "A picture in 32 colours: a quarter of the bytes, and hardly a difference to the eye. Animations stay as they are."
+    "A picture in 32 colours, white, black and the course's palette among them: a quarter of the bytes, and hardly a difference to the eye. Animations stay as they are."
     image, small = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
     if getattr(image, "is_animated", False):
         return png
-    image.convert("RGB").quantize(32, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    image = image.convert("RGB")
+    own = [ImageColor.getrgb(color) for color in ("white", "black", *PALETTE.values())]
+    found = image.quantize(32 - len(own)).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(found[: 3 * (32 - len(own))] + [value for color in own for value in color])
+    image.quantize(palette=palette, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
     return base64.b64encode(small.getvalue()).decode()
 
 

@@ -1,6 +1,6 @@
 """Put the weights of a training run into the package, in half precision.
 
-    ddpm-abc train --data mnist --minutes 10 --out out
+    ddpm-abc train --data mnist --minutes 30 --out out
     python tools/ship_weights.py out/weights.safetensors
 
 Prints the sha256 that `ddpm_abc.checkpoint.PRETRAINED_SHA256` must then be.

@@ -1,0 +1,366 @@
+"""A training run that nothing can lose: each claim put to the test on real, small trainings, and its figures printed.
+
+    python benchmarks/robustness.py all            # everything in full: some minutes on one core
+    python benchmarks/robustness.py kills 100      # one of them: kills, damage, steps, full, starts, pickles
+    python benchmarks/robustness.py kills 6 --seed 1
+    python benchmarks/robustness.py all --quick    # a few of each, as the tests do
+
+Ends with status 1 if a claim does not hold. Needs Linux: the trainings run in forked processes, which share the
+imports and so start at once, and each is the real `ddpm-abc train`.
+"""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: no threads in the process that forks
+
+import argparse  # noqa: E402
+import contextlib  # noqa: E402
+import hashlib  # noqa: E402
+import random  # noqa: E402
+import resource  # noqa: E402
+import shutil  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+import tarfile  # noqa: E402
+import tempfile  # noqa: E402
+import time  # noqa: E402
+import warnings  # noqa: E402
+import zipfile  # noqa: E402
+from collections.abc import Callable  # noqa: E402
+from pathlib import Path  # noqa: E402
+from pickle import dumps, loads  # noqa: E402
+
+import matplotlib  # noqa: E402
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot  # noqa: E402, F401 (imported once, for all forks)
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+import torchvision.datasets  # noqa: E402, F401
+from PIL import Image  # noqa: E402
+
+from ddpm_abc import checkpoint, cli, data, plot, training, unet  # noqa: E402, F401
+from ddpm_abc.checkpoint import about, checkpoints, load_checkpoint, load_weights  # noqa: E402
+
+STEPS = 24
+TINY = ["--channels", "16,16", "--T", "50", "--batch-size", "8", "--device", "cpu"]
+
+
+class Child:
+    "`ddpm-abc` with these arguments, in a process of its own."
+
+    def __init__(self, *args: object, save_every: int = 2, prepare: Callable[[], object] = lambda: None):
+        self.read, write = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 99
+            try:
+                os.dup2(write, 1)
+                os.dup2(write, 2)
+                os.set_inheritable(1, True)
+                sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+                cli.SAVE_EVERY = save_every
+                prepare()
+                status = cli.main([str(a) for a in args])
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(status)
+        os.close(write)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        os.kill(self.pid, number)
+
+    def running(self) -> bool:
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+    def end(self) -> tuple[int, str]:
+        "Its exit status, -9 for one that was killed, and what it said, less the progress bar."
+        said = b""
+        while piece := os.read(self.read, 1 << 16):
+            said += piece
+        os.close(self.read)
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        lines = said.decode(errors="replace").replace("\r", "\n").splitlines()
+        return status, "\n".join(line for line in lines if line.strip() and not line.startswith("training:"))
+
+
+def images(folder: Path, n: int = 40) -> Path:
+    "A data set of its own: n small pictures."
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(n):
+        Image.fromarray(rng.integers(0, 256, (28, 28), dtype=np.uint8)).save(folder / f"{k:02}.png")
+    return folder
+
+
+def fingerprint(out: Path) -> str:
+    "A hash of all that the newest checkpoint holds of a run: weights, average, optimizer, generators, step; and of the weights file."
+    path = checkpoints(out)[0]
+    said, tensors = checkpoint._read(path, "checkpoint")
+    h = hashlib.sha256(repr({**said.state, "where": None}).encode())
+    for name in sorted(tensors):
+        h.update(name.encode() + tensors[name].numpy().tobytes())
+    h.update((out / "weights.safetensors").read_bytes())
+    return h.hexdigest()
+
+
+def leftovers(out: Path) -> list[str]:
+    return [p.name for p in out.glob(".*.tmp")] if out.is_dir() else []
+
+
+def whole_run(tmp: Path, steps: int = STEPS, **kwargs) -> tuple[list[object], str, float]:
+    "The arguments of a training, the fingerprint of its end when nothing happens to it, and how long it took."
+    args = ["train", *TINY, "--data", images(tmp / "images"), "--steps", steps]
+    begun = time.monotonic()
+    status, said = Child(*args, "--out", tmp / "whole", **kwargs).end()
+    if status != 0:
+        raise SystemExit(f"the training itself failed: {said}")
+    return args, fingerprint(tmp / "whole"), time.monotonic() - begun
+
+
+def kills(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
+    "SIGKILL at random moments. From the second on, two of five wait for a file that is being written."
+    args, want, seconds = whole_run(tmp)
+    midwrite = unsaved = unreadable = failed = different = left = 0
+    for k in range(n):
+        out = tmp / f"killed-{k}"
+        while True:  # until one was killed before its end
+            child = Child(*args, "--out", out)
+            time.sleep(rng.uniform(0, seconds))
+            while k % 5 < 2 and child.running() and not leftovers(out):
+                pass
+            if child.running():
+                child.kill()
+            if child.end()[0] == -signal.SIGKILL:
+                break
+            shutil.rmtree(out)
+        midwrite += bool(leftovers(out))
+        unsaved += not checkpoints(out)
+        status, said = Child(*args, "--out", out, *["--resume"] * bool(checkpoints(out))).end()
+        failed += status != 0
+        unreadable += "SKIPPED" in said
+        left += bool(leftovers(out))
+        different += status != 0 or fingerprint(out) != want
+        shutil.rmtree(out)
+    good = failed == unreadable == different == left == 0 and midwrite >= 0.3 * n
+    return f"{n} runs killed, {midwrite} of them in mid-write, {unsaved} before the first save; {n - failed} resumed, {unreadable} unreadable checkpoints, {left} leftovers, {different} ends that differ by a bit", good
+
+
+def damage(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
+    "Bits flipped and files cut short: half of them anywhere, half in the header. Control: undamaged, they load."
+    whole_run(tmp)
+    out = tmp / "whole"
+    accepted = {"bit flips": 0, "truncations": 0}
+    for source, loads_it in ((checkpoints(out)[0], resume_in_python), (out / "weights.safetensors", load_weights)):
+        good = source.read_bytes()
+        header = 8 + int.from_bytes(good[:8], "little")
+        path = tmp / source.name
+        path.write_bytes(good)
+        about(path)
+        loads_it(path)
+        for kind in accepted:
+            for k in range(n):
+                i = rng.randrange(header if k % 2 else len(good))
+                bad = bytearray(good) if kind == "bit flips" else good[:i]
+                if isinstance(bad, bytearray):
+                    bad[i] ^= 1 << rng.randrange(8)
+                path.write_bytes(bad)
+                for read in (about, loads_it):
+                    try:
+                        read(path)
+                    except (RuntimeError, ValueError):
+                        continue
+                    accepted[kind] += 1
+    return f"{n} bit flips and {n} truncations of a checkpoint, and as many of a weights file; accepted: {accepted}", not any(accepted.values())
+
+
+def resume_in_python(path: Path) -> int:
+    net = unet.UNet(channels=(16, 16))
+    return load_checkpoint(path, net, torch.optim.AdamW(net.parameters(), weight_decay=0.01), ema=training.EMA(net), generator=torch.Generator())
+
+
+def steps(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
+    "A resume from every step of n epochs of five steps."
+    total = 5 * n
+
+    def keep_all() -> None:
+        checkpoint.drop_older = lambda path: None
+
+    args, want, _ = whole_run(tmp, total, save_every=1, prepare=keep_all)
+    whole, ends = tmp / "whole", []
+    for k in range(1, total):
+        out = tmp / f"from-{k}"
+        out.mkdir()
+        shutil.copy(whole / f"checkpoint-{k}.safetensors", out)
+        shutil.copy(whole / "loss.csv", out)
+        status, said = Child(*args, "--out", out, "--resume").end()
+        ends.append(status == 0 and f"going on from {out}/checkpoint-{k}.safetensors" in said and fingerprint(out) == want)
+    return f"{len(ends)} resumes, one from each step of {n} epochs; {sum(ends)} ends equal to the bit", all(ends) and len(ends) == total - 1
+
+
+def full(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
+    "A disk that is full, at n sizes of what still fits (RLIMIT_FSIZE)."
+    args, _, _ = whole_run(tmp)
+    whole = tmp / "whole"
+    size = checkpoints(whole)[0].stat().st_size
+    bad, messages = [], set()
+    for k in range(n):
+        limit = (size - 1) * k // max(1, n - 1)
+        out = tmp / f"full-{k}"
+        shutil.copytree(whole, out)
+        before = {p.name: p.read_bytes() for p in checkpoints(out)}
+        child = Child(*args[:-1], STEPS + 4, "--out", out, "--resume", prepare=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+        status, said = child.end()
+        last = said.splitlines()[-1]
+        clear = last.startswith("ddpm-abc train: error: cannot write ") and f"The newest checkpoint is {checkpoints(out)[0]}" in last and "Traceback" not in said
+        intact = {p.name: p.read_bytes() for p in checkpoints(out)} == before and about(checkpoints(out)[0]).state["step"] == STEPS
+        messages.add(last.replace(str(out), "OUT"))
+        if status != 1 or not clear or not intact or leftovers(out):
+            bad.append((limit, status, said, leftovers(out)))
+    for message in sorted(messages):
+        print(f"    {message}")
+    return f"{n} trainings on a full disk; {n - len(bad)} ended with a clear message, the old checkpoints whole and no temporary file {bad or ''}", not bad
+
+
+def starts(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
+    "n simultaneous starts on one folder; then its owner is killed, and n more go on from there."
+    args = ["train", *TINY, "--data", images(tmp / "images"), "--steps", 10**9, "--out", tmp / "out"]
+    counts, again = [], []
+    for resume in ([], ["--resume"]):
+        at = time.monotonic() + 0.5
+
+        def wait(at: float = at) -> None:
+            while time.monotonic() < at:
+                pass
+
+        children = [Child(*args, *resume, prepare=wait) for _ in range(n)]
+        while sum(c.running() for c in children) > 1:
+            time.sleep(0.05)
+        time.sleep(1)
+        owners = [c for c in children if c.running()]
+        counts.append(len(owners))
+        for c in children:
+            if c in owners:
+                while not checkpoints(tmp / "out"):
+                    time.sleep(0.05)
+                c.kill(signal.SIGTERM if resume else signal.SIGKILL)
+            again.append(c.end())
+    refused = [said for status, said in again if status == 2]
+    named = sum("another run is at work" in said for said in refused)
+    statuses = sorted({status for status, _ in again})
+    good = counts == [1, 1] and len(refused) == named == 2 * n - 2 and statuses == [-9, 2, 143] and not (tmp / "out/.lock").exists()
+    return f"{n} simultaneous starts: {counts[0]} owner; it was killed, {n} more starts: {counts[1]} owner; {named} refused with the reason, exit statuses {statuses}", good
+
+
+class Bomb:
+    "What a pickle may do when it is read."
+
+    def __init__(self, call, *args):
+        self.call = call, args
+
+    def __reduce__(self):
+        return self.call
+
+
+def corpus(crater: Path, folder: Path) -> list[Path]:
+    "Files that make a crater when they are unpickled, in every wrapping that a network may come in."
+    bombs = [Bomb(os.mkdir, str(crater)), Bomb(eval, f"__import__('os').mkdir({str(crater)!r})"), Bomb(exec, f"import os; os.mkdir({str(crater)!r})"), Bomb(os.system, f"mkdir {crater}")]
+    every = []
+
+    def add(name: str, content: bytes) -> None:
+        every.append(folder / name)
+        every[-1].write_bytes(content)
+
+    for i, bomb in enumerate(bombs):
+        for protocol in range(6):
+            add(f"{i}-{protocol}.pkl", dumps({"state_dict": bomb}, protocol))
+            add(f"{i}-{protocol}-bare.safetensors", dumps(bomb, protocol))
+        for zipped in (True, False):
+            every.append(folder / f"{i}-torch-{zipped}.pt")
+            torch.save({"model": bomb}, every[-1], _use_new_zipfile_serialization=zipped)
+        np.save(folder / f"{i}.npy", np.array([bomb], dtype=object))
+        np.savez(folder / f"{i}.npz", images=np.array([bomb], dtype=object))
+        every += [folder / f"{i}.npy", folder / f"{i}.npz"]
+        payload = dumps(bomb)
+        with zipfile.ZipFile(folder / f"{i}.zip", "w") as z:
+            z.writestr("archive/data.pkl", payload)
+        with tarfile.open(folder / f"{i}.tar", "w") as t:
+            (folder / "pickle").write_bytes(payload)
+            t.add(folder / "pickle")
+        every += [folder / f"{i}.zip", folder / f"{i}.tar"]
+        (folder / "pickle").unlink()
+        add(f"{i}-header.safetensors", len(payload).to_bytes(8, "little") + payload)
+        add(f"{i}-brace.safetensors", b"\x80\x04" + b"\x8c\x03abc"[:6] + b"{" + payload)
+    return every
+
+
+def pickles(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
+    "Hostile pickles by every way in. Control: Python's own reader of pickles does run them."
+    crater = tmp / "crater"
+    (tmp / "corpus").mkdir()
+    every = corpus(crater, tmp / "corpus")
+    live = 0
+    for path in every:
+        if path.suffix == ".pkl":
+            loads(path.read_bytes())
+            live += crater.exists()
+            shutil.rmtree(crater, ignore_errors=True)
+    if live != sum(p.suffix == ".pkl" for p in every):
+        raise SystemExit("the corpus is not live")
+    run, accepted, executed, tried = tmp / "run", 0, 0, 0
+    run.mkdir()
+    for path in every:
+        shutil.rmtree(run)
+        (run / "mnist/MNIST/raw").mkdir(parents=True)
+        (run / "mnist/MNIST/processed").mkdir()
+        (run / "pictures").mkdir()
+        for target in ("checkpoint-7.safetensors", "mnist/MNIST/processed/training.pt", "mnist/MNIST/processed/test.pt", "mnist/MNIST/raw/t10k-images-idx3-ubyte", "pictures/a.png"):
+            shutil.copy(path, run / target)
+        for name in ("train-images", "train-labels", "t10k-labels"):
+            (run / f"mnist/MNIST/raw/{name}-idx{'3' if 'images' in name else '1'}-ubyte").touch()
+        ways: list[Callable[[], object]] = [
+            lambda path=path: load_weights(path), lambda path=path: about(path), lambda path=path: resume_in_python(path),
+            lambda: data.folder(run / "pictures"), lambda: data.mnist(run / "mnist"), lambda: data.mnist(run / "mnist", train=False),
+            lambda path=path: quiet("sample", "--weights", path, "--out", run / "out"), lambda: quiet("train", "--out", run, "--resume"),
+        ]  # fmt: skip
+        for way in ways:
+            tried += 1
+            with contextlib.suppress(RuntimeError, ValueError):
+                accepted += way() != 2
+            executed += crater.exists()
+            shutil.rmtree(crater, ignore_errors=True)
+    return f"{len(every)} hostile files, {tried} attempts to read them: {executed} executions, {accepted} accepted", executed == accepted == 0
+
+
+def quiet(*args: object) -> int:
+    "`ddpm-abc` in this process, without what it says."
+    out, err = sys.stdout, sys.stderr
+    with open(os.devnull, "w") as sys.stdout, open(os.devnull, "w") as sys.stderr:
+        try:
+            return cli.main([str(a) for a in args])
+        finally:
+            sys.stdout, sys.stderr = out, err
+
+
+CLAIMS = {  # what is done, how often in full, how often in the tests
+    "kills": (kills, 100, 5), "damage": (damage, 300, 20), "steps": (steps, 2, 1), "full": (full, 20, 3), "starts": (starts, 20, 4), "pickles": (pickles, 1, 1),
+}  # fmt: skip
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("claim", choices=["all", *CLAIMS])
+    parser.add_argument("n", type=int, nargs="?", help="how many; each claim has its own number")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="a few of each")
+    wanted = parser.parse_args()
+    warnings.simplefilter("ignore")
+    held = []
+    for name, (claim, often, seldom) in CLAIMS.items():
+        if wanted.claim in ("all", name):
+            with tempfile.TemporaryDirectory() as folder:
+                figures, good = claim(wanted.n or (seldom if wanted.quick else often), random.Random(wanted.seed), Path(folder))
+            held.append(good)
+            print(f"{name}: {figures}{'' if good else '  FAILED'}", flush=True)
+    sys.exit(not all(held))
