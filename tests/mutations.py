@@ -102,7 +102,7 @@ FAULTS = [
     Fault("training noise ignores the generator", "training.train", "torch.randn(x0.shape, generator=generator,", "torch.randn(x0.shape,", "test_training.test_one_seed_one_run_and_the_global_generator_is_left_alone"),
     Fault("training times ignore the generator", "training.train", "len(x0), generator)", "len(x0))", "test_training.test_one_seed_one_run_and_the_global_generator_is_left_alone"),
     Fault("learning-rate factors multiply up", "training.train", 'group.setdefault("initial_lr", group["lr"])', 'group["lr"]', "test_training.test_learning_rate_follows_the_factor_of_the_0_based_step"),
-    Fault("a bad gradient is noticed too late", "training.train", "if not torch.isfinite(grad_norm):", "opt.step()\n        if not torch.isfinite(grad_norm):", "test_training.test_a_gradient_that_is_not_finite_stops_before_the_step"),
+    Fault("a bad gradient is noticed too late", "training.train", "if not torch.isfinite(grad_norm + losses.sum()):", "opt.step()\n        if not torch.isfinite(grad_norm + losses.sum()):", "test_training.test_a_gradient_that_is_not_finite_stops_before_the_step"),
     Fault("network left in evaluation mode", "training.train", "model.train()", "pass", "test_training.test_sets_training_mode"),
     Fault("warm-up starts at 1", "training.warmup_cosine", "max(progress / warmup, floor)", "1.0", "test_training.test_warmup_cosine"),
     # sampling

@@ -51,12 +51,12 @@ def few_colours(png: str) -> str:
     image, small = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
     if getattr(image, "is_animated", False):
         return png
-    image = image.convert("RGB")
+    rgb = image.convert("RGB")
     own = [ImageColor.getrgb(color) for color in ("white", "black", *PALETTE.values())]
-    found = image.quantize(32 - len(own)).getpalette() or []
+    found = rgb.quantize(32 - len(own)).getpalette() or []
     palette = Image.new("P", (1, 1))
     palette.putpalette(found[: 3 * (32 - len(own))] + [value for color in own for value in color])
-    image.quantize(palette=palette, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    rgb.quantize(palette=palette, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
     return base64.b64encode(small.getvalue()).decode()
 
 
