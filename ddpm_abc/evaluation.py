@@ -9,8 +9,8 @@ import hashlib
 from importlib.resources import files
 from typing import NamedTuple
 
-import safetensors.torch
 import torch
+from safetensors.torch import load as read_tensors
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -90,7 +90,7 @@ def eyes() -> Classifier:  # in evaluation mode, on the CPU
     if (found := hashlib.sha256(data).hexdigest()) != EYES_SHA256:
         raise RuntimeError(f"the packaged eyes.safetensors is damaged (sha256 {found[:12]}..., expected {EYES_SHA256[:12]}...): install ddpm_abc again")
     net = Classifier()
-    net.load_state_dict(safetensors.torch.load(data))
+    net.load_state_dict(read_tensors(data))
     return net.eval()
 
 
@@ -157,7 +157,7 @@ def manifolds(
     made: Tensor,  # (N, D) features of made images, N above k
     real: Tensor,  # (M, D) features of real ones, M above k
     k: int = 5,  # a point's ball reaches its k-th nearest neighbour
-) -> Manifolds:
+) -> Manifolds:  # precision, recall, density, coverage
     """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
     Raises `ValueError` for shapes that do not fit, or too few points.
@@ -202,7 +202,7 @@ def evaluate(
     images: Tensor,  # (N, 1, 28, 28) in about [-1, 1], N at least 20; values outside are clipped
     real: Tensor,  # (10000, 1, 28, 28) in [-1, 1]: the bundled digits, in their order
     net: Classifier | None = None,  # the eyes; the packaged ones if not given
-) -> Report:
+) -> Report:  # all the measures
     "Judge made digits by the bundled ones. Raises `ValueError` for images of another shape, not finite, or fewer than 20."
     if len(real) != len(_DEALT):
         raise ValueError(f"real must be the {len(_DEALT):,} bundled digits, got {len(real):,} images")

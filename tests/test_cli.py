@@ -643,7 +643,7 @@ def test_evaluate_prints_a_report_beside_its_floor(weights, capsys):
 
 def test_evaluate_judges_digits_only(capsys):
     save_weights("w.safetensors", UNet(size=32, channels=(16, 32)), {"kind": "cosine", "T": 30})
-    assert "w.safetensors draws images of 1x32x32" in refused(capsys, "evaluate", "--weights", "w.safetensors")
+    assert "w.safetensors draws images of 1x32x32" in refused(capsys, "evaluate", "--weights", "w.safetensors", "--steps", 30)
     assert "--steps must be at most 30" in refused(capsys, "evaluate", "--weights", "w.safetensors", "--steps", 31)
     assert "--n must be at least 100, got 5" in refused(capsys, "evaluate", "--n", 5)
     assert "--n must be at most 3000, got 3001" in refused(capsys, "evaluate", "--n", 3001)
