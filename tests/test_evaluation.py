@@ -25,8 +25,6 @@ from ddpm_abc.evaluation import (
     train_classifier,
 )
 
-linalg = pytest.importorskip("scipy.linalg", reason="scipy comes with the peers extra")
-
 
 def cloud(n, d=6, seed=0):
     "Features with a mean and a covariance of their own."
@@ -112,6 +110,7 @@ def test_a_classifier_learns(real):
 @pytest.mark.equation("6.2", by="frechet_distance")
 @pytest.mark.parametrize("d", [2, 6, 64])
 def test_frechet_distance_is_that_of_scipy(d):
+    linalg = pytest.importorskip("scipy.linalg", reason="scipy comes with the peers extra")
     a, b = cloud(300, d, 0), cloud(200, d, 1)
     c1, c2 = np.cov(a.numpy().T), np.cov(b.numpy().T)
     root = linalg.sqrtm(c1 @ c2).real
