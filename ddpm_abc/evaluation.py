@@ -220,8 +220,8 @@ def table(
     reports: dict[str, Report],  # by name
 ) -> str:  # text, one row a report
     "Reports as a table, to print."
-    lines = [f"{'':26}{'N':>6}{'FID':>9}{'KID':>18}{'prec.':>7}{'recall':>7}{'dens.':>7}{'cover.':>7}{'class KL':>9}{'novelty':>8}"]
+    lines = [f"{'':23}{'N':>6}{'FID':>8}{'KID':>17}{'prec.':>7}{'recall':>7}{'dens.':>6}{'cover.':>7}{'KL':>6}{'novelty':>8}"]
     for name, r in reports.items():
         kid = f"{r.kid:.2f} +- {r.kid_error:.2f}"
-        lines.append(f"{name:26}{r.n:>6,}{r.fid:>9.2f}{kid:>18}{r.precision:>7.3f}{r.recall:>7.3f}{r.density:>7.2f}{r.coverage:>7.3f}{r.class_kl:>9.3f}{r.novelty:>8.2f}")
+        lines.append(f"{name:23}{r.n:>6,}{r.fid:>8.2f}{kid:>17}{r.precision:>7.3f}{r.recall:>7.3f}{r.density:>6.2f}{r.coverage:>7.3f}{r.class_kl:>6.3f}{r.novelty:>8.2f}")
     return "\n".join(lines)

@@ -24,6 +24,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import numpy as np
 from execnb.nbio import loads, nb2str
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
@@ -53,10 +54,13 @@ def few_colours(png: str) -> str:
         return png
     rgb = image.convert("RGB")
     own = [ImageColor.getrgb(color) for color in ("white", "black", *PALETTE.values())]
-    found = rgb.quantize(32 - len(own)).getpalette() or []
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(found[: 3 * (32 - len(own))] + [value for color in own for value in color])
-    rgb.quantize(palette=palette, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    found = np.array(rgb.quantize(32 - len(own)).getpalette()).reshape(-1, 3)[: 32 - len(own)]
+    palette = np.concatenate([own, found])
+    colours, where = np.unique(np.asarray(rgb).reshape(-1, 3), axis=0, return_inverse=True)
+    nearest = np.square(colours[:, None].astype(int) - palette).sum(2).argmin(1)  # Pillow's own matching takes near-white for white
+    drawn = Image.fromarray(nearest[where.reshape(rgb.height, rgb.width)].astype(np.uint8))
+    drawn.putpalette(palette.astype(np.uint8).tobytes())
+    drawn.save(small, "PNG", optimize=True)
     return base64.b64encode(small.getvalue()).decode()
 
 
