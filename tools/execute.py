@@ -70,6 +70,7 @@ def run(path: Path) -> str:
     with tempfile.TemporaryDirectory() as empty:
         client = NotebookClient(
             nb, timeout=3600, kernel_name="python3", record_timing=False,
+            coalesce_streams=True,  # else the kernel's clock decides how a cell's text is cut into pieces
             extra_arguments=["--log-level=ERROR"], resources={"metadata": {"path": empty}},
         )
         try:
