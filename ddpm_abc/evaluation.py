@@ -223,5 +223,5 @@ def table(
     lines = [f"{'':23}{'N':>6}{'FID':>8}{'KID':>17}{'prec.':>7}{'recall':>7}{'dens.':>6}{'cover.':>7}{'KL':>6}{'novelty':>8}"]
     for name, r in reports.items():
         kid = f"{r.kid:.2f} +- {r.kid_error:.2f}"
-        lines.append(f"{name:23}{r.n:>6,}{r.fid:>8.2f}{kid:>17}{r.precision:>7.3f}{r.recall:>7.3f}{r.density:>6.2f}{r.coverage:>7.3f}{r.class_kl:>6.3f}{r.novelty:>8.2f}")
+        lines.append(f"{name:23} {r.n:>5,} {r.fid:>7.2f} {kid:>16}{r.precision:>7.3f}{r.recall:>7.3f}{r.density:>6.2f}{r.coverage:>7.3f}{r.class_kl:>6.3f}{r.novelty:>8.2f}")
     return "\n".join(lines)
