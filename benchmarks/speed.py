@@ -1,22 +1,27 @@
-"""Images a second, beside the peers: training steps and sampling steps, alternating in one run, medians and ratios.
+"""Images a second, memory and GFLOP/s, beside the peers: alternating in one run, medians and ratios.
 
     pip install -e ".[peers,bench]"
     python benchmarks/speed.py             # about five minutes on two cores
     python benchmarks/speed.py --rounds 3
+    python benchmarks/speed.py --inside    # where our own step spends its time, and what each lever is worth
 
-Each contender trains as its authors do, on the bundled digits in batches of 64:
+Each contender trains as its authors do, on the bundled digits in batches of 64, and samples in equal steps:
 
-- ddpm_abc, as `ddpm-abc train` does: clipping, a learning-rate schedule, EMA after every step; bfloat16 where the CPU has it.
+- ddpm_abc, as `ddpm-abc demo` does: cosine schedule, clipping, a learning-rate schedule, EMA after every step; bfloat16
+  where the CPU has it.
 - The Hugging Face diffusion course, unit 1: `UNet2DModel` of diffusers, block_out_channels (32, 64, 64), with the noise
   schedule and the loop of its notebooks; no EMA, no clipping.
 - denoising-diffusion-pytorch: `Unet(32, (1, 2, 2))` and `GaussianDiffusion`, with its Trainer's optimizer, clipping and EMA.
-- The first attempt of chapter 03, repaired. It is fast, and learns nothing (chapter 04).
+- The first attempt of chapter 03, repaired. It is fast, and learns nothing (chapter 07).
 
 A contender whose package is not installed is left out, and the script says so. Nothing else may run beside this.
+What the digits are worth, quality.py says.
 """
 
 import argparse
+import multiprocessing
 import platform
+import resource
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -26,31 +31,40 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm_abc.data import batches, digits
 from ddpm_abc.sampling import sample, strided_times
-from ddpm_abc.schedule import linear_schedule
-from ddpm_abc.training import EMA, eps_loss, train
-from ddpm_abc.unet import UNet, speed_up
+from ddpm_abc.schedule import cosine_schedule, linear_schedule
+from ddpm_abc.training import EMA, eps_loss, train, warmup_cosine
+from ddpm_abc.unet import UNet, has_fast_bf16, speed_up
 
-BATCH, SAMPLED, STEPS = 64, 64, 5
+BATCH, STEPS = 64, 5  # images a batch, also when sampling; reverse steps
 
 
 class Contender(NamedTuple):
     parameters: int
-    step: Callable[[], object]  # one training step on a batch
-    draw: Callable[[], Tensor]  # SAMPLED images in STEPS reverse steps
+    step: Callable[[float], object]  # one training step on a batch, when this share of the training is done
+    draw: Callable[[int, int], Tensor]  # so many images in so many reverse steps, in about [-1, 1]
 
 
 def count(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-def ours(data: Tensor) -> Contender:
-    net, sched = speed_up(UNet()), linear_schedule()
-    ema = EMA(net)
-    loop = train(net, sched, batches(data, BATCH), torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.01), ema=ema)
-    return Contender(count(net), lambda: next(loop), lambda: sample(ema.model, sched, (SAMPLED, 1, 28, 28), times=strided_times(1000, STEPS)))
+def ours(data: Tensor, change: Callable[[UNet], object] = lambda net: None, averaged: bool = True) -> Contender:
+    net, sched = speed_up(UNet()), cosine_schedule()
+    change(net)
+    ema, progress = EMA(net), 0.0
+    opt = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.01)
+    loop = train(net, sched, batches(data, BATCH), opt, ema=ema if averaged else None, lr_factor=lambda _: warmup_cosine(progress))
+
+    def step(done: float) -> None:
+        nonlocal progress
+        progress = done
+        next(loop)
+
+    return Contender(count(net), step, lambda n, steps: sample(ema.model, sched, (n, 1, 28, 28), times=strided_times(1000, steps)))
 
 
 def hugging_face(data: Tensor) -> Contender:
@@ -62,16 +76,16 @@ def hugging_face(data: Tensor) -> Contender:
     )  # fmt: skip
     scheduler, opt, source = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2"), torch.optim.AdamW(net.parameters(), 4e-4), batches(data, BATCH)
 
-    def step() -> None:
+    def step(done: float) -> None:
         x, noise, t = next(source), torch.randn(BATCH, 1, 28, 28), torch.randint(0, 1000, (BATCH,))
         F.mse_loss(net(scheduler.add_noise(x, noise, t), t, return_dict=False)[0], noise).backward()
         opt.step()
         opt.zero_grad()
 
     @torch.no_grad()
-    def draw() -> Tensor:
-        scheduler.set_timesteps(STEPS)
-        x = torch.randn(SAMPLED, 1, 28, 28)
+    def draw(n: int, steps: int) -> Tensor:
+        scheduler.set_timesteps(steps)
+        x = torch.randn(n, 1, 28, 28)
         for t in scheduler.timesteps:
             x = scheduler.step(net(x, t).sample, t, x).prev_sample
         return x
@@ -83,18 +97,22 @@ def denoising_diffusion_pytorch(data: Tensor) -> Contender:
     from denoising_diffusion_pytorch import GaussianDiffusion, Unet
     from ema_pytorch import EMA as TheirEMA
 
-    diffusion = GaussianDiffusion(Unet(dim=32, dim_mults=(1, 2, 2), channels=1), image_size=28, timesteps=1000, sampling_timesteps=STEPS)
+    diffusion = GaussianDiffusion(Unet(dim=32, dim_mults=(1, 2, 2), channels=1), image_size=28, timesteps=1000, sampling_timesteps=STEPS)  # fewer than 1000: its DDIM sampler
     opt, ema = torch.optim.Adam(diffusion.parameters(), lr=1e-4, betas=(0.9, 0.99)), TheirEMA(diffusion, beta=0.995, update_every=10)
     source = batches(data, BATCH)
 
-    def step() -> None:
+    def step(done: float) -> None:
         diffusion((next(source) + 1) / 2).backward()
         nn.utils.clip_grad_norm_(diffusion.parameters(), 1.0)
         opt.step()
         opt.zero_grad()
         ema.update()
 
-    return Contender(count(diffusion.model), step, lambda: ema.ema_model.sample(batch_size=SAMPLED))
+    def draw(n: int, steps: int) -> Tensor:
+        ema.ema_model.sampling_timesteps = steps
+        return 2 * ema.ema_model.sample(batch_size=n) - 1
+
+    return Contender(count(diffusion.model), step, draw)
 
 
 class FirstAttempt(nn.Module):
@@ -117,54 +135,135 @@ def first_attempt(data: Tensor) -> Contender:
     net, sched, source = FirstAttempt(), linear_schedule(), batches(data, BATCH)
     opt = torch.optim.Adam(net.parameters(), 1e-3)
 
-    def step() -> None:
+    def step(done: float) -> None:
         eps_loss(net, sched, next(source), torch.randint(1, 1001, (BATCH,)), torch.randn(BATCH, 1, 28, 28)).mean().backward()
         opt.step()
         opt.zero_grad()
 
-    return Contender(count(net), step, lambda: sample(net, sched, (SAMPLED, 1, 28, 28), times=strided_times(1000, STEPS)))
+    return Contender(count(net), step, lambda n, steps: sample(net, sched, (n, 1, 28, 28), times=strided_times(1000, steps)))
 
 
 BUILD = {"ddpm_abc": ours, "Hugging Face course": hugging_face, "denoising-diffusion-pytorch": denoising_diffusion_pytorch, "first attempt, repaired": first_attempt}
 NEEDS = {"Hugging Face course": "diffusers", "denoising-diffusion-pytorch": "denoising_diffusion_pytorch"}
 
 
-def rate(act: Callable[[], object], images: int, seconds: float = 3.0) -> float:
-    "Images a second, over at least so many seconds."
+def installed() -> list[str]:
+    "The contenders that can run here; of each other it says why not."
+    missing = [name for name, package in NEEDS.items() if find_spec(package) is None]
+    for name in missing:
+        print(f"{name} is left out: {NEEDS[name]} is not installed")
+    return [name for name in BUILD if name not in missing]
+
+
+def rate(act: Callable[[], object], amount: float, seconds: float = 3.0) -> float:
+    "Amount a second, over at least so many seconds."
     begun, n = time.perf_counter(), 0
     while (taken := time.perf_counter() - begun) < seconds:
         act()
-        n += images
-    return n / taken
+        n += 1
+    return n * amount / taken
+
+
+def peak_memory(name: str) -> float:
+    "MiB that a process needs beyond its imports and the digits, to train three steps."
+    data = digits().images
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    step = BUILD[name](data).step
+    for _ in range(3):
+        step(0.5)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def gflop(act: Callable[[], object]) -> float:
+    "Floating-point operations of matrix products and convolutions, in thousands of millions."
+    with FlopCounterMode(display=False) as counter:
+        act()
+    return counter.get_total_flops() / 1e9
+
+
+@torch.no_grad()
+def roof(dtype: torch.dtype) -> dict[str, float]:
+    "GFLOP/s of one large operation and nothing else: what this machine can reach."
+    a, b = torch.randn(2048, 2048, dtype=dtype), torch.randn(2048, 2048, dtype=dtype)
+    x, w = torch.randn(BATCH, 64, 28, 28, dtype=dtype).to(memory_format=torch.channels_last), torch.randn(64, 64, 3, 3, dtype=dtype).to(memory_format=torch.channels_last)
+    acts = {"matrix product, 2048": lambda: a @ b, "3x3 convolution, 64 channels": lambda: F.conv2d(x, w, padding=1)}
+    return {name: median(rate(act, gflop(act), 1.0) for _ in range(5)) for name, act in acts.items()}
+
+
+def spread(values: list[float]) -> str:
+    return f"{median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})"
+
+
+def inside(data: Tensor, rounds: int) -> None:
+    "Where a training step spends its time; and the same step with one lever turned back, or one more pulled."
+
+    def float32(net: UNet) -> None:
+        net.autocast_dtype = None
+
+    contenders = {
+        "as it is": ours(data),
+        "float32": ours(data, float32),
+        "default layout": ours(data, lambda net: net.to(memory_format=torch.contiguous_format)),
+        "without EMA": ours(data, averaged=False),
+        "torch.compile": ours(data, lambda net: net.compile()),
+    }
+    step = contenders["as it is"].step
+    step(0.5)
+    with torch.profiler.profile() as profile:
+        for _ in range(5):
+            step(0.5)
+    events = sorted(profile.key_averages(), key=lambda e: -e.self_cpu_time_total)
+    whole = sum(e.self_cpu_time_total for e in events)
+    print("\nShare of a step's time:")
+    for e in events[:10]:
+        print(f"{e.self_cpu_time_total / whole:6.1%}  {e.key}")
+    training: dict[str, list[float]] = {name: [] for name in contenders}
+    for k in range(rounds + 1):  # the first round warms up, and compiles
+        for name, c in contenders.items():
+            trained = rate(lambda c=c: c.step(0.5), BATCH)
+            if k:
+                training[name].append(trained)
+    print("\n| | training, images/s | of as it is |\n|---|---|---|")
+    for name, values in training.items():
+        print(f"| {name} | {spread(values)} | {median(values) / median(training['as it is']):.2f} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7, help="how often each has its turn (default: 7)")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--inside", action="store_true", help="look into our own training step, instead of beside")
+    args = parser.parse_args()
+    rounds = args.rounds
+    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; medians of {rounds} rounds (lowest to highest)")
+    if args.inside:
+        inside(digits().images, rounds)
+        return
+    names = installed()
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        memory = {name: pool.apply(peak_memory, (name,)) for name in names}
     torch.manual_seed(0)
-    data, contenders = digits().images, {}
-    for name, build in BUILD.items():
-        if find_spec(NEEDS.get(name, "torch")) is None:
-            print(f"{name} is left out: {NEEDS[name]} is not installed")
-            continue
-        contenders[name] = build(data)
-    training: dict[str, list[float]] = {name: [] for name in contenders}
-    sampling: dict[str, list[float]] = {name: [] for name in contenders}
+    data = digits().images
+    contenders = {name: BUILD[name](data) for name in names}
+    training: dict[str, list[float]] = {name: [] for name in names}
+    sampling: dict[str, list[float]] = {name: [] for name in names}
     for k in range(rounds + 1):  # the first round warms up
         for name, c in contenders.items():
-            trained, drawn = rate(c.step, BATCH), rate(c.draw, SAMPLED * STEPS)
+            trained, drawn = rate(lambda c=c: c.step(0.5), BATCH), rate(lambda c=c: c.draw(BATCH, STEPS), BATCH * STEPS)
             if k:
                 training[name].append(trained)
                 sampling[name].append(drawn)
-    print(f"\n{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; medians of {rounds} rounds (lowest to highest)\n")
-    print("| | parameters | training, images/s | ours is | sampling, image steps/s | ours is |\n|---|---|---|---|---|---|")
+    print("\n| | parameters | training, images/s | ours is | sampling, image steps/s | ours is | training, peak MiB | GFLOP an image | GFLOP/s |\n|---|---|---|---|---|---|---|---|---|")
     for name, c in contenders.items():
         cells = []
         for table in (training, sampling):
             values = table[name]
-            cells.append(f"{median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f}) | {median(table['ddpm_abc']) / median(values):.1f} times")
-        print(f"| {name} | {c.parameters:,} | {' | '.join(cells)} |")
+            cells.append(f"{spread(values)} | {median(table[names[0]]) / median(values):.1f} times")
+        work = gflop(lambda c=c: c.step(0.5)) / BATCH
+        print(f"| {name} | {c.parameters:,} | {' | '.join(cells)} | {memory[name]:,.0f} | {work:.3f} | {work * median(training[name]):,.0f} |")
+    print("\nThe roof, GFLOP/s:")
+    for dtype in [torch.float32] + [torch.bfloat16] * has_fast_bf16(torch.device("cpu")):
+        for name, speed in roof(dtype).items():
+            print(f"{str(dtype).removeprefix('torch.'):9} {name}: {speed:,.0f}")
 
 
 if __name__ == "__main__":

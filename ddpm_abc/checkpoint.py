@@ -74,7 +74,7 @@ def write_atomically(
 
 # %% ../nbs/92_checkpoint.ipynb #146e3c05
 LARGEST_T = 1_000_000  # a schedule is a table of T numbers, and T may come from a stranger's file
-SCHEDULES: dict[str, Callable[..., Schedule]] = {"linear": linear_schedule, "cosine": cosine_schedule}
+SCHEDULES: dict[str, Callable[..., Schedule]] = {"linear": linear_schedule, "cosine": cosine_schedule}  # by the name that a file gives
 
 
 def build_schedule(

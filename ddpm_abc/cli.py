@@ -48,7 +48,7 @@ LARGEST_NET = 1_000_000_000  # parameters; more is a slip of the hand, and would
 RUN: dict[str, Any] = {  # what makes a run what it is; a resumed one keeps it
     "data": "digits", "batch_size": 64, "lr": 2e-3, "schedule": "linear", "T": 1000, "channels": [32, 64, 96], "seed": 0,
 }  # fmt: skip
-DEFAULT_STEPS = 4000
+DEFAULT_STEPS = 4000  # of `ddpm-abc train`, where neither steps nor minutes are given
 
 # %% ../nbs/93_cli.ipynb #8e49b0fd
 class _Parser(argparse.ArgumentParser):

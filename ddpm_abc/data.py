@@ -76,7 +76,7 @@ def batches(
         epoch, k = epoch + 1, 0
 
 # %% ../nbs/90_data.ipynb #4fd4970b
-DIGITS_SHA256 = "dd697b12e3c3dfca9c42edb7da9493422635093df45f73339f82f68712a3f140"
+DIGITS_SHA256 = "dd697b12e3c3dfca9c42edb7da9493422635093df45f73339f82f68712a3f140"  # of assets/digits.npz
 
 
 def digits() -> Images:  # 10,000 images, 1x28x28
@@ -157,7 +157,7 @@ def _idx(kind: str, root: str | os.PathLike[str], train: bool, title: str, class
 
 # %% ../nbs/90_data.ipynb #5d1ea7a6
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # not PostScript, for instance, which Pillow hands to another program
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")  # what `folder` takes for an image
 
 
 def folder(

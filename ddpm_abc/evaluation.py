@@ -188,12 +188,12 @@ class Report(NamedTuple):
 
     n: int  # images judged
     fid: float  # (6.2), against the reference; lower is better
-    kid: float  # (6.4)
+    kid: float  # the distance without a floor (6.4), near 0 for real digits
     kid_error: float  # its standard error
-    precision: float  # (6.5)
-    recall: float
-    density: float  # (6.6)
-    coverage: float
+    precision: float  # share of made points within a real point's ball (6.5)
+    recall: float  # share of real points within a made point's ball (6.5)
+    density: float  # real balls that a made point lies in, over k (6.6)
+    coverage: float  # share of real balls that hold a made point (6.6)
     class_kl: float  # divergence of the classes' shares, in nats
     novelty: float  # median distance to the nearest training image, over that of held-out real images; copies have 0
 

@@ -26,7 +26,7 @@ __all__ = ['PALETTE', 'STYLE', 'use_style', 'tile', 'show_images', 'Animation', 
 # %% ../nbs/91_plot.ipynb #8b3fc342
 PALETTE = {"ink": "#1b2a41", "signal": "#d1495b", "noise": "#2e6f95", "gold": "#e0a030", "green": "#4c956c", "grey": "#8d99ae"}  # signal: data; noise: noise
 
-STYLE: dict[str, Any] = {
+STYLE: dict[str, Any] = {  # what `use_style` sets
     "figure.dpi": 70, "savefig.dpi": 70, "font.size": 11, "axes.spines.top": False, "axes.spines.right": False,
     "axes.edgecolor": PALETTE["ink"], "axes.labelcolor": PALETTE["ink"], "axes.titlecolor": PALETTE["ink"], "axes.titlesize": 12,
     "text.color": PALETTE["ink"], "xtick.color": PALETTE["ink"], "ytick.color": PALETTE["ink"],

@@ -52,8 +52,9 @@ class Item:
 
 
 def _comments(source: str) -> dict[int, str]:
-    "Line number -> the comment that ends it."
-    return {t.start[0]: t.string.lstrip("# ").strip() for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type == tokenize.COMMENT}
+    "Line number -> the comment that ends it. What is meant for a tool is none."
+    found = {t.start[0]: t.string.lstrip("# ").strip() for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type == tokenize.COMMENT}
+    return {line: text for line, text in found.items() if not re.match(r"(fmt|noqa|type): ?", text)}
 
 
 def _doc(node) -> str:
@@ -86,6 +87,11 @@ def _signature(name: str, node) -> str:
         if not a.vararg and a.kwonlyargs and p.name == a.kwonlyargs[0].arg:
             parts.append("*")
         parts.append(p.name + (f": {p.type}" if p.type else "") + ((" = " if p.type else "=") + p.default if p.default else ""))
+    return _call(name, parts, returns)
+
+
+def _call(name: str, parts: list[str], returns: str = "") -> str:
+    "A signature in one line, or in one a part where that is too long."
     one = f"{name}({', '.join(parts)}){returns}"
     if len(one) <= 88:
         return one
@@ -131,15 +137,14 @@ def read(path: Path) -> tuple[str, list[Item]]:
                 elif isinstance(sub, ast.FunctionDef) and not sub.name.startswith("_"):
                     item.members.append(function(sub, node.name))
             if item.fields and not item.parameters:
-                inner = ", ".join(f"{f.name}: {f.type}" + (f" = {f.default}" if f.default else "") for f in item.fields)
-                item.signature = f"{node.name}({inner})"
+                item.signature = _call(node.name, [f"{f.name}: {f.type}" + (f" = {f.default}" if f.default else "") for f in item.fields])
             items.append(item)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             name = getattr(target, "id", "_")
             if not name.startswith("_"):
                 value = ast.unparse(node.value) if node.value else ""
-                items.append(Item("data", module, name, f"{name} = {value}" if len(value) < 90 else name, comments.get(node.end_lineno, ""), source=text(node), line=node.lineno, end=node.end_lineno))
+                items.append(Item("data", module, name, f"{name} = {value}" if len(value) < 90 else name, comments.get(node.end_lineno) or comments.get(node.lineno, ""), source=text(node), line=node.lineno, end=node.end_lineno))
     return _doc(tree), items
 
 
@@ -187,7 +192,7 @@ def _item(item: Item, links: Links, level: int) -> str:
         raw(f'<section class="api-item level-{level} kind-{item.kind}" id="{item.full}">'
             f'<h{level} class="api-name"><code>{html.escape(short)}</code><span class="kind">{item.kind}</span>'
             f'<a class="headerlink" href="#{item.full}" aria-label="Link to {short}">#</a></h{level}>'
-            + (f'<pre class="signature highlight"><code>{signature}</code></pre>' if item.kind != "property" or ":" in item.signature else "")),
+            + (f'<pre class="signature highlight"><code>{signature}</code></pre>' if item.kind not in ("property", "data") or item.signature != short else "")),
         links.prose(_escape(item.doc), "../"),
     ]
     if item.parameters:

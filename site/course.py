@@ -5,11 +5,12 @@
 CARDS = {
     "00_math": ("Top: noise, walked back", (0, 0.07, 1, 1)),
     "01_schedule": ("What is in x_t", (0, 0.1, 0.48, 1)),
-    "02_forward": ("Four digits, 2, 3, 5 and 8", (0, 0.14, 0.7, 1)),
+    "02_forward": ("Four digits, 2, 3, 5 and 8", (0, 0.13, 0.6637, 1)),
     "03_unet": ("The U-Net, drawn", (0, 0.08, 1, 1)),
-    "04_training": ("Eight digits, from the same noise", (0.19, 0.1, 1, 1)),
-    "05_sampling": ("64 digits", (0, 0.06, 1, 0.53)),
+    "04_training": ("Eight digits, from the same noise", (0.1769, 0.1, 0.93, 1)),
+    "05_sampling": ("64 digits", (0, 0.06, 1, 0.5165)),
     "06_evaluation": ("Twenty real points", (0, 0, 0.67, 1)),
+    "07_ladder": ("The ladder as digits", (0.3059, 0.0731, 0.9861, 1)),
 }
 
 # Widgets: kind, and the heading of the chapter that it comes before.

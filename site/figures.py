@@ -24,7 +24,8 @@ def is_animation(png: bytes) -> bool:
 def _data(colours: np.ndarray, which: np.ndarray) -> np.ndarray:
     """Where a figure shows data as a picture: rectangles well filled with greys, or with a colour map that is not the palette's.
 
-    Text, axes and curves are tinted (the palette has no neutral grey), and fill little of the rectangle around them.
+    Or with anything, where it is large, full, and in part black. Text, axes and curves are tinted (the palette has no neutral grey),
+    and fill little of the rectangle around them.
     """
     tint = colours.max(-1) - colours.min(-1)
     inked = ((colours.min(-1) < 240) | (tint > 12))[which]
@@ -34,12 +35,23 @@ def _data(colours: np.ndarray, which: np.ndarray) -> np.ndarray:
     for k, box in enumerate(ndimage.find_objects(pieces), start=1):
         short, long = sorted(s.stop - s.start for s in box)
         piece = pieces[box] == k
-        if short < 8 or long < 14 or piece.mean() < 0.5:
+        fill, shades = piece.mean(), which[box][piece]
+        if short < 8 or long < 14 or fill < 0.5:
             continue
-        grey = short >= 14 and tint[box][piece].mean() <= 8
-        if grey or foreign[box][piece].mean() > 0.4:
-            out[box] = True
+        grey = short >= 14 and (short >= 24 or fill > 0.75) and tint[box][piece].mean() <= 8
+        painted = short >= 40 and fill > 0.9 and len(np.unique(shades)) > 5 and (colours[shades].max(-1) < 60).mean() > 0.05
+        if grey or painted or (fill > 0.7 and foreign[box][piece].mean() > 0.4):
+            out[_without_ticks(box, piece)] = True
     return out
+
+
+def _without_ticks(box: tuple[slice, slice], piece: np.ndarray) -> tuple[slice, slice]:
+    "A picture's rectangle, less the rows and columns at its edges that hold only the marks of an axis."
+    spans = []
+    for side, axis in zip(box, (1, 0), strict=True):
+        full = np.flatnonzero(piece.mean(axis) > 0.3)
+        spans.append(slice(side.start + full[0], side.start + full[-1] + 1))
+    return spans[0], spans[1]
 
 
 def _foreign(colours: np.ndarray) -> np.ndarray:

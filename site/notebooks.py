@@ -20,6 +20,7 @@ TAGGED = re.compile(r"^\$\$((?:(?!\$\$).)*?)\\tag\{([\d.]+)\}((?:(?!\$\$).)*?)\$
 EQUATION = re.compile(r"\((\d+\.\d+)\)")
 CODE_NAME = re.compile(r"(?<!`)`([A-Za-z_][\w.]*)(\([^`]*\))?`(?!`)")
 CITATION = re.compile("|".join(f"(?P<c{i}>{p})" for i, p in enumerate(CITATIONS)))
+LASTS = re.compile(r"(\d) (seconds?|minutes?)\b")  # a number and its unit stay on one line
 CHAPTER = re.compile(r"\b([Cc]hapter|[Aa]ppendix) (\d\d)\b")
 # What no rule may touch: fences, display and inline maths, links, HTML, headings.
 FENCES = r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)[ \t]*$"
@@ -99,6 +100,7 @@ class Links:
             code = html.escape(m[0].strip("`")).replace("*", "&#42;")
             if long:
                 code = re.sub(r"[._](?=[A-Za-z0-9])", r"\g<0><wbr>", code)
+            code = code.replace("_", "&#95;")
             return f'<a class="api" href="{up}{url}"><code>{code}</code></a>' if url else f"<code>{code}</code>"
 
         def equation(m: re.Match) -> str:
@@ -109,7 +111,7 @@ class Links:
             return f'<a href="{up}{chapters[m[2]]}.html">{m[0]}</a>' if m[2] in chapters else m[0]
 
         text = outside(CODE_NAME, name, text)
-        for pattern, link in ((EQUATION, equation), (CHAPTER, chapter), (CITATION, lambda m: f'<a class="cite" href="{up}bibliography.html#{work(m)}">{m[0]}</a>')):
+        for pattern, link in ((LASTS, "\\1\u00a0\\2"), (EQUATION, equation), (CHAPTER, chapter), (CITATION, lambda m: f'<a class="cite" href="{up}bibliography.html#{work(m)}">{m[0]}</a>')):
             text = outside(pattern, link, text, SAFE + r"|`[^`\n]+`")
         return text
 
@@ -270,7 +272,9 @@ class Reader:
     def _output(self, output: dict, source: str, options: dict[str, str]) -> str:
         data = {kind: "".join(value) for kind, value in output.get("data", {}).items()}
         if output["output_type"] == "stream" and output["name"] == "stdout":
-            return raw(f'<pre class="printed">{html.escape("".join(output["text"]).rstrip())}</pre>')
+            text = "".join(output["text"]).rstrip()
+            columns = sum(bool(re.search(r"\S {2,}\S", line)) for line in text.splitlines()) > 1  # a table, which must not be folded
+            return raw(f'<pre class="printed{" columns" if columns else ""}">{html.escape(text)}</pre>')
         if "image/png" in data:
             return self._figure(base64.b64decode(data["image/png"]), self._alt(source, options))
         if "text/plain" in data:

@@ -71,8 +71,9 @@ def last_sentence(paragraph: str) -> str:
 def equations(pages: list[Page], index: dict, links: Links) -> str:
     "Every numbered equation with its source, the functions that compute it and the tests that prove it. `index`: of tools/equation_index.py."
     def tests(names: list[str]) -> str:
-        files = {name: f"{links.blob}/tests/{name.split('.')[0]}.py" for name in names}
-        return ", ".join(f'<a href="{url}">{name.split(".")[1]}</a>' for name, url in files.items())
+        parts = [name.split(".") for name in names]
+        twice = {test for _, test in parts if sum(test == other for _, other in parts) > 1}
+        return ", ".join(f'<a href="{links.blob}/tests/{file}.py">{f"{file}.{test}" if test in twice else test}</a>' for file, test in parts)
 
     parts = ["# Equations\n", lede("Every numbered equation of the course: where it is from, what computes it, and which test proves it.")]
     for page in (p for p in pages if p.equations):

@@ -32,6 +32,11 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   document.dispatchEvent(new Event("themechange"));
 });
 
+// The page's own entry in the contents is in sight
+const side = $(".side"),
+  current = $(".side [aria-current]");
+if (current && current.offsetTop > side.clientHeight - 60) side.scrollTop = current.offsetTop - side.clientHeight / 2;
+
 // Contents on a phone
 const menu = $(".menu");
 const openMenu = (open) => {
@@ -79,6 +84,7 @@ function onScroll() {
     if (h.getBoundingClientRect().top < 120) at = i;
   });
   tocLinks.forEach((a, i) => a.classList.toggle("here", i === at));
+  if (at >= 0 && toc.scrollHeight > toc.clientHeight) toc.scrollTop = tocLinks[at].offsetTop - toc.clientHeight / 2;
 }
 addEventListener(
   "scroll",
@@ -112,19 +118,25 @@ $$('div[class*="highlight-"]').forEach((box) => {
 });
 $$("main table").forEach((t) => {
   if (!t.parentElement.matches(".params, .table-wrap")) {
-    const w = make("div", { className: "table-wrap" });
+    const labels = [...t.rows[0].cells].map((c) => c.textContent.trim()),
+      w = make("div", { className: labels.length > 3 ? "table-wrap stacked" : "table-wrap" });
+    if (labels.length > 3) [...t.tBodies[0].rows].forEach((r) => [...r.cells].forEach((c, i) => c.textContent.trim() && (c.dataset.label = labels[i])));
     t.replaceWith(w);
     w.append(t);
   }
 });
+const scrollers = "pre, div.math, .table-wrap, .params, .fig";
+const hint = (e) => e.classList.toggle("more", e.scrollLeft + e.clientWidth < e.scrollWidth - 2); // it fades where it goes on
+document.addEventListener("scroll", (e) => e.target.matches?.(scrollers) && hint(e.target), { capture: true, passive: true });
 function reachable() {
   $$("div.math").forEach((e) => {
-    // a formula a little too wide is set a little smaller
+    // a formula a little too wide is set a little smaller; one much too wide scrolls, and stays legible
     e.style.fontSize = "";
     const share = e.clientWidth / e.scrollWidth;
-    if (share < 1) e.style.fontSize = `${Math.max(0.72, share * 0.985)}em`;
+    if (share < 1 && share > 0.75) e.style.fontSize = `${share * 0.985}em`;
   });
-  $$("pre, div.math, .table-wrap, .params, .fig").forEach((e) => {
+  $$(scrollers).forEach((e) => {
+    hint(e);
     if (e.scrollWidth > e.clientWidth + 1) {
       e.tabIndex = 0;
       e.setAttribute("role", "region");

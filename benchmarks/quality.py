@@ -1,0 +1,69 @@
+"""What the digits are worth after equal time: each contender of speed.py trains as its authors do, on the bundled digits.
+
+    pip install -e ".[peers,bench]"
+    python benchmarks/quality.py                             # three contenders, 600 s each: about 45 minutes on two cores
+    python benchmarks/quality.py --seconds 60 --only ddpm_abc
+
+At each mark the clock stops, the contender draws digits with its own sampler in equal steps, and chapter 06 judges them.
+"legible" is the share of digits that the packaged classifier names with a certainty of 90% or more and that lie where
+real digits do (6.5); white noise shows that certainty alone would say nothing. The first 64 digits of each mark go to
+OUT as a picture. Nothing else may run beside this.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from speed import BATCH, BUILD, installed
+from torch import Tensor
+
+from ddpm_abc.data import digits, to_unit
+from ddpm_abc.evaluation import HELD_OUT, REFERENCE, evaluate, eyes, features, manifolds
+from ddpm_abc.plot import save_images
+
+
+def row(name: str, when: str, steps: str, images: Tensor, real: Tensor) -> None:
+    net, images = eyes(), images.clamp(-1, 1)
+    with torch.no_grad():
+        certain = net(images).softmax(1).amax(1) >= 0.9
+    legible = 0.0
+    if certain.sum() > 5:  # as many as (6.5) needs
+        legible = manifolds(features(net, images[certain]), features(net, real[REFERENCE])).precision * certain.float().mean().item()
+    r = evaluate(images, real)
+    print(f"| {name} | {when} | {steps} | {r.fid:.2f} | {r.precision:.2f} | {r.recall:.2f} | {r.coverage:.2f} | {legible:.1%} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=600, help="of training for each (default: 600)")
+    parser.add_argument("--marks", type=int, default=3, help="how often to look; each look is at twice the time of the one before (default: 3)")
+    parser.add_argument("--n", type=int, default=500, help="digits to judge (default: 500)")
+    parser.add_argument("--steps", type=int, default=50, help="reverse steps (default: 50)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", choices=list(BUILD), action="append", help="this contender alone; may be given again (default: all but the first attempt)")
+    parser.add_argument("--out", type=Path, default=Path("out/quality"), help="folder for the pictures (default: out/quality)")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    data = digits().images
+    real = to_unit(data)
+    names = [name for name in installed() if name in (args.only or list(BUILD)[:3])]
+    print(f"N = {args.n}, {args.steps} reverse steps, seed {args.seed}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
+    print("| | trained for | training steps | FID | precision | recall | coverage | legible |\n|---|---|---|---|---|---|---|---|")
+    row("real digits, held out", "", "", real[HELD_OUT[: args.n]], real)
+    row("white noise", "", "", torch.randn(args.n, 1, 28, 28, generator=torch.Generator().manual_seed(args.seed)), real)
+    for name in names:
+        torch.manual_seed(args.seed)
+        contender, taken, steps = BUILD[name](data), 0.0, 0
+        for mark in [args.seconds / 2**k for k in reversed(range(args.marks))]:
+            begun = time.perf_counter() - taken
+            while (taken := time.perf_counter() - begun) < mark:
+                contender.step(taken / args.seconds)
+                steps += 1
+            made = torch.cat([contender.draw(min(BATCH, args.n - i), args.steps) for i in range(0, args.n, BATCH)])
+            row(name, f"{taken:.0f} s", f"{steps:,} ({steps * BATCH:,} images)", made, real)
+            save_images(made[:64].clamp(-1, 1), args.out / f"{name.replace(' ', '-')}-{mark:.0f}s.png")
+
+
+if __name__ == "__main__":
+    main()
