@@ -1,8 +1,8 @@
 """What the digits are worth after equal time: each contender of speed.py trains as its authors do, on the bundled digits.
 
     pip install -e ".[peers,bench]"
-    python benchmarks/quality.py                             # three contenders, 600 s each: about 45 minutes on two cores
-    python benchmarks/quality.py --seconds 60 --only ddpm_abc
+    python benchmarks/quality.py --marks 1                   # three contenders, 600 s each: 37 minutes on two cores
+    python benchmarks/quality.py --marks 1 --seconds 60 --only ddpm_abc
 
 At each mark the clock stops, the contender draws digits with its own sampler in equal steps, and chapter 06 judges them.
 "legible" is the share of digits that the packaged classifier names with a certainty of 90% or more and that lie where

@@ -116,19 +116,25 @@ print(json.dumps([there, sorted({{m.__file__.rpartition("/")[0] for m in modules
     assert "usage" in call(environment / "bin/ddpm-abc", "--help", cwd=empty).lower()
 
 
+def pictures(nb):
+    return sum("image/png" in o.get("data", {}) for c in nb.cells for o in c.get("outputs", []))
+
+
 def check_notebook(environment, path, empty):
-    "A notebook runs whole in the empty folder, as in Colab, and leaves nothing there."
+    "A notebook runs whole in the empty folder, as in Colab, draws as many pictures as are committed, and leaves nothing there."
     spec = empty.parent / "kernels/alone"
     spec.mkdir(parents=True)
     argv = [str(environment / "bin/python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "alone", "language": "python"}))
     nb = nbformat.read(path, 4)
+    committed = pictures(nb)
     nb.cells.append(nbformat.v4.new_code_cell("import ddpm_abc; print(ddpm_abc.__file__)"))
     NotebookClient(nb, timeout=600, kernel_name="alone", extra_arguments=["--log-level=ERROR"], resources={"metadata": {"path": str(empty)}}).execute()
     assert nb.cells[-1].outputs[0].text.strip() == str(site_packages(environment) / "ddpm_abc/__init__.py")
     for cell in nb.cells:
         stderr = "".join(o.text for o in cell.get("outputs", []) if o.get("name") == "stderr")
         assert beyond_progress(stderr) == "", cell.source
+    assert pictures(nb) == committed > 0
     assert list(empty.iterdir()) == []
 
 

@@ -119,8 +119,9 @@ $$('div[class*="highlight-"]').forEach((box) => {
 $$("main table").forEach((t) => {
   if (!t.parentElement.matches(".params, .table-wrap")) {
     const labels = [...t.rows[0].cells].map((c) => c.textContent.trim()),
-      w = make("div", { className: labels.length > 3 ? "table-wrap stacked" : "table-wrap" });
-    if (labels.length > 3) [...t.tBodies[0].rows].forEach((r) => [...r.cells].forEach((c, i) => c.textContent.trim() && (c.dataset.label = labels[i])));
+      stacked = labels.length > 3,
+      w = make("div", { className: stacked ? "table-wrap stacked" : "table-wrap" });
+    if (stacked) [...t.tBodies[0].rows].forEach((r) => [...r.cells].forEach((c, i) => c.textContent.trim() && (c.dataset.label = labels[i])));
     t.replaceWith(w);
     w.append(t);
   }
