@@ -23,15 +23,20 @@ from ddpm_abc.evaluation import HELD_OUT, REFERENCE, evaluate, eyes, features, m
 from ddpm_abc.plot import save_images
 
 
+def legible(images: Tensor, certain: Tensor, real: Tensor) -> float:
+    "Share of the images that are marked as certain and lie where real digits do."
+    if certain.sum() <= 5:  # fewer than (6.5) needs
+        return 0.0
+    net = eyes()
+    return manifolds(features(net, images[certain]), features(net, real[REFERENCE])).precision * certain.float().mean().item()
+
+
 def row(name: str, when: str, steps: str, images: Tensor, real: Tensor) -> None:
-    net, images = eyes(), images.clamp(-1, 1)
+    images = images.clamp(-1, 1)
     with torch.no_grad():
-        certain = net(images).softmax(1).amax(1) >= 0.9
-    legible = 0.0
-    if certain.sum() > 5:  # as many as (6.5) needs
-        legible = manifolds(features(net, images[certain]), features(net, real[REFERENCE])).precision * certain.float().mean().item()
+        certain = eyes()(images).softmax(1).amax(1) >= 0.9
     r = evaluate(images, real)
-    print(f"| {name} | {when} | {steps} | {r.fid:.2f} | {r.precision:.2f} | {r.recall:.2f} | {r.coverage:.2f} | {legible:.1%} |", flush=True)
+    print(f"| {name} | {when} | {steps} | {r.fid:.2f} | {r.precision:.2f} | {r.recall:.2f} | {r.coverage:.2f} | {legible(images, certain, real):.1%} |", flush=True)
 
 
 def main() -> None:

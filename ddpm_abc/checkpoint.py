@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from . import __version__
+from .prediction import VUNet
 from .schedule import Schedule, cosine_schedule, linear_schedule
 from .unet import UNet
 
@@ -93,10 +94,12 @@ def build_schedule(
         raise ValueError(f"the {kind} schedule cannot be built from {arguments}: {e}") from None
 
 
-def _check_schedule(config: Mapping[str, Any]) -> None:
+def _check_schedule(config: Mapping[str, Any], net: UNet) -> None:
     with warnings.catch_warnings():  # whoever built it has been warned
         warnings.simplefilter("ignore")
-        build_schedule(config)
+        sched = build_schedule(config)
+    if isinstance(net, VUNet) and not torch.equal(sched.alpha_bar, net.sched.alpha_bar):
+        raise ValueError(f"the network predicts v under a schedule that is not {dict(config)}: give the configuration of the schedule it was built with")
 
 # %% ../nbs/92_checkpoint.ipynb #18a9bc96
 FORMAT = 2  # of the files written here; 1 had no digest
@@ -111,7 +114,7 @@ class About(NamedTuple):
     "What a file says of itself."
 
     kind: str  # "weights", to sample from and to share, or "checkpoint", to go on training
-    net: dict[str, Any]  # arguments of UNet
+    net: dict[str, Any]  # arguments of UNet, and what it predicts if that is not the noise
     sched: dict[str, Any]  # configuration of the schedule, as for `build_schedule`
     info: dict[str, Any]  # what the caller noted, and the versions it was written with
     state: dict[str, Any]  # of a checkpoint: step, EMA, optimizer and generators, less their tensors, and what it ran on
@@ -249,12 +252,16 @@ def save_weights(
 ) -> None:
     """Write a network's weights with all that is needed to use them: its configuration and its schedule's.
 
-    Raises `ValueError` for a schedule that cannot be built or information that JSON cannot hold, `FloatingPointError` for weights
+    Raises `ValueError` for a schedule that cannot be built or is not the one of a network that predicts v, or information that JSON cannot hold, `FloatingPointError` for weights
     that are not finite, `OSError` if the file cannot be written.
     """
-    _check_schedule(sched_config)
+    _check_schedule(sched_config, net)
     tensors = {name: v if dtype is None else v.to(dtype) for name, v in net.state_dict().items()}
-    _write(path, tensors, About("weights", net.config, dict(sched_config), info, {}))
+    _write(path, tensors, About("weights", _net_config(net), dict(sched_config), info, {}))
+
+
+def _net_config(net: UNet) -> dict[str, Any]:
+    return net.config if net.predicts == "eps" else {**net.config, "predicts": net.predicts}
 
 
 def load_weights(
@@ -269,7 +276,7 @@ def load_weights(
     found, tensors = _read(path, "weights")
     try:
         sched = build_schedule(found.sched)
-        net = _outline(found.net, len(tensors))
+        net = _outline(found.net, sched, len(tensors))
     except (ValueError, TypeError, OverflowError, RuntimeError) as e:
         raise ValueError(f"{path} describes a network or a schedule that cannot be built: {e}") from None
     _check_fit(path, tensors, net)
@@ -277,8 +284,11 @@ def load_weights(
     return Pretrained(net.eval(), sched, found.info)
 
 
-def _outline(config: Mapping[str, Any], n_tensors: int) -> UNet:
+def _outline(config: Mapping[str, Any], sched: Schedule, n_tensors: int) -> UNet:
     "A network of shapes without memory. No larger than the file: what a stranger's configuration asks for is bounded by what the stranger sent."
+    config = dict(config)
+    if (predicts := config.pop("predicts", "eps")) not in ("eps", "v"):
+        raise ValueError(f"predicts must be eps or v, got {str(predicts)[:40]}")
     for key, value in config.items():
         numbers = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
         if not all(type(n) is int and -(2**40) < n < 2**40 for n in numbers):
@@ -288,7 +298,7 @@ def _outline(config: Mapping[str, Any], n_tensors: int) -> UNet:
     if isinstance(channels := config.get("channels"), (list, tuple)) and len(channels) * config.get("blocks", 1) > n_tensors:
         raise ValueError(f"{len(channels)} levels of {config.get('blocks', 1)} blocks have more than the file's {n_tensors} tensors")
     with torch.device("meta"):
-        return UNet(**config)
+        return UNet(**config) if predicts == "eps" else VUNet(sched, **config)
 
 # %% ../nbs/92_checkpoint.ipynb #5e9baf39
 class Average(Protocol):
@@ -315,7 +325,7 @@ def save_checkpoint(
     Raises `ValueError` for a schedule that cannot be built or for information or optimizer settings that JSON cannot hold,
     `FloatingPointError` for weights that are not finite, `OSError` if the file cannot be written.
     """
-    _check_schedule(sched_config)
+    _check_schedule(sched_config, net)
     saved = opt.state_dict()
     tensors = {f"net.{name}": v for name, v in net.state_dict().items()}
     tensors |= {f"opt.{i}.{name}": v for i, state in saved["state"].items() for name, v in state.items()}
@@ -325,7 +335,7 @@ def save_checkpoint(
     if ema is not None:
         tensors |= {f"ema.{name}": v for name, v in ema.model.state_dict().items()}
         state["ema"] = {"n": ema.n, "decay": ema.decay}
-    _write(path, tensors, About("checkpoint", net.config, dict(sched_config), info, state))
+    _write(path, tensors, About("checkpoint", _net_config(net), dict(sched_config), info, state))
 
 
 def load_checkpoint(
@@ -350,6 +360,9 @@ def load_checkpoint(
     _check_state(path, found.state, parts)
     if (ema is None) != (found.state["ema"] is None):
         raise ValueError(f"{path} {'holds an average of the weights: pass ema=EMA(net)' if ema is None else 'holds no average of the weights: leave ema out'}")
+    if (was := found.net.get("predicts", "eps")) != net.predicts:
+        raise ValueError(f"{path} does not fit the network: it was trained to predict {str(was)[:40]}, and this one predicts {net.predicts}. Build {'a VUNet' if was == 'v' else 'a UNet'} with the configuration in the file")
+    _check_schedule(found.sched, net)
     _check_fit(path, parts["net"], net)
     if ema is not None:
         _check_fit(path, parts["ema"], ema.model)

@@ -10,6 +10,7 @@ import hashlib
 import math
 import random
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -46,7 +47,7 @@ FRAMES = 24  # of the animation
 LARGEST_NET = 1_000_000_000  # parameters; more is a slip of the hand, and would fill the memory before anything is said
 
 RUN: dict[str, Any] = {  # what makes a run what it is; a resumed one keeps it
-    "data": "digits", "batch_size": 64, "lr": 2e-3, "schedule": "linear", "T": 1000, "channels": [32, 64, 96], "seed": 0,
+    "data": "digits", "batch_size": 64, "lr": 2e-3, "schedule": "linear", "T": 1000, "channels": [32, 64, 96], "predict": "eps", "seed": 0,
 }  # fmt: skip
 DEFAULT_STEPS = 4000  # of `ddpm-abc train`, where neither steps nor minutes are given
 
@@ -105,10 +106,13 @@ def _name(text: str) -> str:
     return text
 
 
-def _schedule(text: str) -> str:
-    if text not in ("linear", "cosine"):
-        raise argparse.ArgumentTypeError(f"must be linear or cosine, got {text}")
-    return text
+def _one_of(*names: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"must be {' or '.join(names)}, got {text}")
+        return text
+
+    return parse
 
 # %% ../nbs/93_cli.ipynb #d0ad2e5a
 def _parser() -> _Parser:
@@ -140,8 +144,9 @@ def _parser() -> _Parser:
     add("--minutes", metavar="M", type=_positive, help="stop after so long; the learning rate falls with the time used, or with the steps done if they are further on (default: no limit)")
     add("--batch-size", metavar="N", type=_whole(1), help="images a step (default: 64)")
     add("--lr", metavar="X", type=_positive, help="highest learning rate, reached after a warm-up (default: 0.002)")
-    add("--schedule", metavar="NAME", type=_schedule, help="noise schedule: linear, with betas from 0.1/T to 20/T, or cosine (default: linear)")
+    add("--schedule", metavar="NAME", type=_one_of("linear", "cosine"), help="noise schedule: linear, with betas from 0.1/T to 20/T, or cosine (default: linear)")
     add("--T", metavar="N", type=_whole(1, 1_000_000), help="steps of the noise schedule, at most 1000000 (default: 1000)")
+    add("--predict", metavar="NAME", type=_one_of("eps", "v"), help="what the network learns to predict: eps, the noise, as in the paper, or v, which chapter 08 explains (default: eps)")
     add("--channels", metavar="A,B,C", type=_channels, help="channels at each level of the network, multiples of 8 from 16 on; each level halves the image (default: 32,64,96)")
     add("--resume", action="store_true", help="go on from the newest checkpoint in --out that is whole; what is not given stays as it was")
     common(add)
@@ -154,8 +159,12 @@ def _parser() -> _Parser:
 
     add = command("evaluate", _evaluate, "draw digits with a trained network, and judge them by real ones", "ddpm-abc evaluate --weights out/weights.safetensors --n 1000")
     add("--weights", metavar="FILE", type=_name, help="weights.safetensors of a training run on digits (default: those from the package)")
-    add("--n", metavar="N", type=_whole(100, 3000), default=1000, help="how many digits, 100 to 3000; compare only figures of the same N (default: 1000)")
+    add("--data", metavar="NAME", type=_one_of("digits", "mnist"), default="digits", help="what to compare with: digits, 3,000 of the bundled ones, or mnist, the 10,000 images of the test set, downloaded (default: digits)")
+    add("--root", metavar="FOLDER", type=_name, default="data", help="where mnist is, or will be downloaded to (default: data)")
+    add("--n", metavar="N", type=_whole(100, 10_000), default=1000, help="how many digits, from 100 to as many as they are compared with; compare only figures of the same N (default: 1000)")
     add("--steps", metavar="N", type=_whole(1), default=100, help="reverse steps, at most the T of the training (default: 100)")
+    add("--keep", metavar="FILE", type=_name, help="keep the digits there as they come, and go on from there if it is begun: for a run of hours")
+    add("--compile", action="store_true", help="compile the network first, with torch.compile: worth its minute for a run of hours, and needs a C++ compiler")
     common(add, files=False)
     return top
 
@@ -249,7 +258,8 @@ def _shown(value: Any) -> str:
 def _saved_run(path: Path, info: dict[str, Any]) -> dict[str, Any]:
     "The settings in a checkpoint, if they are those of a run of this program."
     run, rest = info.get("run"), (info.get("seconds"), info.get("n_images"), info.get("images_sha256"))
-    good = isinstance(run, dict) and run.keys() == {*RUN, "steps", "minutes"} and all(type(run[key]) is type(value) for key, value in RUN.items()) and all(type(c) is int for c in run["channels"])
+    run = {"predict": "eps", **run} if isinstance(run, dict) else run  # the first releases knew nothing else
+    good = isinstance(run, dict) and run.keys() == {*RUN, "steps", "minutes"} and all(type(run[key]) is type(value) for key, value in RUN.items()) and all(type(c) is int for c in run["channels"]) and run["predict"] in ("eps", "v")
     good = good and isinstance(rest[0], (int, float)) and 0 <= rest[0] < 1e12 and type(rest[1]) is int and isinstance(rest[2], str)
     if not good:
         raise RuntimeError(f"{path} was not written by `ddpm-abc train`: go on from it in Python, with load_checkpoint")
@@ -333,6 +343,7 @@ def _set_up(args: argparse.Namespace) -> _Run:
 
     from ddpm_abc import checkpoint
     from ddpm_abc.data import load
+    from ddpm_abc.prediction import VUNet
     from ddpm_abc.training import EMA
     from ddpm_abc.unet import UNet, pick_device, speed_up
 
@@ -361,7 +372,7 @@ def _set_up(args: argparse.Namespace) -> _Run:
     random.seed(settings["seed"])  # nothing here draws from Python's and NumPy's generators, but the checkpoint keeps them
     np.random.seed(settings["seed"] % 2**32)  # noqa: NPY002
     torch.manual_seed(settings["seed"])
-    net = speed_up(UNet(**net_config), device)
+    net = speed_up(VUNet(sched, **net_config) if settings["predict"] == "v" else UNet(**net_config), device)
     opt = torch.optim.AdamW(net.parameters(), lr=settings["lr"], weight_decay=0.01)
     generator = torch.Generator().manual_seed(settings["seed"])
     run = _Run(out, settings, sched_config, sched, data, net, opt, EMA(net, decay=0.999), generator)
@@ -424,11 +435,13 @@ def _steps(args: argparse.Namespace, run: _Run, stop: list[int]) -> None:
     from tqdm import tqdm
 
     from ddpm_abc.data import batches
+    from ddpm_abc.prediction import v_weight
     from ddpm_abc.training import train, warmup_cosine
 
     images = run.data.images.to(next(run.net.parameters()).device)
     cursor = batches(images, run.settings["batch_size"], seed=run.settings["seed"], start=run.step)
-    loop = train(run.net, run.sched, cursor, run.opt, ema=run.ema, generator=run.generator, lr_factor=lambda _: warmup_cosine(run.progress()), start=run.step)
+    weight = v_weight(run.sched) if run.settings["predict"] == "v" else None
+    loop = train(run.net, run.sched, cursor, run.opt, ema=run.ema, generator=run.generator, weight=weight, lr_factor=lambda _: warmup_cosine(run.progress()), start=run.step)
     clock = time.monotonic() - run.seconds
     with tqdm(total=run.settings["steps"], initial=run.step, desc="training", unit="step") as bar:
         try:
@@ -482,8 +495,39 @@ def _network(args: argparse.Namespace) -> Pretrained:
     return found
 
 
-def _draw(args: argparse.Namespace, net: UNet, sched: Schedule, frames: list[np.ndarray] | None = None) -> torch.Tensor:
-    "Draw `args.n` images, and film the first sixteen if there is a list for the frames."
+@dataclass
+class _Kept:
+    "The images that are drawn so far, in a file; those that an earlier call left there are the first. Refuses a file of another run."
+
+    path: Path
+    of: str  # what they depend on
+    images: torch.Tensor | None = None
+
+    def __post_init__(self) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        if not self.path.exists():
+            return
+        try:
+            with safe_open(self.path, framework="pt") as f:
+                found, self.images = (f.metadata() or {}).get("of"), f.get_tensor("images").clone()
+        except SafetensorError as e:
+            raise RuntimeError(f"{self.path} is damaged, or holds no digits of this command ({e}): delete it, or give another --keep") from None
+        if found != self.of:
+            raise ValueError(f"{self.path} holds digits of another run ({_shown(found)}), and this one is of {self.of}: delete it, or give another --keep")
+
+    def keep(self, images: torch.Tensor) -> None:
+        from safetensors.torch import save
+
+        from ddpm_abc.checkpoint import write_atomically
+
+        if self.images is None or len(images) > len(self.images):
+            self.images = images
+            write_atomically(self.path, save({"images": images}, {"of": self.of}))
+
+
+def _draw(args: argparse.Namespace, net: UNet, sched: Schedule, frames: list[np.ndarray] | None = None, kept: _Kept | None = None) -> torch.Tensor:
+    "Draw `args.n` images. Film the first sixteen if there is a list for the frames; go on from those that are kept."
     import torch
     from tqdm import tqdm
 
@@ -495,20 +539,31 @@ def _draw(args: argparse.Namespace, net: UNet, sched: Schedule, frames: list[np.
     shape = (net.config["in_channels"], net.config["size"], net.config["size"])
     chunk = max(1, min(SAMPLE_CHUNK, SAMPLE_CHUNK * 28 * 28 // shape[1] ** 2))  # large images need more memory each
     sizes = [min(chunk, args.n - i) for i in range(0, args.n, chunk)]
-    generator = torch.Generator().manual_seed(args.seed or 0)
-    begun, images = time.monotonic(), []
-    with tqdm(total=len(sizes) * len(times), desc="sampling", unit="step") as bar:
-        for k, size in enumerate(sizes):
+    seed, begun = args.seed or 0, time.monotonic()
+    images = [x for x, size in zip(kept.images.split(chunk), sizes, strict=False) if len(x) == size] if kept and kept.images is not None else []
+    drawn = args.n - sum(map(len, images))
+    with tqdm(total=len(sizes) * len(times), initial=len(images) * len(times), desc="sampling", unit="step") as bar:
+        for k, size in list(enumerate(sizes))[len(images) :]:
+            generator = torch.Generator().manual_seed((seed + 1_000_003 * k) % 2**64)  # each batch its own: which came before does not matter
             for i, x in enumerate(samples(net, sched, (size, *shape), times=times, generator=generator)):
                 if frames is not None and k == 0 and i in filmed:
                     frames.append(tile(x[:16]))
                 bar.update()
             images.append(x.cpu())
+            if kept:
+                kept.keep(torch.cat(images))
     made = torch.cat(images)
     if not made.isfinite().all():
         args.parser.fail(1, "the network's answers are not finite numbers: these weights are spoilt, train again")
-    print(f"{args.n:,} images in {time.monotonic() - begun:.0f} s ({len(times) - 1} reverse steps, seed {args.seed or 0})")
+    print(f"{drawn:,} images in {time.monotonic() - begun:.0f} s ({len(times) - 1} reverse steps, seed {seed}){f', and {args.n - drawn:,} from {kept.path}' if kept and drawn < args.n else ''}")
     return made
+
+
+def _weights_digest(net: UNet) -> str:
+    h = hashlib.sha256()
+    for v in net.state_dict().values():
+        h.update(v.cpu().numpy().tobytes())
+    return h.hexdigest()[:12]
 
 
 def _sample(args: argparse.Namespace) -> int:
@@ -532,8 +587,8 @@ def _sample(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from ddpm_abc.data import digits, to_unit
-    from ddpm_abc.evaluation import EYES_SHA256, HELD_OUT, evaluate, table
+    from ddpm_abc.data import digits, mnist, to_unit
+    from ddpm_abc.evaluation import EYES_SHA256, HELD_OUT, evaluate, fid_and_floor, table
     from ddpm_abc.unet import pick_device, speed_up
 
     with _refusing(args):
@@ -542,10 +597,28 @@ def _evaluate(args: argparse.Namespace) -> int:
         c, size = net.config["in_channels"], net.config["size"]
         if (c, size) != (1, 28):
             args.parser.error(f"{args.weights} draws images of {c}x{size}x{size}: this command judges digits of 1x28x28")
-        real = to_unit(digits().images)
-    made = _draw(args, speed_up(net, device), sched)
-    print(table({"real digits (the floor)": evaluate(real[HELD_OUT[: args.n]], real), "these weights": evaluate(made, real)}))
-    print(f"seen by the classifier with sha256 {EYES_SHA256[:12]}..., against 3,000 of the bundled digits; chapter 06 explains each column")
+        if args.compile and device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++", "cl"))):
+            args.parser.error("--compile needs a C++ compiler, such as g++: install one, or leave --compile out")
+        if args.data == "digits" and args.n > len(HELD_OUT):
+            args.parser.error(f"--n must be at most {len(HELD_OUT)} with --data digits, got {args.n}: use --data mnist")
+        train, test = (to_unit(mnist(args.root, part).images) for part in (True, False)) if args.data == "mnist" else (to_unit(digits().images), None)
+        kept = None
+        if args.keep:
+            _usable(Path(args.keep).parent)
+            kept = _Kept(Path(args.keep), f"weights {_weights_digest(net)}, {args.steps} steps, seed {args.seed or 0}, {SAMPLE_CHUNK} at once")
+    speed_up(net, device)
+    if args.compile:
+        net.compile()
+    made = _draw(args, net, sched, kept=kept)
+    eye = f"seen by the classifier with sha256 {EYES_SHA256[:12]}..."
+    if test is None:
+        print(table({"real digits (the floor)": evaluate(train[HELD_OUT[: args.n]], train), "these weights": evaluate(made, train)}))
+        print(f"{eye}, against 3,000 of the bundled digits; chapter 06 explains each column")
+    else:
+        fid, floor = fid_and_floor(made, train, test)
+        print(f"FID of {args.n:,} digits against the 10,000 of MNIST's test set: {fid:.3f}")
+        print(f"the same of {args.n:,} real digits of the training set, the floor: {floor:.3f}; ratio {fid / floor:.2f}")
+        print(f"{eye}; chapter 06 explains FID and its floor")
     return 0
 
 

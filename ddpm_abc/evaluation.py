@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 # %% auto #0
 __all__ = ['EYES', 'REFERENCE', 'HELD_OUT', 'EYES_SHA256', 'Classifier', 'train_classifier', 'eyes', 'features',
-           'frechet_distance', 'kernel_distance', 'Manifolds', 'manifolds', 'nearest', 'Report', 'evaluate', 'table']
+           'frechet_distance', 'kernel_distance', 'Manifolds', 'manifolds', 'nearest', 'Report', 'evaluate',
+           'fid_and_floor', 'table']
 
 # %% ../nbs/06_evaluation.ipynb #c85bdf8c
 class Classifier(nn.Module):
@@ -214,6 +215,21 @@ def evaluate(
     known = real[torch.cat([EYES, REFERENCE])]
     novelty = nearest(images, known)[0].median() / nearest(real[HELD_OUT[:1000]], known)[0].median()
     return Report(len(images), frechet_distance(a, b), *kid, *manifolds(a, b), torch.xlogy(p, p / q).sum().item(), novelty.item())
+
+
+def fid_and_floor(
+    images: Tensor,  # (N, 1, 28, 28) made digits, in about [-1, 1], N at least 2; values outside are clipped
+    train: Tensor,  # (M, 1, 28, 28) real ones of the training set, in [-1, 1], M at least N
+    test: Tensor,  # (K, 1, 28, 28) real ones of the test set, in [-1, 1]
+    net: Classifier | None = None,  # the eyes; the packaged ones if not given
+) -> tuple[float, float]:  # FID of the images, and of as many of the training set, both against the test set
+    "FID beside its floor, for more digits than come with the package. Raises `ValueError` for images of another shape, not finite, or too few."
+    if len(train) < len(images):
+        raise ValueError(f"the floor of {len(images):,} images needs as many of the training set, got {len(train):,}")
+    net = eyes() if net is None else net
+    real = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[: len(images)]]
+    reference = features(net, test)
+    return frechet_distance(features(net, images.clamp(-1, 1)), reference), frechet_distance(features(net, real), reference)
 
 
 def table(

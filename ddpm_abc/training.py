@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .forward import EpsModel, q_sample
-from .schedule import Schedule
+from .schedule import Schedule, at, like
 
 # %% auto #0
 __all__ = ['eps_loss', 'sample_t', 'EMA', 'warmup_cosine', 'TrainStep', 'train']
@@ -118,14 +118,18 @@ def train(
     ema: EMA | None = None,  # averaged after each step
     generator: torch.Generator | None = None,  # CPU generator for t and eps; the global one if not given
     lr_factor: Callable[[int], float] | None = None,  # 0-based step -> factor for the optimizer's learning rate
+    weight: Tensor | None = None,  # (T+1,) what the loss of each time counts; 1 if not given
     clip_norm: float = 1.0,  # limit for the norm of the gradient
     start: int = 0,  # steps already done, when resuming
 ) -> Iterator[TrainStep]:  # one item a step, after the step is taken
     """Train on each batch in turn: Ho et al. 2020, Algorithm 1, with clipping, a learning-rate schedule and EMA.
 
     Yields after the step, so that a caller who stops has lost nothing. The noise comes from a CPU generator on every
-    device: one seed, one run. Raises `FloatingPointError` before a step whose loss or gradient is not finite.
+    device: one seed, one run. `TrainStep.losses` are not weighted. Raises `FloatingPointError` before a step whose loss or gradient is not finite,
+    and `ValueError` for a weight of another shape.
     """
+    if weight is not None and weight.shape != (sched.T + 1,):
+        raise ValueError(f"weight must have shape ({sched.T + 1},), one number for each t from 0 to T, got {tuple(weight.shape)}")
     model.train()
     for step, x0 in enumerate(batches, start):
         if lr_factor is not None:
@@ -135,7 +139,8 @@ def train(
         eps = torch.randn(x0.shape, generator=generator, dtype=x0.dtype).to(x0.device)
         losses = eps_loss(model, sched, x0, t, eps)
         opt.zero_grad()
-        losses.mean().backward()
+        counted = losses if weight is None else losses * like(at(weight, t), losses)
+        counted.mean().backward()
         grad_norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
         if not torch.isfinite(grad_norm + losses.sum()):
             raise FloatingPointError(_not_finite(step, t, losses))

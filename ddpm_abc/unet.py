@@ -186,6 +186,8 @@ class UNet(nn.Module):
     Raises `ValueError` for a configuration or an input that does not fit, naming what would.
     """
 
+    predicts = "eps"  # what the network's last layer means; what it answers with is the noise in any case
+
     def __init__(
         self,
         in_channels: int = 1,  # 1 for grey images, 3 for colour

@@ -48,7 +48,7 @@ CITATIONS = {
 # Glossary terms that everyday words look like: no link from the other chapters' prose.
 UNLINKED = {"precision", "score", "bit", "nat", "prior", "schedule", "decoder", "entropy"}
 
-MODULE_ORDER = ["gaussian", "schedule", "forward", "unet", "training", "sampling", "evaluation", "data", "plot", "checkpoint", "cli"]
+MODULE_ORDER = ["gaussian", "schedule", "forward", "unet", "training", "sampling", "evaluation", "prediction", "guidance", "data", "plot", "checkpoint", "cli"]
 
 BIBLIOGRAPHY = {
     "ho2020": ("Jonathan Ho, Ajay Jain, Pieter Abbeel", 2020, "Denoising Diffusion Probabilistic Models", "NeurIPS", "https://arxiv.org/abs/2006.11239"),

@@ -96,7 +96,7 @@ FAULTS = [
     Fault("EMA never updated", "training.train", "ema.update(model)", "pass", "test_training.test_ema_is_updated_once_a_step"),
     Fault("EMA shares the network's weights", "training.EMA.__init__", "copy.deepcopy(model).eval().requires_grad_(False)", "model", "test_training.test_ema_is_a_frozen_copy_in_evaluation_mode"),
     Fault("zero_grad missing", "training.train", "opt.zero_grad()", "pass", "test_truth.test_every_step_is_gradient_descent"),
-    Fault("batch loss summed", "training.train", "losses.mean().backward()", "losses.sum().backward()", "test_training.test_one_step_is_gradient_descent_on_the_clipped_mean_loss"),
+    Fault("batch loss summed", "training.train", "counted.mean().backward()", "counted.sum().backward()", "test_training.test_one_step_is_gradient_descent_on_the_clipped_mean_loss"),
     Fault("gradient not clipped", "training.train", "clip_grad_norm_(model.parameters(), clip_norm)", "clip_grad_norm_(model.parameters(), float('inf'))", "test_training.test_one_step_is_gradient_descent_on_the_clipped_mean_loss"),
     Fault("step not taken when the loop yields", "training.train", "        opt.step()\n", "        opt.step() if step else None\n", "test_training.test_yields_after_the_step"),
     Fault("training noise ignores the generator", "training.train", "torch.randn(x0.shape, generator=generator,", "torch.randn(x0.shape,", "test_training.test_one_seed_one_run_and_the_global_generator_is_left_alone"),
@@ -137,6 +137,13 @@ FAULTS = [
     Fault("attention output laid out wrong", "unet.Attention.forward", "h.transpose(1, 2).unflatten(2, x.shape[2:])", "h.reshape(x.shape)", "test_unet.test_attention_by_hand"),
     Fault("skips taken after the pooling", "unet.UNet._predict", "    h = level(h, emb)\n        skips.append(h)", "    h = level(h, emb)\n        skips.append(F.interpolate(F.avg_pool2d(h, 2), h.shape[2:]) if min(h.shape[2:]) > 1 else h)", "test_unet.test_full_size_skip_passes_a_shift_by_one_pixel"),
     Fault("output left in bfloat16", "unet.UNet.forward", "self._predict(xt, t, y).to(xt.dtype)", "self._predict(xt, t, y)", "test_truth.test_network_returns_the_precision_of_its_input_under_autocast"),
+    # what to predict, and guidance
+    Fault("v weighed like the image", "prediction.v_weight", "1 / sched.alpha_bar", "1 / sched.snr", "test_prediction.test_the_weight_makes_an_error_of_eps_one_of_v"),
+    Fault("weight of the loss left out", "training.train", "losses * like(at(weight, t), losses)", "losses", "test_prediction.test_training_takes_the_weight"),
+    Fault("weight looked up one step early", "training.train", "at(weight, t)", "at(weight, t - 1)", "test_prediction.test_training_takes_the_weight"),
+    Fault("guidance: w for 1 + w", "guidance.guided", "told + scale * (told - net(xt, t, torch.full_like(y, none)))", "scale * told + (1 - scale) * net(xt, t, torch.full_like(y, none))", "test_guidance.test_guided_is_the_formula"),
+    Fault("guidance towards no label", "guidance.guided", "scale * (told - net(xt, t, torch.full_like(y, none)))", "scale * (net(xt, t, torch.full_like(y, none)) - told)", "test_guidance.test_the_difference_is_the_gradient_of_the_posterior"),
+    Fault("labels kept in the share to drop", "guidance.drop_labels", "< share", ">= share", "test_guidance.test_labels_are_dropped_in_the_share_asked_for"),
 ]
 
 

@@ -394,6 +394,8 @@ def test_a_file_without_its_description_is_named(metadata, tmp_path):
     ("changed", "named"),
     [
         ({"net": {"channels": [16, 33]}}, "33"),
+        ({"net": {"channels": [16, 32], "predicts": "x0"}}, "predicts must be eps or v, got x0"),
+        ({"net": {"channels": [16, 32], "predicts": ["v"]}}, "predicts must be eps or v"),
         ({"net": {"chanels": [16, 32]}}, "chanels"),
         ({"net": {"channels": 16}}, "int"),
         ({"net": {"channels": ["a"]}}, "cannot be built"),

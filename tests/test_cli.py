@@ -466,6 +466,7 @@ def test_ctrl_c_elsewhere_says_so(where, capsys, monkeypatch):
         (["--out", "\udcff"], "--out must be a name that can be written"),
         (["--T", "20"], "--T must be at least 21 with the linear schedule.*cosine"),
         (["--schedule", "square"], "--schedule must be linear or cosine, got square"),
+        (["--predict", "x0"], "--predict must be eps or v, got x0"),
         (["--channels", "16;32"], "--channels must be whole numbers with commas.*got 16;32"),
         (["--channels", "16,20"], "got 20"),
         (["--channels", "16,16,16,16"], "28"),
@@ -646,7 +647,98 @@ def test_evaluate_judges_digits_only(capsys):
     assert "w.safetensors draws images of 1x32x32" in refused(capsys, "evaluate", "--weights", "w.safetensors", "--steps", 30)
     assert "--steps must be at most 30" in refused(capsys, "evaluate", "--weights", "w.safetensors", "--steps", 31)
     assert "--n must be at least 100, got 5" in refused(capsys, "evaluate", "--n", 5)
-    assert "--n must be at most 3000, got 3001" in refused(capsys, "evaluate", "--n", 3001)
+    assert "--n must be at most 3000 with --data digits, got 3001: use --data mnist" in refused(capsys, "evaluate", "--n", 3001)
+    assert "--n must be at most 10000, got 10001" in refused(capsys, "evaluate", "--data", "mnist", "--n", 10001)
+
+
+@pytest.fixture
+def tiny_mnist(monkeypatch):
+    "Two thousand bundled digits in the part of MNIST: one thousand to train on, one thousand to test with."
+    from ddpm_abc import data
+
+    found = data.digits()
+    dealt = torch.arange(2000) * 7919 % 10_000
+    monkeypatch.setattr(data, "mnist", lambda root, train: found._replace(images=found.images[dealt[:1000] if train else dealt[1000:]]))
+
+
+def test_evaluate_against_the_test_set_prints_fid_floor_and_ratio(weights, capsys, tiny_mnist):
+    status, out, err = run(capsys, "evaluate", "--weights", "w.safetensors", "--data", "mnist", "--n", 100, "--steps", 2, "--device", "cpu")
+    assert (status, err) == (0, "")
+    fid, floor, ratio = (float(re.search(pattern, out)[1]) for pattern in (r"test set: ([\d.]+)", r"the floor: ([\d.]+)", r"ratio ([\d.]+)"))
+    assert floor < fid / 10
+    assert abs(ratio - fid / floor) < 0.01 * ratio
+
+
+def test_evaluate_goes_on_with_the_digits_it_kept(weights, capsys, monkeypatch):
+    "Stopped in the second batch, it draws the rest only, and ends with the figures of a run that was not stopped."
+    monkeypatch.setattr(cli, "SAMPLE_CHUNK", 40)
+    command = ["evaluate", "--weights", "w.safetensors", "--n", 100, "--steps", 2, "--device", "cpu"]
+    _, whole, _ = run(capsys, *command)
+    from ddpm_abc import sampling
+
+    real, calls = sampling.samples, []
+
+    def interrupted(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as m:
+        m.setattr(sampling, "samples", interrupted)
+        status, _, _ = run(capsys, *command, "--keep", "kept/made.safetensors")
+    assert status == 130
+    status, out, err = run(capsys, *command, "--keep", "kept/made.safetensors")
+    assert (status, err) == (0, "")
+    assert re.search(r"^60 images in .* and 40 from kept/made.safetensors$", out, re.M)
+    assert out.splitlines()[-3:] == whole.splitlines()[-3:]
+    status, out, _ = run(capsys, *command, "--keep", "kept/made.safetensors")  # and once more: nothing is left to draw
+    assert "0 images in" in out
+    assert out.splitlines()[-3:] == whole.splitlines()[-3:]
+
+    before = Path("kept/made.safetensors").read_bytes()
+    status, _, _ = run(capsys, *command, "--n", 110, "--keep", "kept/made.safetensors")  # three batches of 40 would hold 120
+    assert status == 0
+    status, _, _ = run(capsys, *command, "--keep", "kept/made.safetensors")
+    assert status == 0
+    assert len(Path("kept/made.safetensors").read_bytes()) > len(before)  # a shorter run takes none of a longer one's away
+
+    for other in (["--steps", 3], ["--seed", 1]):  # the last of two counts
+        assert "holds digits of another run" in refused(capsys, *command, *other, "--keep", "kept/made.safetensors")
+    Path("kept/made.safetensors").write_bytes(b"no safetensors")
+    assert "is damaged, or holds no digits" in refused(capsys, *command, "--keep", "kept/made.safetensors")
+
+
+def test_training_to_predict_v(capsys, monkeypatch):
+    from ddpm_abc import training
+    from ddpm_abc.prediction import VUNet, v_weight
+
+    train, weights = training.train, []
+    monkeypatch.setattr(training, "train", lambda *args, weight, **rest: [weights.append(weight)] and train(*args, weight=weight, **rest))
+    trained(capsys, "--steps", 1, "--out", "eps")
+    assert weights == [None]
+    trained(capsys, "--steps", 3, "--predict", "v")
+    assert torch.equal(weights[1], v_weight(load_weights("out/weights.safetensors").sched))
+    assert isinstance(load_weights("out/weights.safetensors").net, VUNet)
+    assert "--predict eps is not what the run in out/checkpoint-3.safetensors began with (v)" in refused(capsys, "train", "--resume", "--predict", "eps", "--steps", 5)
+    trained(capsys, "--steps", 6, "--predict", "v", "--out", "whole")
+    status, _, _ = run(capsys, "train", "--resume", "--steps", 6, "--device", "cpu")
+    assert status == 0
+    first, second = (load_weights(f"{out}/weights.safetensors") for out in ("out", "whole"))
+    assert first.info["run"] | {"steps": 6} == second.info["run"]
+
+
+def test_a_run_of_a_release_that_knew_no_v_goes_on(capsys, monkeypatch):
+    from ddpm_abc import checkpoint
+
+    save = checkpoint.save_checkpoint
+    with monkeypatch.context() as m:
+        m.setattr(checkpoint, "save_checkpoint", lambda *args, run, **rest: save(*args, run={key: value for key, value in run.items() if key != "predict"}, **rest))
+        trained(capsys, "--steps", 2)
+    assert "predict" not in about("out/checkpoint-2.safetensors").info["run"]
+    status, _, err = run(capsys, "train", "--resume", "--steps", 3)
+    assert (status, err) == (0, "")
+    assert about("out/checkpoint-3.safetensors").info["run"]["predict"] == "eps"
 
 
 def test_demo_trains_samples_and_goes_on(capsys, monkeypatch):

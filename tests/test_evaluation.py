@@ -17,6 +17,7 @@ from ddpm_abc.evaluation import (
     evaluate,
     eyes,
     features,
+    fid_and_floor,
     frechet_distance,
     kernel_distance,
     manifolds,
@@ -250,3 +251,17 @@ def test_report_takes_only_the_bundled_digits(real, net):
         evaluate(real[:100], real[:500], net)
     with pytest.raises(ValueError, match="at least 20"):
         evaluate(real[:5], real, net)
+
+
+def test_fid_beside_its_floor(net, real):
+    "Real digits in the part of made ones score as the floor does; blurred ones above it. By hand: the three calls written out."
+    train, test, made = real[EYES], real[REFERENCE], real[HELD_OUT[:500]]
+    fid, floor = fid_and_floor(made, train, test)
+    assert 0.4 < fid / floor < 2.5
+    some = train[torch.randperm(4000, generator=torch.Generator().manual_seed(0))[:500]]
+    assert floor == frechet_distance(features(net, some), features(net, test))
+    assert fid == frechet_distance(features(net, made), features(net, test))
+    blurred = torch.nn.functional.avg_pool2d(made, 3, 1, 1)
+    assert fid_and_floor(2 * blurred, train, test, net)[0] == fid_and_floor((2 * blurred).clamp(-1, 1), train, test, net)[0] > 3 * floor
+    with pytest.raises(ValueError, match="needs as many of the training set, got 400"):
+        fid_and_floor(made, train[:400], test)

@@ -36,8 +36,10 @@ MAY_IMPORT = {
     "sampling": {"gaussian", "schedule", "forward"},
     "paper_unet": {"unet"},
     "evaluation": set(),
-    "checkpoint": {"schedule", "unet"},
-    "cli": {"gaussian", "schedule", "forward", "training", "sampling", "unet", "data", "plot", "checkpoint", "evaluation"},
+    "prediction": {"gaussian", "schedule", "forward", "unet"},
+    "guidance": {"gaussian", "schedule", "forward", "unet"},
+    "checkpoint": {"gaussian", "schedule", "forward", "unet", "prediction"},
+    "cli": {"gaussian", "schedule", "forward", "training", "sampling", "unet", "data", "plot", "prediction", "checkpoint", "evaluation"},
 }
 
 every_module = pytest.mark.parametrize("module", MODULES)
