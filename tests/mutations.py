@@ -226,7 +226,11 @@ def explain(e: BaseException) -> str:
     try:
         return measure(node.test, value)
     except Exception:  # what the assert compares cannot be computed again: say which assert it was
-        return f"not so: {ast.unparse(node.test)[:70]}"
+        return f"not so: {short(node.test)}"
+
+
+def short(test: ast.expr) -> str:
+    return textwrap.shorten(ast.unparse(test), 76, placeholder=" ...")
 
 
 def measure(test: ast.expr, value) -> str:
@@ -243,7 +247,7 @@ def measure(test: ast.expr, value) -> str:
             return difference(a, b) if a != b else difference(b, c)
         case ast.Call(func=ast.Attribute(attr="allclose" | "equal"), args=[left, right]):
             return difference(value(left), value(right))
-    return f"not so: {ast.unparse(test)[:70]}"
+    return f"not so: {short(test)}"
 
 
 def difference(a, b) -> str:
