@@ -252,8 +252,8 @@ def save_weights(
 ) -> None:
     """Write a network's weights with all that is needed to use them: its configuration and its schedule's.
 
-    Raises `ValueError` for a schedule that cannot be built or is not the one of a network that predicts v, or information that JSON cannot hold, `FloatingPointError` for weights
-    that are not finite, `OSError` if the file cannot be written.
+    Raises `ValueError` for a schedule that cannot be built, or is not the one of a network that predicts v, and for information
+    that JSON cannot hold, `FloatingPointError` for weights that are not finite, `OSError` if the file cannot be written.
     """
     _check_schedule(sched_config, net)
     tensors = {name: v if dtype is None else v.to(dtype) for name, v in net.state_dict().items()}

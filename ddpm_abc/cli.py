@@ -332,8 +332,11 @@ class _Run:
         return f"The newest checkpoint is {found[0]}" if found else "No checkpoint was written yet"
 
 
-def _digest(images: torch.Tensor) -> str:
-    return hashlib.sha256(images.numpy().tobytes()).hexdigest()
+def _digest(*tensors: torch.Tensor) -> str:
+    h = hashlib.sha256()
+    for v in tensors:
+        h.update(v.numpy().tobytes())
+    return h.hexdigest()
 
 # %% ../nbs/93_cli.ipynb #234f6141
 def _set_up(args: argparse.Namespace) -> _Run:
@@ -559,13 +562,6 @@ def _draw(args: argparse.Namespace, net: UNet, sched: Schedule, frames: list[np.
     return made
 
 
-def _weights_digest(net: UNet) -> str:
-    h = hashlib.sha256()
-    for v in net.state_dict().values():
-        h.update(v.cpu().numpy().tobytes())
-    return h.hexdigest()[:12]
-
-
 def _sample(args: argparse.Namespace) -> int:
     from ddpm_abc.plot import animate, save_images
     from ddpm_abc.unet import pick_device, speed_up
@@ -605,7 +601,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         kept = None
         if args.keep:
             _usable(Path(args.keep).parent)
-            kept = _Kept(Path(args.keep), f"weights {_weights_digest(net)}, {args.steps} steps, seed {args.seed or 0}, {SAMPLE_CHUNK} at once")
+            kept = _Kept(Path(args.keep), f"weights {_digest(*net.state_dict().values())[:12]}, {args.steps} steps, seed {args.seed or 0}, {SAMPLE_CHUNK} at once")
     speed_up(net, device)
     if args.compile:
         net.compile()
