@@ -163,7 +163,7 @@ def _parser() -> _Parser:
     add("--root", metavar="FOLDER", type=_name, default="data", help="where mnist is, or will be downloaded to (default: data)")
     add("--n", metavar="N", type=_whole(100, 10_000), default=1000, help="how many digits, from 100 to as many as they are compared with; compare only figures of the same N (default: 1000)")
     add("--steps", metavar="N", type=_whole(1), default=100, help="reverse steps, at most the T of the training (default: 100)")
-    add("--keep", metavar="FILE", type=_name, help="keep the digits there as they come, and go on from there if it is begun: for a run of hours")
+    add("--keep", metavar="FILE", type=_name, help="keep the digits there as they come, 8 bits a pixel, and go on from there if it is begun: for a run of hours")
     add("--compile", action="store_true", help="compile the network first, with torch.compile: worth its minute for a run of hours, and needs a C++ compiler")
     common(add, files=False)
     return top
@@ -504,7 +504,7 @@ class _Kept:
 
     path: Path
     of: str  # what they depend on
-    images: torch.Tensor | None = None
+    images: torch.Tensor | None = None  # pixels, uint8
 
     def __post_init__(self) -> None:
         from safetensors import SafetensorError, safe_open
@@ -523,10 +523,11 @@ class _Kept:
         from safetensors.torch import save
 
         from ddpm_abc.checkpoint import write_atomically
+        from ddpm_abc.data import to_uint8
 
         if self.images is None or len(images) > len(self.images):
-            self.images = images
-            write_atomically(self.path, save({"images": images}, {"of": self.of}))
+            self.images = to_uint8(images)
+            write_atomically(self.path, save({"images": self.images}, {"of": self.of}))
 
 
 def _draw(args: argparse.Namespace, net: UNet, sched: Schedule, frames: list[np.ndarray] | None = None, kept: _Kept | None = None) -> torch.Tensor:
@@ -534,6 +535,7 @@ def _draw(args: argparse.Namespace, net: UNet, sched: Schedule, frames: list[np.
     import torch
     from tqdm import tqdm
 
+    from ddpm_abc.data import to_unit
     from ddpm_abc.plot import tile
     from ddpm_abc.sampling import samples, strided_times
 
@@ -543,7 +545,7 @@ def _draw(args: argparse.Namespace, net: UNet, sched: Schedule, frames: list[np.
     chunk = max(1, min(SAMPLE_CHUNK, SAMPLE_CHUNK * 28 * 28 // shape[1] ** 2))  # large images need more memory each
     sizes = [min(chunk, args.n - i) for i in range(0, args.n, chunk)]
     seed, begun = args.seed or 0, time.monotonic()
-    images = [x for x, size in zip(kept.images.split(chunk), sizes, strict=False) if len(x) == size] if kept and kept.images is not None else []
+    images = [to_unit(x) for x, size in zip(kept.images.split(chunk), sizes, strict=False) if len(x) == size] if kept and kept.images is not None else []
     drawn = args.n - sum(map(len, images))
     with tqdm(total=len(sizes) * len(times), initial=len(images) * len(times), desc="sampling", unit="step") as bar:
         for k, size in list(enumerate(sizes))[len(images) :]:
@@ -552,14 +554,13 @@ def _draw(args: argparse.Namespace, net: UNet, sched: Schedule, frames: list[np.
                 if frames is not None and k == 0 and i in filmed:
                     frames.append(tile(x[:16]))
                 bar.update()
+            if not x.isfinite().all():
+                raise FloatingPointError("the network's answers are not finite numbers: these weights are spoilt, train again")
             images.append(x.cpu())
             if kept:
                 kept.keep(torch.cat(images))
-    made = torch.cat(images)
-    if not made.isfinite().all():
-        args.parser.fail(1, "the network's answers are not finite numbers: these weights are spoilt, train again")
     print(f"{drawn:,} images in {time.monotonic() - begun:.0f} s ({len(times) - 1} reverse steps, seed {seed}){f', and {args.n - drawn:,} from {kept.path}' if kept and drawn < args.n else ''}")
-    return made
+    return torch.cat(images)
 
 
 def _sample(args: argparse.Namespace) -> int:
@@ -583,7 +584,7 @@ def _sample(args: argparse.Namespace) -> int:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from ddpm_abc.data import digits, mnist, to_unit
+    from ddpm_abc.data import digits, mnist, to_uint8, to_unit
     from ddpm_abc.evaluation import EYES_SHA256, HELD_OUT, evaluate, fid_and_floor, table
     from ddpm_abc.unet import pick_device, speed_up
 
@@ -601,11 +602,11 @@ def _evaluate(args: argparse.Namespace) -> int:
         kept = None
         if args.keep:
             _usable(Path(args.keep).parent)
-            kept = _Kept(Path(args.keep), f"weights {_digest(*net.state_dict().values())[:12]}, {args.steps} steps, seed {args.seed or 0}, {SAMPLE_CHUNK} at once")
+            kept = _Kept(Path(args.keep), f"weights {_digest(*net.state_dict().values())[:12]}, {args.steps} steps, seed {args.seed or 0}, {SAMPLE_CHUNK} at once, 8 bits a pixel")
     speed_up(net, device)
     if args.compile:
         net.compile()
-    made = _draw(args, net, sched, kept=kept)
+    made = to_unit(to_uint8(_draw(args, net, sched, kept=kept)))  # 8 bits a pixel, as the real ones have, kept in a file or not
     eye = f"seen by the classifier with sha256 {EYES_SHA256[:12]}..."
     if test is None:
         print(table({"real digits (the floor)": evaluate(train[HELD_OUT[: args.n]], train), "these weights": evaluate(made, train)}))

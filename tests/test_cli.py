@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from ddpm_abc import cli
 from ddpm_abc.checkpoint import about, checkpoints, load_weights, save_weights
@@ -560,6 +561,8 @@ def test_weights_that_give_no_numbers_say_so(capsys):
         net.conv_out.weight.fill_(1.0)
     save_weights("w.safetensors", net, {"kind": "cosine", "T": 30})
     assert "not finite" in refused(capsys, "sample", "--weights", "w.safetensors", "--n", 1, "--device", "cpu", status=1)
+    assert "not finite" in refused(capsys, "evaluate", "--weights", "w.safetensors", "--steps", 2, "--keep", "made.safetensors", "--device", "cpu", status=1)
+    assert not Path("made.safetensors").exists()
 
 
 # --- sample and demo -----------------------------------------------------------------------------------------------------
@@ -697,6 +700,7 @@ def test_evaluate_goes_on_with_the_digits_it_kept(weights, capsys, monkeypatch):
     assert out.splitlines()[-3:] == whole.splitlines()[-3:]
 
     before = Path("kept/made.safetensors").read_bytes()
+    assert load_file("kept/made.safetensors")["images"].dtype == torch.uint8
     status, _, _ = run(capsys, *command, "--n", 110, "--keep", "kept/made.safetensors")  # three batches of 40 would hold 120
     assert status == 0
     status, _, _ = run(capsys, *command, "--keep", "kept/made.safetensors")
