@@ -592,22 +592,25 @@ def _lock(path: Path) -> int | None:
         os.close(f)
 
 # %% ../nbs/92_checkpoint.ipynb #b3d6051c
-PRETRAINED_SHA256 = "9836387591c6584c50809e3c914c1344d3db61616198e840d2348fa1007aa11e"  # of assets/mnist.safetensors
+PRETRAINED_SHA256 = {  # of assets/NAME.safetensors
+    "mnist-v": "ab5d52fe844472f67b446e6c396687c6c39e72605cb3fde77bca94b37ee569ae",
+    "mnist": "9836387591c6584c50809e3c914c1344d3db61616198e840d2348fa1007aa11e",
+}
 
 
 def pretrained(
-    name: str = "mnist",  # the only one there is
+    name: str = "mnist-v",  # that or "mnist", the network of chapters 05 and 06
     device: torch.device | str = "cpu",  # where the network goes
 ) -> Pretrained:  # network in evaluation mode, schedule, information
-    """The network that comes with the package. Needs no download.
+    """A network that comes with the package. Needs no download.
 
     Raises `ValueError` for another name, `RuntimeError` if the file is missing or is not the one that was released.
     """
-    if name != "mnist":
-        raise ValueError(f"there is no pretrained network {name!r}: use 'mnist'")
+    if (expected := PRETRAINED_SHA256.get(name)) is None:
+        raise ValueError(f"there is no pretrained network {name!r}: use {' or '.join(map(repr, PRETRAINED_SHA256))}")
     with as_file(files("ddpm_abc") / "assets" / f"{name}.safetensors") as path:
         if not path.is_file():
             raise RuntimeError(f"the package holds no {path.name}: install ddpm_abc again, or train a network with `ddpm-abc train` and use load_weights('out/weights.safetensors')")
-        if (found := hashlib.sha256(path.read_bytes()).hexdigest()) != PRETRAINED_SHA256:
-            raise RuntimeError(f"the packaged {path.name} is damaged (sha256 {found[:12]}..., expected {PRETRAINED_SHA256[:12]}...): install ddpm_abc again")
+        if (found := hashlib.sha256(path.read_bytes()).hexdigest()) != expected:
+            raise RuntimeError(f"the packaged {path.name} is damaged (sha256 {found[:12]}..., expected {expected[:12]}...): install ddpm_abc again")
         return load_weights(path, device)

@@ -34,7 +34,8 @@ from ddpm_abc.checkpoint import (
     save_weights,
     write_atomically,
 )
-from ddpm_abc.data import batches
+from ddpm_abc.data import batches, digits, to_unit
+from ddpm_abc.forward import q_sample
 from ddpm_abc.schedule import cosine_schedule, linear_schedule
 from ddpm_abc.training import EMA, train, warmup_cosine
 from ddpm_abc.unet import UNet
@@ -748,16 +749,29 @@ def test_pretrained_checks_what_it_reads(tmp_path, monkeypatch):
     import hashlib
 
     monkeypatch.setattr(checkpoint, "files", lambda package: tmp_path)
-    with pytest.raises(RuntimeError, match="the package holds no mnist.safetensors.*ddpm-abc train"):
+    with pytest.raises(RuntimeError, match="the package holds no mnist-v.safetensors.*ddpm-abc train"):
         pretrained()
-    with pytest.raises(ValueError, match="'cifar'.*'mnist'"):
+    with pytest.raises(ValueError, match="'cifar'.*'mnist-v' or 'mnist'"):
         pretrained("cifar")
 
     (tmp_path / "assets").mkdir()
     path = tmp_path / "assets" / "mnist.safetensors"
     save_weights(path, small(), LINEAR)
-    monkeypatch.setattr(checkpoint, "PRETRAINED_SHA256", "0" * 64)
+    monkeypatch.setitem(checkpoint.PRETRAINED_SHA256, "mnist", "0" * 64)
     with pytest.raises(RuntimeError, match="damaged.*expected 000000000000.*install ddpm_abc again"):
-        pretrained()
-    monkeypatch.setattr(checkpoint, "PRETRAINED_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
-    assert torch.equal(answer(pretrained().net), answer(small()))
+        pretrained("mnist")
+    monkeypatch.setitem(checkpoint.PRETRAINED_SHA256, "mnist", hashlib.sha256(path.read_bytes()).hexdigest())
+    assert torch.equal(answer(pretrained("mnist").net), answer(small()))
+
+
+@pytest.mark.parametrize(("name", "predicts"), [("mnist-v", "v"), ("mnist", "eps")])
+def test_a_packaged_network_removes_noise_from_digits(name, predicts):
+    "A guess of zero would have a loss of 1."
+    net, sched, info = pretrained(name)
+    assert (net.predicts, info["data"]) == (predicts, "MNIST (training set)")
+    g = torch.Generator().manual_seed(0)
+    x0 = to_unit(digits().images[::40])
+    eps, t = torch.randn(x0.shape, generator=g), torch.randint(1, sched.T + 1, (len(x0),), generator=g)
+    with torch.no_grad():
+        loss = (net(q_sample(sched, x0, t, eps), t) - eps).square().mean().item()
+    assert loss < 0.06
