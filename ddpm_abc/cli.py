@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from importlib.resources import as_file, files
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -31,12 +32,14 @@ if TYPE_CHECKING:  # torch, and what needs it, is imported inside the functions 
 
     from ddpm_abc.checkpoint import Pretrained
     from ddpm_abc.data import Images
+    from ddpm_abc.forward import EpsModel
     from ddpm_abc.schedule import Schedule
     from ddpm_abc.training import EMA
     from ddpm_abc.unet import UNet
 
 # %% auto #0
-__all__ = ['DEMO_STEPS', 'DEMO_MINUTES', 'SAMPLE_CHUNK', 'SAVE_EVERY', 'FRAMES', 'LARGEST_NET', 'RUN', 'DEFAULT_STEPS', 'main']
+__all__ = ['DEMO_STEPS', 'DEMO_MINUTES', 'SAMPLE_CHUNK', 'SAVE_EVERY', 'FRAMES', 'LARGEST_NET', 'RUN', 'DEFAULT_STEPS',
+           'DEFAULT_WEIGHTS', 'main']
 
 # %% ../nbs/93_cli.ipynb #a83ece96
 DEMO_STEPS = 4500  # of `ddpm-abc demo`, or as many as fit into
@@ -47,9 +50,10 @@ FRAMES = 24  # of the animation
 LARGEST_NET = 1_000_000_000  # parameters; more is a slip of the hand, and would fill the memory before anything is said
 
 RUN: dict[str, Any] = {  # what makes a run what it is; a resumed one keeps it
-    "data": "digits", "batch_size": 64, "lr": 2e-3, "schedule": "linear", "T": 1000, "channels": [32, 64, 96], "predict": "eps", "seed": 0,
+    "data": "digits", "batch_size": 64, "lr": 2e-3, "schedule": "linear", "T": 1000, "channels": [32, 64, 96], "predict": "eps", "labels": False, "weights": "", "seed": 0,
 }  # fmt: skip
 DEFAULT_STEPS = 4000  # of `ddpm-abc train`, where neither steps nor minutes are given
+DEFAULT_WEIGHTS = "mnist-v"  # of `ddpm-abc sample` and `evaluate`, from the package
 
 # %% ../nbs/93_cli.ipynb #8e49b0fd
 class _Parser(argparse.ArgumentParser):
@@ -77,14 +81,17 @@ def _whole(low: int, high: int = 10**12) -> Callable[[str], int]:
     return parse
 
 
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"must be a number greater than 0, got {text}")
-    return value
+def _number(above: float = -math.inf) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not above < value < math.inf:
+            raise argparse.ArgumentTypeError(f"must be a number{f' greater than {above:g}' if above > -math.inf else ''}, got {text}")
+        return value
+
+    return parse
 
 
 def _seed(text: str) -> int:
@@ -134,6 +141,10 @@ def _parser() -> _Parser:
         if files:
             add("--out", metavar="FOLDER", type=_name, default="out", help="where the files go; made if missing (default: out)")
 
+    def drawn_with(add: Callable[..., Any]) -> None:
+        add("--weights", metavar="FILE", type=_name, default=DEFAULT_WEIGHTS, help="weights.safetensors of a training run; or mnist-v or mnist, which draw digits, from the package (default: %(default)s)")
+        add("--guidance", metavar="W", type=_number(), help="how much closer than trained to keep to the class, with weights of `train --labels`, as in chapter 09; not 0, and each step takes twice the time (default: 0)")
+
     add = command("demo", _demo, f"train on the bundled digits for at most {DEMO_MINUTES} minutes, then draw new ones", "ddpm-abc demo --out out")
     common(add)
 
@@ -141,24 +152,27 @@ def _parser() -> _Parser:
     add("--data", metavar="NAME", type=_name, help="digits (10,000 of MNIST, bundled), mnist or fashion (60,000 images, downloaded), or the path of a folder of your own images, made 28x28 and grey (default: digits)")
     add("--root", metavar="FOLDER", type=_name, default="data", help="where mnist and fashion are, or will be downloaded to (default: data)")
     add("--steps", metavar="N", type=_whole(1), help=f"steps to train, one batch each (default: {DEFAULT_STEPS}; without limit if only --minutes is given)")
-    add("--minutes", metavar="M", type=_positive, help="stop after so long; the learning rate falls with the time used, or with the steps done if they are further on (default: no limit)")
+    add("--minutes", metavar="M", type=_number(above=0), help="stop after so long; the learning rate falls with the time used, or with the steps done if they are further on (default: no limit)")
     add("--batch-size", metavar="N", type=_whole(1), help="images a step (default: 64)")
-    add("--lr", metavar="X", type=_positive, help="highest learning rate, reached after a warm-up (default: 0.002)")
+    add("--lr", metavar="X", type=_number(above=0), help="highest learning rate, reached after a warm-up (default: 0.002)")
     add("--schedule", metavar="NAME", type=_one_of("linear", "cosine"), help="noise schedule: linear, with betas from 0.1/T to 20/T, or cosine (default: linear)")
     add("--T", metavar="N", type=_whole(1, 1_000_000), help="steps of the noise schedule, at most 1000000 (default: 1000)")
     add("--predict", metavar="NAME", type=_one_of("eps", "v"), help="what the network learns to predict: eps, the noise, as in the paper, or v, which chapter 08 explains (default: eps)")
     add("--channels", metavar="A,B,C", type=_channels, help="channels at each level of the network, multiples of 8 from 16 on; each level halves the image (default: 32,64,96)")
+    add("--labels", action="store_true", default=None, help="tell the network the class of each image, as in chapter 09, so that it can be asked for one (default: it is not told)")
+    add("--weights", metavar="FILE", type=_name, help="begin with the network in weights.safetensors of another run, or with mnist-v or mnist, from the package (default: begin anew)")
     add("--resume", action="store_true", help="go on from the newest checkpoint in --out that is whole; what is not given stays as it was")
     common(add)
 
     add = command("sample", _sample, "draw new images with a trained network, and film how they come about", "ddpm-abc sample --weights out/weights.safetensors --n 64 --out out")
-    add("--weights", metavar="FILE", type=_name, help="weights.safetensors of a training run (default: digits, trained beforehand, from the package)")
+    drawn_with(add)
+    add("--label", metavar="NAME", type=_name, help="the class to draw, as 7, with weights of `train --labels` (default: all, each as often as among the training images)")
     add("--n", metavar="N", type=_whole(1, 10_000), default=64, help="how many images, at most 10000 (default: 64)")
     add("--steps", metavar="N", type=_whole(1), help="reverse steps, at most the T of the training; fewer are faster and coarser (default: T, 1000 for the packaged weights)")
     common(add)
 
     add = command("evaluate", _evaluate, "draw digits with a trained network, and judge them by real ones", "ddpm-abc evaluate --weights out/weights.safetensors --n 1000")
-    add("--weights", metavar="FILE", type=_name, help="weights.safetensors of a training run on digits (default: those from the package)")
+    drawn_with(add)
     add("--data", metavar="NAME", type=_one_of("digits", "mnist"), default="digits", help="what to compare with: digits, 3,000 of the bundled ones, or mnist, the 10,000 images of the test set, downloaded (default: digits)")
     add("--root", metavar="FOLDER", type=_name, default="data", help="where mnist is, or will be downloaded to (default: data)")
     add("--n", metavar="N", type=_whole(100, 10_000), default=1000, help="how many digits, from 100 to as many as they are compared with; compare only figures of the same N (default: 1000)")
@@ -234,19 +248,19 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 # %% ../nbs/93_cli.ipynb #643da0c4
-def _settings(args: argparse.Namespace, path: Path, saved: dict[str, Any] | None) -> dict[str, Any]:
-    "The run's settings: those of the checkpoint, or those asked for."
+def _settings(args: argparse.Namespace, path: Path, saved: dict[str, Any] | None, begun: dict[str, Any]) -> dict[str, Any]:
+    "The run's settings: those of the checkpoint, or of the weights to begin with, or those asked for."
     asked = {key: getattr(args, key) for key in RUN if getattr(args, key) is not None}
     limits = {"steps": args.steps, "minutes": args.minutes}
     if limits == {"steps": None, "minutes": None}:
         limits = {"steps": saved["steps"], "minutes": saved["minutes"]} if saved else {"steps": DEFAULT_STEPS, "minutes": None}
-    if saved is None:
-        return {**RUN, **asked, **limits}
+    fixed = begun if saved is None else saved
     for key, value in asked.items():
-        if value != saved[key]:
+        if value != fixed.get(key, value):
             flag = f"--{key.replace('_', '-')}"
-            args.parser.error(f"{flag} {_shown(value)} is not what the run in {path} began with ({_shown(saved[key])}): leave {flag} out, or start anew in another --out")
-    return {key: saved[key] for key in RUN} | limits
+            whose, instead = (f"the run in {path} began with", "start anew in another --out") if saved else (f"{args.weights} was trained with", "begin anew, without --weights")
+            args.parser.error(f"{flag} {_shown(value)} is not what {whose} ({_shown(fixed[key])}): leave {flag} out, or {instead}")
+    return {**RUN, **fixed, **asked, **limits}
 
 
 def _shown(value: Any) -> str:
@@ -258,7 +272,7 @@ def _shown(value: Any) -> str:
 def _saved_run(path: Path, info: dict[str, Any]) -> dict[str, Any]:
     "The settings in a checkpoint, if they are those of a run of this program."
     run, rest = info.get("run"), (info.get("seconds"), info.get("n_images"), info.get("images_sha256"))
-    run = {"predict": "eps", **run} if isinstance(run, dict) else run  # the first releases knew nothing else
+    run = {"predict": "eps", "labels": False, "weights": "", **run} if isinstance(run, dict) else run  # the first releases knew nothing else
     good = isinstance(run, dict) and run.keys() == {*RUN, "steps", "minutes"} and all(type(run[key]) is type(value) for key, value in RUN.items()) and all(type(c) is int for c in run["channels"]) and run["predict"] in ("eps", "v")
     good = good and isinstance(rest[0], (int, float)) and 0 <= rest[0] < 1e12 and type(rest[1]) is int and isinstance(rest[2], str)
     if not good:
@@ -317,7 +331,8 @@ class _Run:
         first = self.step - len(self.losses) + 1
         lines = ["step,loss", *(f"{first + i},{loss:.6f}" for i, loss in enumerate(self.losses))]
         checkpoint.write_atomically(self.out / "loss.csv", ("\n".join(lines) + "\n").encode())
-        checkpoint.save_weights(self.out / "weights.safetensors", cast("UNet", self.ema.model), self.sched_config, data=self.data.name, steps=self.step, seed=self.settings["seed"], run=self.settings)
+        classes: dict[str, Any] = {"classes": dict(zip(self.data.classes, self.data.labels.bincount(minlength=len(self.data.classes)).tolist(), strict=True))} if self.settings["labels"] else {}
+        checkpoint.save_weights(self.out / "weights.safetensors", cast("UNet", self.ema.model), self.sched_config, data=self.data.name, steps=self.step, seed=self.settings["seed"], run=self.settings, **classes)
         checkpoint.save_checkpoint(
             self.path, self.net, self.opt, self.sched_config, step=self.step, ema=self.ema, generator=self.generator,
             run=self.settings, seconds=self.seconds, n_images=len(self.data.images), images_sha256=_digest(self.data.images),
@@ -330,6 +345,16 @@ class _Run:
 
         found = checkpoints(self.out)
         return f"The newest checkpoint is {found[0]}" if found else "No checkpoint was written yet"
+
+
+def _weights(name: str) -> tuple[Pretrained, dict[str, Any]]:
+    "A network of the package by its name, or one in a file; and the configuration of its schedule."
+    from ddpm_abc.checkpoint import PRETRAINED_SHA256, about, load_weights, pretrained
+
+    if name not in PRETRAINED_SHA256:
+        return load_weights(name), about(name).sched
+    with as_file(files("ddpm_abc") / "assets" / f"{name}.safetensors") as path:
+        return pretrained(name), about(path).sched
 
 
 def _digest(*tensors: torch.Tensor) -> str:
@@ -348,16 +373,18 @@ def _set_up(args: argparse.Namespace) -> _Run:
     from ddpm_abc.data import load
     from ddpm_abc.prediction import VUNet
     from ddpm_abc.training import EMA
-    from ddpm_abc.unet import UNet, pick_device, speed_up
+    from ddpm_abc.unet import UNet, pick_device, speed_up, zero_init
 
     out = Path(args.out)
     if (found := checkpoint.checkpoints(out)) and not args.resume:
         args.parser.error(f"{found[0]} is there already: go on from it with `{_again(args)}`, or give another --out")
     checkpoint.clear_leftovers(out)
     path, saved = checkpoint.newest_checkpoint(out) if args.resume else (out, None)
-    settings = _settings(args, path, _saved_run(path, saved.info) if saved else None)
+    begun, begun_sched = _weights(args.weights) if args.weights and saved is None else (None, {})
+    own = {"schedule": begun_sched["kind"], "T": begun.sched.T, "channels": list(begun.net.config["channels"]), "predict": begun.net.predicts} if begun else {}
+    settings = _settings(args, path, _saved_run(path, saved.info) if saved else None, own)
     device = pick_device(args.device)
-    sched_config = saved.sched if saved else _sched_config(args, settings)
+    sched_config = saved.sched if saved else begun_sched or _sched_config(args, settings)
     sched = checkpoint.build_schedule(sched_config)
     data = load(settings["data"], args.root)
     n, c, size, _ = data.images.shape
@@ -367,7 +394,14 @@ def _set_up(args: argparse.Namespace) -> _Run:
         args.parser.error(f"the run in {path} began with {saved.info['n_images']} images, and now there are {n}: put them back, or start anew in another --out")
     if saved and saved.info["images_sha256"] != _digest(data.images):
         args.parser.error(f"the run in {path} began with {n} other images: put them back, or start anew in another --out")
-    net_config: dict[str, Any] = {"in_channels": c, "size": size, "channels": tuple(settings["channels"])}
+    n_classes = len(data.classes) + 1 if settings["labels"] else None  # the last one stands for no label
+    if n_classes == 2:
+        args.parser.error(f"--labels needs images of several classes, and {_shown(settings['data'])} has one: put those of each class into a folder of its own, FOLDER/CLASS/IMAGE")
+    net_config: dict[str, Any] = {"in_channels": c, "size": size, "channels": tuple(settings["channels"]), "n_classes": n_classes}
+    if shape := saved.net if saved else begun.net.config if begun else None:
+        net_config |= {key: shape[key] for key in ("blocks", "attention_at", "groups")}
+    if begun and {**begun.net.config, "n_classes": begun.net.config["n_classes"] or n_classes} != net_config:
+        args.parser.error(f"--weights {args.weights} holds a network of {_shown(begun.net.config)}, and these images need one of {_shown(net_config)}{'' if settings['labels'] else ' (without --labels)'}")
     with torch.device("meta"):  # count before any memory is taken
         total = sum(p.numel() for p in UNet(**net_config).parameters())
     if total > LARGEST_NET:
@@ -376,6 +410,11 @@ def _set_up(args: argparse.Namespace) -> _Run:
     np.random.seed(settings["seed"] % 2**32)  # noqa: NPY002
     torch.manual_seed(settings["seed"])
     net = speed_up(VUNet(sched, **net_config) if settings["predict"] == "v" else UNet(**net_config), device)
+    if begun:
+        if net.class_emb is not None:
+            zero_init(net.class_emb)  # weights that know no labels say the same to each at first
+        net.load_state_dict(begun.net.state_dict(), strict=False)
+        print(f"beginning with the weights of {args.weights}")
     opt = torch.optim.AdamW(net.parameters(), lr=settings["lr"], weight_decay=0.01)
     generator = torch.Generator().manual_seed(settings["seed"])
     run = _Run(out, settings, sched_config, sched, data, net, opt, EMA(net, decay=0.999), generator)
@@ -437,12 +476,17 @@ def _steps(args: argparse.Namespace, run: _Run, stop: list[int]) -> None:
     import torch
     from tqdm import tqdm
 
-    from ddpm_abc.data import batches
+    from ddpm_abc.data import batches, labelled_batches
+    from ddpm_abc.guidance import drop_labels
     from ddpm_abc.prediction import v_weight
     from ddpm_abc.training import train, warmup_cosine
 
-    images = run.data.images.to(next(run.net.parameters()).device)
-    cursor = batches(images, run.settings["batch_size"], seed=run.settings["seed"], start=run.step)
+    device = next(run.net.parameters()).device
+    images, labels = run.data.images.to(device), run.data.labels.to(device)
+    order: dict[str, Any] = {"batch_size": run.settings["batch_size"], "seed": run.settings["seed"], "start": run.step}
+    cursor: Iterator[Any] = batches(images, **order)
+    if run.settings["labels"]:
+        cursor = ((x0, drop_labels(y, len(run.data.classes), generator=run.generator)) for x0, y in labelled_batches(images, labels, **order))
     weight = v_weight(run.sched) if run.settings["predict"] == "v" else None
     loop = train(run.net, run.sched, cursor, run.opt, ema=run.ema, generator=run.generator, weight=weight, lr_factor=lambda _: warmup_cosine(run.progress()), start=run.step)
     clock = time.monotonic() - run.seconds
@@ -486,16 +530,38 @@ def _plot(run: _Run) -> None:
 
 # %% ../nbs/93_cli.ipynb #c11e5f81
 def _network(args: argparse.Namespace) -> Pretrained:
-    "The network to draw with; the packaged one if no other is named."
-    from ddpm_abc.checkpoint import load_weights, pretrained
-
-    found = pretrained() if args.weights is None else load_weights(args.weights)
-    if found.net.config["n_classes"] is not None:
-        args.parser.error(f"{args.weights} holds a network that is told which class to draw: this command cannot do that")
+    "The network to draw with."
+    found, _ = _weights(args.weights)
     if args.steps and args.steps > found.sched.T:
         args.parser.error(f"--steps must be at most {found.sched.T}, the T that these weights were trained with, got {args.steps}")
-    print(f"weights: {args.weights or 'from the package'}, trained on {_shown(found.info.get('data', 'unknown data'))}, {_shown(found.info.get('steps', 'unknown'))} steps")
+    print(f"weights: {args.weights}, trained on {_shown(found.info.get('data', 'unknown data'))}, {_shown(found.info.get('steps', 'unknown'))} steps")
     return found
+
+
+def _model_of(args: argparse.Namespace, found: Pretrained) -> Callable[[int, torch.Generator], EpsModel]:
+    "What draws n images: the network itself, or the network with a class for each of them, asked for or drawn."
+    import torch
+
+    from ddpm_abc.guidance import guided
+
+    net, classes = found.net, found.info.get("classes")
+    label = getattr(args, "label", None)
+    if (n_classes := net.config["n_classes"]) is None:
+        if label is not None or args.guidance is not None:
+            args.parser.error(f"--{'guidance' if label is None else 'label'} needs a network that is told classes, and that of {args.weights} is not: give --weights of `ddpm-abc train --labels`")
+        return lambda n, generator: net
+    if not isinstance(classes, dict) or len(classes) != n_classes - 1 or not all(type(c) is int and 0 <= c < 1e12 for c in classes.values()) or not any(classes.values()):
+        args.parser.error(f"{args.weights} holds a network that is told classes, but not which: it was not written by `ddpm-abc train`; draw with it in Python, as in chapter 09")
+    assert isinstance(classes, dict)
+    if label is not None and label not in classes:
+        args.parser.error(f"--label must be one of {_shown(', '.join(classes))}, got {label}")
+    often = torch.tensor([c if label is None else name == label for name, c in classes.items()], dtype=torch.float64)
+
+    def model_of(n: int, generator: torch.Generator) -> EpsModel:
+        y = often.multinomial(n, replacement=True, generator=generator)
+        return guided(net, y.to(next(net.parameters()).device), n_classes - 1, args.guidance or 0.0)
+
+    return model_of
 
 
 @dataclass
@@ -530,7 +596,7 @@ class _Kept:
             write_atomically(self.path, save({"images": self.images}, {"of": self.of}))
 
 
-def _draw(args: argparse.Namespace, net: UNet, sched: Schedule, frames: list[np.ndarray] | None = None, kept: _Kept | None = None) -> torch.Tensor:
+def _draw(args: argparse.Namespace, found: Pretrained, model_of: Callable[[int, torch.Generator], EpsModel], frames: list[np.ndarray] | None = None, kept: _Kept | None = None) -> torch.Tensor:
     "Draw `args.n` images. Film the first sixteen if there is a list for the frames; go on from those that are kept."
     import torch
     from tqdm import tqdm
@@ -539,6 +605,7 @@ def _draw(args: argparse.Namespace, net: UNet, sched: Schedule, frames: list[np.
     from ddpm_abc.plot import tile
     from ddpm_abc.sampling import samples, strided_times
 
+    net, sched, _ = found
     times = strided_times(sched.T, args.steps or sched.T)
     filmed = {round((len(times) - 1) * i / (FRAMES - 1)) for i in range(FRAMES)}
     shape = (net.config["in_channels"], net.config["size"], net.config["size"])
@@ -550,7 +617,7 @@ def _draw(args: argparse.Namespace, net: UNet, sched: Schedule, frames: list[np.
     with tqdm(total=len(sizes) * len(times), initial=len(images) * len(times), desc="sampling", unit="step") as bar:
         for k, size in list(enumerate(sizes))[len(images) :]:
             generator = torch.Generator().manual_seed((seed + 1_000_003 * k) % 2**64)  # each batch its own: which came before does not matter
-            for i, x in enumerate(samples(net, sched, (size, *shape), times=times, generator=generator)):
+            for i, x in enumerate(samples(model_of(size, generator), sched, (size, *shape), times=times, generator=generator, device=next(net.parameters()).device)):
                 if frames is not None and k == 0 and i in filmed:
                     frames.append(tile(x[:16]))
                 bar.update()
@@ -570,12 +637,14 @@ def _sample(args: argparse.Namespace) -> int:
     out = Path(args.out)
     with _refusing(args):
         device = pick_device(args.device)
-        net, sched, _ = _network(args)
-        if net.config["in_channels"] not in (1, 3):
-            args.parser.error(f"{args.weights} draws images of {net.config['in_channels']} channels: this command can show 1 or 3")
+        found = _network(args)
+        if (c := found.net.config["in_channels"]) not in (1, 3):
+            args.parser.error(f"{args.weights} draws images of {c} channels: this command can show 1 or 3")
+        model_of = _model_of(args, found)
         _usable(out)
     frames: list[np.ndarray] = []
-    made = _draw(args, speed_up(net, device), sched, frames)
+    speed_up(found.net, device)
+    made = _draw(args, found, model_of, frames)
     save_images(made, out / "samples.png", columns=max(1, round(args.n**0.5)))
     animate(frames, ms=100, hold=20, path=out / "reverse.png")
     print(f"images: {out / 'samples.png'}")
@@ -590,8 +659,9 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     with _refusing(args):
         device = pick_device(args.device)
-        net, sched, _ = _network(args)
-        c, size = net.config["in_channels"], net.config["size"]
+        found = _network(args)
+        net, c, size = found.net, found.net.config["in_channels"], found.net.config["size"]
+        model_of = _model_of(args, found)
         if (c, size) != (1, 28):
             args.parser.error(f"{args.weights} draws images of {c}x{size}x{size}: this command judges digits of 1x28x28")
         if args.compile and device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++", "cl"))):
@@ -602,11 +672,11 @@ def _evaluate(args: argparse.Namespace) -> int:
         kept = None
         if args.keep:
             _usable(Path(args.keep).parent)
-            kept = _Kept(Path(args.keep), f"weights {_digest(*net.state_dict().values())[:12]}, {args.steps} steps, seed {args.seed or 0}, {SAMPLE_CHUNK} at once, 8 bits a pixel")
+            kept = _Kept(Path(args.keep), f"weights {_digest(*net.state_dict().values())[:12]}, {args.steps} steps, seed {args.seed or 0}, {SAMPLE_CHUNK} at once, 8 bits a pixel{f', guidance {args.guidance}' if args.guidance else ''}")
     speed_up(net, device)
     if args.compile:
         net.compile()
-    made = to_unit(to_uint8(_draw(args, net, sched, kept=kept)))  # 8 bits a pixel, as the real ones have, kept in a file or not
+    made = to_unit(to_uint8(_draw(args, found, model_of, kept=kept)))  # 8 bits a pixel, as the real ones have, kept in a file or not
     eye = f"seen by the classifier with sha256 {EYES_SHA256[:12]}..."
     if test is None:
         print(table({"real digits (the floor)": evaluate(train[HELD_OUT[: args.n]], train), "these weights": evaluate(made, train)}))

@@ -21,8 +21,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['DIGITS_SHA256', 'IDX_SHA256', 'IMAGE_ENDINGS', 'Images', 'to_unit', 'to_uint8', 'batches', 'digits', 'mnist',
-           'fashion_mnist', 'folder', 'load']
+__all__ = ['DIGITS_SHA256', 'IDX_SHA256', 'IMAGE_ENDINGS', 'Images', 'to_unit', 'to_uint8', 'batches', 'labelled_batches',
+           'digits', 'mnist', 'fashion_mnist', 'folder', 'load']
 
 # %% ../nbs/90_data.ipynb #7e3ec485
 class Images(NamedTuple):
@@ -62,6 +62,30 @@ def batches(
     Batch number k is a function of (seed, k), whatever came before. Raises `ValueError` for a batch larger than the data, for
     another shape or a start below 0, and `TypeError` for images that are not uint8.
     """
+    for i in _shuffled(images, batch_size, seed, start):
+        yield to_unit(images[i])
+
+
+def labelled_batches(
+    images: Tensor,  # (N, C, H, W) uint8, on the device to train on
+    labels: Tensor,  # (N,) int64 class of each image, on the same device
+    batch_size: int,  # images a batch, 1..N
+    *,
+    seed: int = 0,  # the order of the images is a function of the seed and the epoch
+    start: int = 0,  # number of the first batch, to go on where a run stopped
+) -> Iterator[tuple[Tensor, Tensor]]:  # (batch_size, C, H, W) float32 in [-1, 1] and (batch_size,) int64, without end
+    """The same batches as those of `batches`, and with each image its label. Takes and raises the same.
+
+    Also raises `ValueError` for labels that are not as many as the images.
+    """
+    if labels.shape != images.shape[:1]:
+        raise ValueError(f"labels must have shape ({len(images)},), one for each image, got {tuple(labels.shape)}")
+    for i in _shuffled(images, batch_size, seed, start):
+        yield to_unit(images[i]), labels[i]
+
+
+def _shuffled(images: Tensor, batch_size: int, seed: int, start: int) -> Iterator[Tensor]:
+    "Which images each batch holds, from batch number `start` on."
     if images.ndim != 4 or start < 0:
         raise ValueError(f"images must have shape (N, C, H, W) and start be at least 0, got {tuple(images.shape)} and {start}")
     if not 1 <= batch_size <= len(images):
@@ -72,7 +96,7 @@ def batches(
         g = torch.Generator().manual_seed(seed + 1_000_003 * epoch)
         order = torch.randperm(len(images), generator=g).to(images.device)
         for i in range(k, per_epoch):
-            yield to_unit(images[order[i * batch_size : (i + 1) * batch_size]])
+            yield order[i * batch_size : (i + 1) * batch_size]
         epoch, k = epoch + 1, 0
 
 # %% ../nbs/90_data.ipynb #4fd4970b

@@ -9,6 +9,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -112,7 +113,7 @@ def _not_finite(step: int, t: Tensor, losses: Tensor) -> str:
 def train(
     model: nn.Module,  # the network in training
     sched: Schedule,  # the noise schedule
-    batches: Iterable[Tensor],  # clean data (B, ...) in [-1, 1], on the network's device
+    batches: Iterable[Tensor | tuple[Tensor, Tensor]],  # clean data (B, ...) in [-1, 1], or pairs of it and labels (B,), on the network's device
     opt: Optimizer,  # over the network's parameters
     *,
     ema: EMA | None = None,  # averaged after each step
@@ -124,20 +125,21 @@ def train(
 ) -> Iterator[TrainStep]:  # one item a step, after the step is taken
     """Train on each batch in turn: Ho et al. 2020, Algorithm 1, with clipping, a learning-rate schedule and EMA.
 
-    Yields after the step, so that a caller who stops has lost nothing. The noise comes from a CPU generator on every
+    Labels, where a batch has them, go to the network as `y`. Yields after the step, so that a caller who stops has lost nothing. The noise comes from a CPU generator on every
     device: one seed, one run. `TrainStep.losses` are not weighted. Raises `FloatingPointError` before a step whose loss or gradient is not finite,
     and `ValueError` for a weight of another shape.
     """
     if weight is not None and weight.shape != (sched.T + 1,):
         raise ValueError(f"weight must have shape ({sched.T + 1},), one number for each t from 0 to T, got {tuple(weight.shape)}")
     model.train()
-    for step, x0 in enumerate(batches, start):
+    for step, batch in enumerate(batches, start):
+        x0, y = batch if isinstance(batch, tuple) else (batch, None)
         if lr_factor is not None:
             for group in opt.param_groups:  # initial_lr is saved with the optimizer: a resumed run finds it there
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * lr_factor(step)
         t = sample_t(sched, len(x0), generator)
         eps = torch.randn(x0.shape, generator=generator, dtype=x0.dtype).to(x0.device)
-        losses = eps_loss(model, sched, x0, t, eps)
+        losses = eps_loss(model if y is None else partial(model, y=y), sched, x0, t, eps)
         opt.zero_grad()
         counted = losses if weight is None else losses * like(at(weight, t), losses)
         counted.mean().backward()

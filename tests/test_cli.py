@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ddpm_abc import cli
-from ddpm_abc.checkpoint import about, checkpoints, load_weights, save_weights
+from ddpm_abc.checkpoint import PRETRAINED_SHA256, about, checkpoints, load_weights, save_weights
 from ddpm_abc.unet import UNet
 
 ROOT = Path(__file__).parent.parent
@@ -493,7 +493,12 @@ def test_train_names_a_wrong_value_in_one_line(args, said, capsys):
         (["--weights", "nowhere.safetensors"], "there is no file nowhere.safetensors"),
         (["--weights", "pickled.pt"], "pickled.pt is a pickle"),
         (["--weights", "half.safetensors"], "half.safetensors is damaged"),
-        (["--weights", "conditional.safetensors"], "told which class"),
+        (["--weights", "conditional.safetensors"], "told classes, but not which"),
+        (["--label", "7"], "--label needs a network that is told classes, and that of good.safetensors is not"),
+        (["--guidance", "1"], "--guidance needs a network that is told classes"),
+        (["--guidance", "inf"], "--guidance must be a number, got inf"),
+        (["--weights", "told.safetensors", "--label", "c"], "--label must be one of a, b, got c"),
+        (["--weights", "sly.safetensors"], "told classes, but not which"),
         (["--device", "tpu9"], "tpu9"),
         (["--out", "file/out"], "file"),
     ],
@@ -503,6 +508,8 @@ def test_sample_names_a_wrong_value_in_one_line(args, said, capsys):
     save_weights("good.safetensors", UNet(channels=(16, 32)), config)
     save_weights("two.safetensors", UNet(in_channels=2, channels=(16, 32)), config)
     save_weights("conditional.safetensors", UNet(channels=(16, 32), n_classes=2), config)
+    save_weights("told.safetensors", UNet(channels=(16, 32), n_classes=3), config, classes={"a": 1, "b": 1})
+    save_weights("sly.safetensors", UNet(channels=(16, 32), n_classes=3), config, classes={"a": 1, "b": -1})
     Path("half.safetensors").write_bytes(Path("good.safetensors").read_bytes()[:5000])
     torch.save({}, "pickled.pt")
     Path("file").touch()
@@ -629,10 +636,155 @@ def test_sample_in_several_chunks(weights, capsys, monkeypatch):
 def test_sample_uses_the_packaged_weights_by_default(weights, capsys, monkeypatch):
     from ddpm_abc import checkpoint
 
-    monkeypatch.setattr(checkpoint, "pretrained", lambda: load_weights("w.safetensors"))
+    monkeypatch.setattr(checkpoint, "pretrained", {cli.DEFAULT_WEIGHTS: load_weights("w.safetensors")}.get)
     status, out, _ = run(capsys, "sample", "--n", 2, "--steps", 2)
     assert status == 0
-    assert "weights: from the package, trained on squares" in out
+    assert f"weights: {cli.DEFAULT_WEIGHTS}, trained on squares" in out
+
+
+def test_help_names_every_network_of_the_package(capsys):
+    for command in ("train", "sample", "evaluate"):
+        _, out, _ = run(capsys, command, "--help")
+        assert all(re.search(rf"\b{name}(?!-)\b", out) for name in PRETRAINED_SHA256)
+
+
+# --- labels --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_classes():
+    "Ten images that are bright above, and thirty that are bright below."
+    for k in range(40):
+        name = "above" if k % 4 == 0 else "below"
+        image = Image.new("L", (28, 28), k)
+        image.paste(255 - k, (0, 0, 28, 14) if name == "above" else (0, 14, 28, 28))
+        (Path("pairs") / name).mkdir(parents=True, exist_ok=True)
+        image.save(f"pairs/{name}/{k:02}.png")
+
+
+def test_a_network_that_is_told_classes_draws_the_one_asked_for(two_classes, capsys):
+    trained(capsys, "--data", "pairs", "--labels", "--predict", "v", "--schedule", "cosine", "--steps", 300, "--lr", "5e-3")
+    net, _, info = load_weights("out/weights.safetensors")
+    assert net.config["n_classes"] == 3
+    assert info["classes"] == {"above": 10, "below": 30}
+    above = {}
+    for name in ("above", "below", "any"):
+        args = [] if name == "any" else ["--label", name]
+        status, _, err = run(capsys, "sample", "--weights", "out/weights.safetensors", "--n", 16, "--out", name, "--device", "cpu", *args)
+        assert (status, err) == (0, "")
+        with Image.open(f"{name}/samples.png") as im:
+            grid = np.asarray(im.convert("L"))[::3, ::3].astype(float)
+        cells = [grid[30 * (k // 4) : 30 * (k // 4) + 28, 30 * (k % 4) : 30 * (k % 4) + 28] for k in range(16)]
+        above[name] = sum(c[:14].mean() > c[14:].mean() for c in cells)
+    assert (above["above"], above["below"]) == (16, 0)
+    assert 0 < above["any"] < 10  # one of four among the images
+
+
+def test_one_label_in_ten_is_dropped_and_a_resumed_run_is_the_same(two_classes, capsys, monkeypatch):
+    from ddpm_abc import training
+
+    train, told = training.train, []
+
+    def spy(net, sched, batches, *args, **rest):
+        return train(net, sched, ((x0, told.append(y) or y) for x0, y in batches), *args, **rest)
+
+    monkeypatch.setattr(training, "train", spy)
+    command = ["--data", "pairs", "--labels"]
+    trained(capsys, *command, "--steps", 20, "--out", "whole")
+    y = torch.cat(told)
+    assert set(y.tolist()) == {0, 1, 2}
+    assert 4 <= (y == 2).sum() <= 32  # of 160
+    with monkeypatch.context() as m:
+        interrupt_after(m, 10)
+        status, _, _ = run(capsys, "train", *SMALL, *command, "--steps", 20)
+    assert status == 130
+    status, _, _ = run(capsys, "train", "--resume", "--device", "cpu")
+    assert status == 0
+    assert losses() == losses("whole")
+    assert torch.equal(torch.cat(told[-10:]), torch.cat(told[10:20]))
+
+
+def test_labels_need_several_classes(capsys):
+    Path("one").mkdir()
+    for k in range(9):
+        Image.new("L", (28, 28), 20 * k).save(f"one/{k}.png")
+    assert "--labels needs images of several classes, and one has one" in refused(capsys, "train", *SMALL, "--data", "one", "--labels")
+
+
+def test_guidance_reaches_the_sampler(two_classes, capsys, monkeypatch):
+    from ddpm_abc import guidance
+
+    guided, seen = guidance.guided, []
+    monkeypatch.setattr(guidance, "guided", lambda net, y, none, scale: seen.append((y.tolist(), none, scale)) or guided(net, y, none, scale))
+    trained(capsys, "--data", "pairs", "--labels", "--steps", 2)
+    status, _, _ = run(capsys, "sample", "--weights", "out/weights.safetensors", "--n", 3, "--label", "below", "--guidance", "1.5", "--device", "cpu")
+    assert status == 0
+    status, _, _ = run(capsys, "evaluate", "--weights", "out/weights.safetensors", "--n", 100, "--steps", 2, "--guidance", "-0.5", "--device", "cpu")
+    assert status == 0
+    assert seen[0] == ([1, 1, 1], 2, 1.5)
+    assert [scale for *_, scale in seen[1:]] == [-0.5, -0.5]
+    assert 55 <= sum(y == 1 for ys, *_ in seen[1:] for y in ys) <= 95  # of 100, each class as often as among the images
+
+
+# --- beginning with other weights ---------------------------------------------------------------------------------------
+
+
+def test_a_run_begins_with_the_weights_it_is_given(weights, capsys):
+    status, out, err = run(capsys, "train", "--weights", "w.safetensors", "--steps", 1, "--lr", "1e-20", "--batch-size", 8, "--device", "cpu")
+    assert (status, err) == (0, "")
+    assert "beginning with the weights of w.safetensors" in out
+    given, got = load_weights("w.safetensors"), load_weights("out/weights.safetensors")
+    assert given.net.config == got.net.config
+    assert torch.equal(given.sched.alpha_bar, got.sched.alpha_bar)
+    for a, b in zip(given.net.state_dict().values(), got.net.state_dict().values(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_weights_that_know_no_labels_can_learn_them(weights, two_classes, capsys):
+    status, _, err = run(capsys, "train", "--weights", "w.safetensors", "--data", "pairs", "--labels", "--steps", 1, "--lr", "1e-20", "--batch-size", 8, "--device", "cpu")
+    assert (status, err) == (0, "")
+    given, got = load_weights("w.safetensors").net, load_weights("out/weights.safetensors").net
+    x, t = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 15, 30])
+    with torch.no_grad():
+        assert torch.allclose(got(x, t, torch.tensor([0, 1, 2])), given(x, t), atol=1e-5)
+
+
+def test_a_resumed_run_that_began_with_weights_is_the_same(capsys, monkeypatch):
+    torch.manual_seed(0)
+    save_weights("w.safetensors", UNet(channels=(16, 32), blocks=2, attention_at=(14,)), {"kind": "cosine", "T": 30})
+    command = ["train", "--batch-size", 8, "--device", "cpu"]
+    status, _, _ = run(capsys, *command, "--weights", "w.safetensors", "--steps", 4, "--out", "whole")
+    assert status == 0
+    with monkeypatch.context() as m:
+        interrupt_after(m, 2)
+        run(capsys, *command, "--weights", "w.safetensors", "--steps", 4)
+    status, _, _ = run(capsys, *command, "--resume")
+    assert status == 0
+    assert load_weights("out/weights.safetensors").net.config["blocks"] == 2
+    assert losses() == losses("whole")
+    assert "--weights other.safetensors is not what the run in" in refused(capsys, *command, "--resume", "--weights", "other.safetensors", "--steps", 6)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--channels", "16,16"], "--channels 16,16 is not what w.safetensors was trained with (16,32): leave --channels out"),
+        (["--predict", "v"], "--predict v is not what w.safetensors was trained with (eps)"),
+        (["--schedule", "linear"], "--schedule linear is not what w.safetensors was trained with (cosine)"),
+        (["--T", "50"], "--T 50 is not what w.safetensors was trained with (30)"),
+        (["--weights", "large.safetensors"], "--weights large.safetensors holds a network of"),
+        (["--weights", "nowhere"], "there is no file nowhere"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(args, said, weights, capsys):
+    save_weights("large.safetensors", UNet(channels=(16, 32), size=32), {"kind": "cosine", "T": 30})
+    assert said in refused(capsys, "train", "--weights", "w.safetensors", *args)
+
+
+def test_weights_that_know_labels_need_them(two_classes, capsys):
+    trained(capsys, "--data", "pairs", "--labels", "--steps", 2)
+    assert "without --labels" in refused(capsys, "train", "--weights", "out/weights.safetensors", "--data", "pairs", "--batch-size", 8, "--out", "other")
+    assert "holds a network of" in refused(capsys, "train", "--weights", "out/weights.safetensors", "--labels", "--out", "other")  # two classes, and ten
 
 
 def test_evaluate_prints_a_report_beside_its_floor(weights, capsys):

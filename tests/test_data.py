@@ -2,6 +2,7 @@
 
 import hashlib
 import struct
+from itertools import islice
 from urllib.error import URLError
 
 import numpy as np
@@ -11,7 +12,17 @@ import torchvision.datasets.mnist
 from PIL import Image
 
 from ddpm_abc import data
-from ddpm_abc.data import batches, digits, fashion_mnist, folder, load, mnist, to_uint8, to_unit
+from ddpm_abc.data import (
+    batches,
+    digits,
+    fashion_mnist,
+    folder,
+    labelled_batches,
+    load,
+    mnist,
+    to_uint8,
+    to_unit,
+)
 
 # --- pixels ----------------------------------------------------------------------------------------------------------
 
@@ -90,6 +101,18 @@ def test_batches_name_a_wrong_shape_type_or_start():
 def test_batches_name_a_wrong_size(size):
     with pytest.raises(ValueError, match=rf"1\.\.10.*got {size}"):
         next(batches(numbered(10), size))
+
+
+def test_labelled_batches_are_the_same_and_each_image_has_its_label():
+    pairs = labelled_batches(numbered(10), torch.arange(10) * 7, 3, seed=5, start=2)
+    for x, (same, y) in zip(islice(batches(numbered(10), 3, seed=5, start=2), 8), pairs, strict=False):
+        assert torch.equal(x, same)
+        assert (to_uint8(same).flatten().long() * 7).tolist() == y.tolist()
+
+
+def test_labelled_batches_name_labels_of_another_number():
+    with pytest.raises(ValueError, match=r"shape \(10,\), one for each image, got \(9,\)"):
+        next(labelled_batches(numbered(10), torch.arange(9), 3))
 
 
 # --- the bundled digits ----------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "prediction": {"gaussian", "schedule", "forward", "unet"},
     "guidance": {"gaussian", "schedule", "forward", "unet"},
     "checkpoint": {"gaussian", "schedule", "forward", "unet", "prediction"},
-    "cli": {"gaussian", "schedule", "forward", "training", "sampling", "unet", "data", "plot", "prediction", "checkpoint", "evaluation"},
+    "cli": {"gaussian", "schedule", "forward", "training", "sampling", "unet", "data", "plot", "prediction", "guidance", "checkpoint", "evaluation"},
 }
 
 every_module = pytest.mark.parametrize("module", MODULES)

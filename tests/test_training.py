@@ -194,6 +194,25 @@ def test_one_seed_one_run_and_the_global_generator_is_left_alone():
     assert run() == run()
 
 
+def test_labels_reach_the_network_with_their_images():
+    class Told(Tiny):
+        def forward(self, xt, t, y):
+            told.append(y)
+            return super().forward(xt, t) + self.b * y.view(-1, 1, 1, 1)
+
+    told = []
+    _, _, data = setup()
+    labels = [torch.arange(8) + k for k in range(5)]
+    net = Told()
+    opt = torch.optim.SGD(net.parameters(), lr=1e-2)
+    out = list(train(net, SCHED, zip(data, labels, strict=True), opt, generator=torch.Generator().manual_seed(4)))
+    assert len(out) == 5
+    assert all(torch.equal(a, b) for a, b in zip(told, labels, strict=True))
+    plain, opt, data = setup()
+    same = list(train(plain, SCHED, data, opt, generator=torch.Generator().manual_seed(4)))
+    assert all(torch.equal(a.t, b.t) for a, b in zip(out, same, strict=True))  # labels draw no noise
+
+
 def test_ema_is_updated_once_a_step():
     net, opt, data = setup()
     ema = EMA(net)
