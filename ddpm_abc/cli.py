@@ -18,7 +18,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # torch, and what needs it, is imported inside the functions 
     import torch
     from torch.optim import Optimizer
 
-    from ddpm_abc.checkpoint import Pretrained
+    from ddpm_abc.checkpoint import About, Pretrained
     from ddpm_abc.data import Images
     from ddpm_abc.forward import EpsModel
     from ddpm_abc.schedule import Schedule
@@ -88,7 +88,7 @@ def _number(above: float = -math.inf) -> Callable[[str], float]:
         except ValueError:
             value = math.nan
         if not above < value < math.inf:
-            raise argparse.ArgumentTypeError(f"must be a number{f' greater than {above:g}' if above > -math.inf else ''}, got {text}")
+            raise argparse.ArgumentTypeError(f"must be a {'finite number' if above == -math.inf else f'number greater than {above:g}'}, got {text}")
         return value
 
     return parse
@@ -143,7 +143,7 @@ def _parser() -> _Parser:
 
     def drawn_with(add: Callable[..., Any]) -> None:
         add("--weights", metavar="FILE", type=_name, default=DEFAULT_WEIGHTS, help="weights.safetensors of a training run; or mnist-v or mnist, which draw digits, from the package (default: %(default)s)")
-        add("--guidance", metavar="W", type=_number(), help="how much closer than trained to keep to the class, with weights of `train --labels`, as in chapter 09; not 0, and each step takes twice the time (default: 0)")
+        add("--guidance", metavar="W", type=_number(), help="with weights of `train --labels`: 0 keeps to the class as trained, 1 or 2 more closely (chapter 09); any value but 0 takes twice the time (default: 0)")
 
     add = command("demo", _demo, f"train on the bundled digits for at most {DEMO_MINUTES} minutes, then draw new ones", "ddpm-abc demo --out out")
     common(add)
@@ -160,7 +160,7 @@ def _parser() -> _Parser:
     add("--predict", metavar="NAME", type=_one_of("eps", "v"), help="what the network learns to predict: eps, the noise, as in the paper, or v, which chapter 08 explains (default: eps)")
     add("--channels", metavar="A,B,C", type=_channels, help="channels at each level of the network, multiples of 8 from 16 on; each level halves the image (default: 32,64,96)")
     add("--labels", action="store_true", default=None, help="tell the network the class of each image, as in chapter 09, so that it can be asked for one (default: it is not told)")
-    add("--weights", metavar="FILE", type=_name, help="begin with the network in weights.safetensors of another run, or with mnist-v or mnist, from the package (default: begin anew)")
+    add("--weights", metavar="FILE", type=_name, help="begin with the network in weights.safetensors of another run, or with mnist-v or mnist, from the package; channels, schedule, T and what is predicted are then theirs (default: begin anew)")
     add("--resume", action="store_true", help="go on from the newest checkpoint in --out that is whole; what is not given stays as it was")
     common(add)
 
@@ -259,7 +259,9 @@ def _settings(args: argparse.Namespace, path: Path, saved: dict[str, Any] | None
         if value != fixed.get(key, value):
             flag = f"--{key.replace('_', '-')}"
             whose, instead = (f"the run in {path} began with", "start anew in another --out") if saved else (f"{args.weights} was trained with", "begin anew, without --weights")
-            args.parser.error(f"{flag} {_shown(value)} is not what {whose} ({_shown(fixed[key])}): leave {flag} out, or {instead}")
+            typed = flag if value is True else f"{flag} {_shown(value)}"
+            before = "without it" if fixed[key] is False or fixed[key] == "" else _shown(fixed[key])
+            args.parser.error(f"{typed} is not what {whose} ({before}): leave {flag} out, or {instead}")
     return {**RUN, **fixed, **asked, **limits}
 
 
@@ -269,12 +271,14 @@ def _shown(value: Any) -> str:
     return "".join(c if c.isprintable() else "?" for c in text[:200])
 
 
-def _saved_run(path: Path, info: dict[str, Any]) -> dict[str, Any]:
+def _saved_run(path: Path, saved: About) -> dict[str, Any]:
     "The settings in a checkpoint, if they are those of a run of this program."
+    info, at = saved.info, saved.net.get("attention_at")
+    shape = [saved.net.get("blocks"), saved.net.get("groups"), *(at if isinstance(at, list) else [None])]
     run, rest = info.get("run"), (info.get("seconds"), info.get("n_images"), info.get("images_sha256"))
     run = {"predict": "eps", "labels": False, "weights": "", **run} if isinstance(run, dict) else run  # the first releases knew nothing else
     good = isinstance(run, dict) and run.keys() == {*RUN, "steps", "minutes"} and all(type(run[key]) is type(value) for key, value in RUN.items()) and all(type(c) is int for c in run["channels"]) and run["predict"] in ("eps", "v")
-    good = good and isinstance(rest[0], (int, float)) and 0 <= rest[0] < 1e12 and type(rest[1]) is int and isinstance(rest[2], str)
+    good = good and all(type(k) is int and 0 < k <= 1000 for k in shape) and isinstance(rest[0], (int, float)) and 0 <= rest[0] < 1e12 and type(rest[1]) is int and isinstance(rest[2], str)
     if not good:
         raise RuntimeError(f"{path} was not written by `ddpm-abc train`: go on from it in Python, with load_checkpoint")
     assert isinstance(run, dict)
@@ -335,7 +339,7 @@ class _Run:
         checkpoint.save_weights(self.out / "weights.safetensors", cast("UNet", self.ema.model), self.sched_config, data=self.data.name, steps=self.step, seed=self.settings["seed"], run=self.settings, **classes)
         checkpoint.save_checkpoint(
             self.path, self.net, self.opt, self.sched_config, step=self.step, ema=self.ema, generator=self.generator,
-            run=self.settings, seconds=self.seconds, n_images=len(self.data.images), images_sha256=_digest(self.data.images),
+            run=self.settings, seconds=self.seconds, n_images=len(self.data.images), images_sha256=_data_digest(self.data, self.settings),
         )  # fmt: skip
         checkpoint.drop_older(self.path)
 
@@ -347,14 +351,9 @@ class _Run:
         return f"The newest checkpoint is {found[0]}" if found else "No checkpoint was written yet"
 
 
-def _weights(name: str) -> tuple[Pretrained, dict[str, Any]]:
-    "A network of the package by its name, or one in a file; and the configuration of its schedule."
-    from ddpm_abc.checkpoint import PRETRAINED_SHA256, about, load_weights, pretrained
-
-    if name not in PRETRAINED_SHA256:
-        return load_weights(name), about(name).sched
-    with as_file(files("ddpm_abc") / "assets" / f"{name}.safetensors") as path:
-        return pretrained(name), about(path).sched
+def _data_digest(data: Images, settings: dict[str, Any]) -> str:
+    "Of what a run is trained on: the images, and the labels if the network is told them."
+    return _digest(data.images, *[data.labels] * settings["labels"])
 
 
 def _digest(*tensors: torch.Tensor) -> str:
@@ -362,6 +361,47 @@ def _digest(*tensors: torch.Tensor) -> str:
     for v in tensors:
         h.update(v.numpy().tobytes())
     return h.hexdigest()
+
+
+def _weights(name: str) -> Pretrained:
+    "A network of the package by its name, or one in a file."
+    from ddpm_abc.checkpoint import PRETRAINED_SHA256, load_weights, pretrained
+
+    return pretrained(name) if name in PRETRAINED_SHA256 else load_weights(name)
+
+
+@dataclass
+class _Begun:
+    "What a run begins with that does not begin anew."
+
+    name: str
+    net: UNet
+    sched: Schedule
+    sched_config: dict[str, Any]
+    classes: Any  # of a network that is told them; a stranger's file may hold anything
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        "Those of a run that go with the network."
+        settings = {"schedule": self.sched_config["kind"], "T": self.sched.T, "channels": list(self.net.config["channels"]), "predict": self.net.predicts}
+        return settings | ({"labels": True} if self.net.config["n_classes"] else {})
+
+    def check(self, args: argparse.Namespace, data: Images) -> None:
+        config, shape = self.net.config, tuple(data.images.shape[1:])
+        if (drawn := (config["in_channels"], config["size"], config["size"])) != shape:
+            args.parser.error(f"--weights {self.name} draws images of {'x'.join(map(str, drawn))}, and those of --data are {'x'.join(map(str, shape))}: leave --weights out")
+        if config["n_classes"] not in (None, len(data.classes) + 1):
+            args.parser.error(f"--weights {self.name} is told {config['n_classes'] - 1} classes, and the images of --data have {len(data.classes)}: leave --weights out")
+        if isinstance(self.classes, dict) and list(self.classes) != list(data.classes):
+            print(f"note: where {self.name} was told {_shown(list(self.classes))}, it is now told {_shown(list(data.classes))}", file=sys.stderr)
+
+
+def _begun(name: str) -> _Begun:
+    from ddpm_abc.checkpoint import PRETRAINED_SHA256, about
+
+    net, sched, info = _weights(name)
+    with as_file(files("ddpm_abc") / "assets" / f"{name}.safetensors") if name in PRETRAINED_SHA256 else nullcontext(name) as path:
+        return _Begun(name, net, sched, about(path).sched, info.get("classes"))
 
 # %% ../nbs/93_cli.ipynb #234f6141
 def _set_up(args: argparse.Namespace) -> _Run:
@@ -380,28 +420,27 @@ def _set_up(args: argparse.Namespace) -> _Run:
         args.parser.error(f"{found[0]} is there already: go on from it with `{_again(args)}`, or give another --out")
     checkpoint.clear_leftovers(out)
     path, saved = checkpoint.newest_checkpoint(out) if args.resume else (out, None)
-    begun, begun_sched = _weights(args.weights) if args.weights and saved is None else (None, {})
-    own = {"schedule": begun_sched["kind"], "T": begun.sched.T, "channels": list(begun.net.config["channels"]), "predict": begun.net.predicts} if begun else {}
-    settings = _settings(args, path, _saved_run(path, saved.info) if saved else None, own)
+    begun = _begun(args.weights) if args.weights and saved is None else None
+    settings = _settings(args, path, _saved_run(path, saved) if saved else None, begun.settings if begun else {})
     device = pick_device(args.device)
-    sched_config = saved.sched if saved else begun_sched or _sched_config(args, settings)
-    sched = checkpoint.build_schedule(sched_config)
+    sched_config = saved.sched if saved else begun.sched_config if begun else _sched_config(args, settings)
+    sched = begun.sched if begun else checkpoint.build_schedule(sched_config)
     data = load(settings["data"], args.root)
     n, c, size, _ = data.images.shape
     if settings["batch_size"] > n:
         args.parser.error(f"--batch-size must be at most {n}, the number of images, got {settings['batch_size']}")
     if saved and saved.info["n_images"] != n:
         args.parser.error(f"the run in {path} began with {saved.info['n_images']} images, and now there are {n}: put them back, or start anew in another --out")
-    if saved and saved.info["images_sha256"] != _digest(data.images):
-        args.parser.error(f"the run in {path} began with {n} other images: put them back, or start anew in another --out")
-    n_classes = len(data.classes) + 1 if settings["labels"] else None  # the last one stands for no label
-    if n_classes == 2:
+    if saved and saved.info["images_sha256"] != _data_digest(data, settings):
+        args.parser.error(f"the run in {path} began with {n} other images{' or labels' if settings['labels'] else ''}: put them back, or start anew in another --out")
+    if settings["labels"] and len(data.classes) == 1:
         args.parser.error(f"--labels needs images of several classes, and {_shown(settings['data'])} has one: put those of each class into a folder of its own, FOLDER/CLASS/IMAGE")
+    n_classes = len(data.classes) + 1 if settings["labels"] else None  # the last one stands for no label
     net_config: dict[str, Any] = {"in_channels": c, "size": size, "channels": tuple(settings["channels"]), "n_classes": n_classes}
     if shape := saved.net if saved else begun.net.config if begun else None:
         net_config |= {key: shape[key] for key in ("blocks", "attention_at", "groups")}
-    if begun and {**begun.net.config, "n_classes": begun.net.config["n_classes"] or n_classes} != net_config:
-        args.parser.error(f"--weights {args.weights} holds a network of {_shown(begun.net.config)}, and these images need one of {_shown(net_config)}{'' if settings['labels'] else ' (without --labels)'}")
+    if begun:
+        begun.check(args, data)
     with torch.device("meta"):  # count before any memory is taken
         total = sum(p.numel() for p in UNet(**net_config).parameters())
     if total > LARGEST_NET:
@@ -531,7 +570,7 @@ def _plot(run: _Run) -> None:
 # %% ../nbs/93_cli.ipynb #c11e5f81
 def _network(args: argparse.Namespace) -> Pretrained:
     "The network to draw with."
-    found, _ = _weights(args.weights)
+    found = _weights(args.weights)
     if args.steps and args.steps > found.sched.T:
         args.parser.error(f"--steps must be at most {found.sched.T}, the T that these weights were trained with, got {args.steps}")
     print(f"weights: {args.weights}, trained on {_shown(found.info.get('data', 'unknown data'))}, {_shown(found.info.get('steps', 'unknown'))} steps")
@@ -547,7 +586,7 @@ def _model_of(args: argparse.Namespace, found: Pretrained) -> Callable[[int, tor
     net, classes = found.net, found.info.get("classes")
     label = getattr(args, "label", None)
     if (n_classes := net.config["n_classes"]) is None:
-        if label is not None or args.guidance is not None:
+        if label is not None or args.guidance:
             args.parser.error(f"--{'guidance' if label is None else 'label'} needs a network that is told classes, and that of {args.weights} is not: give --weights of `ddpm-abc train --labels`")
         return lambda n, generator: net
     if not isinstance(classes, dict) or len(classes) != n_classes - 1 or not all(type(c) is int and 0 <= c < 1e12 for c in classes.values()) or not any(classes.values()):

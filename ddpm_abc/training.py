@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -113,7 +113,7 @@ def _not_finite(step: int, t: Tensor, losses: Tensor) -> str:
 def train(
     model: nn.Module,  # the network in training
     sched: Schedule,  # the noise schedule
-    batches: Iterable[Tensor | tuple[Tensor, Tensor]],  # clean data (B, ...) in [-1, 1], or pairs of it and labels (B,), on the network's device
+    batches: Iterable[Tensor | Sequence[Tensor]],  # clean data (B, ...) in [-1, 1], or pairs of it and labels (B,), on the network's device
     opt: Optimizer,  # over the network's parameters
     *,
     ema: EMA | None = None,  # averaged after each step
@@ -133,7 +133,7 @@ def train(
         raise ValueError(f"weight must have shape ({sched.T + 1},), one number for each t from 0 to T, got {tuple(weight.shape)}")
     model.train()
     for step, batch in enumerate(batches, start):
-        x0, y = batch if isinstance(batch, tuple) else (batch, None)
+        x0, y = (batch, None) if isinstance(batch, Tensor) else batch
         if lr_factor is not None:
             for group in opt.param_groups:  # initial_lr is saved with the optimizer: a resumed run finds it there
                 group["lr"] = group.setdefault("initial_lr", group["lr"]) * lr_factor(step)

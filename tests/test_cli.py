@@ -18,7 +18,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from ddpm_abc import cli
-from ddpm_abc.checkpoint import PRETRAINED_SHA256, about, checkpoints, load_weights, save_weights
+from ddpm_abc.checkpoint import (
+    PRETRAINED_SHA256,
+    about,
+    checkpoints,
+    load_weights,
+    pretrained,
+    save_weights,
+)
 from ddpm_abc.unet import UNet
 
 ROOT = Path(__file__).parent.parent
@@ -496,7 +503,7 @@ def test_train_names_a_wrong_value_in_one_line(args, said, capsys):
         (["--weights", "conditional.safetensors"], "told classes, but not which"),
         (["--label", "7"], "--label needs a network that is told classes, and that of good.safetensors is not"),
         (["--guidance", "1"], "--guidance needs a network that is told classes"),
-        (["--guidance", "inf"], "--guidance must be a number, got inf"),
+        (["--guidance", "inf"], "--guidance must be a finite number, got inf"),
         (["--weights", "told.safetensors", "--label", "c"], "--label must be one of a, b, got c"),
         (["--weights", "sly.safetensors"], "told classes, but not which"),
         (["--device", "tpu9"], "tpu9"),
@@ -645,7 +652,8 @@ def test_sample_uses_the_packaged_weights_by_default(weights, capsys, monkeypatc
 def test_help_names_every_network_of_the_package(capsys):
     for command in ("train", "sample", "evaluate"):
         _, out, _ = run(capsys, command, "--help")
-        assert all(re.search(rf"\b{name}(?!-)\b", out) for name in PRETRAINED_SHA256)
+        said = re.sub(r"\(default.*?\)", "", out.split("  --weights FILE")[1].split("\n  --")[0])
+        assert set(re.findall(r"\bmnist[-\w]*", said)) == set(PRETRAINED_SHA256)
 
 
 # --- labels --------------------------------------------------------------------------------------------------------------
@@ -700,8 +708,31 @@ def test_one_label_in_ten_is_dropped_and_a_resumed_run_is_the_same(two_classes, 
     assert status == 130
     status, _, _ = run(capsys, "train", "--resume", "--device", "cpu")
     assert status == 0
-    assert losses() == losses("whole")
     assert torch.equal(torch.cat(told[-10:]), torch.cat(told[10:20]))
+    assert Path("out/weights.safetensors").read_bytes() == Path("whole/weights.safetensors").read_bytes()
+
+
+def test_a_resumed_run_notices_other_labels(two_classes, capsys):
+    trained(capsys, "--data", "pairs", "--labels", "--steps", 1)
+    Path("pairs/below").rename("pairs/below-1")
+    Path("pairs/below-2").mkdir()
+    Path("pairs/below-1/39.png").rename("pairs/below-2/39.png")  # the same images in the same order
+    assert "other images or labels" in refused(capsys, "train", "--resume", "--steps", 2)
+
+
+@pytest.mark.parametrize("odd", [{}, {"blocks": "x"}, {"blocks": 10**9}, {"attention_at": 5}, {"attention_at": ["x"]}, {"groups": None}])
+def test_a_checkpoint_with_an_odd_network_is_refused(odd, capsys, monkeypatch):
+    from ddpm_abc import checkpoint
+
+    trained(capsys, "--steps", 1)
+    newest = checkpoint.newest_checkpoint
+
+    def hostile(folder):
+        path, saved = newest(folder)
+        return path, saved._replace(net={**saved.net, **odd} if odd else {"in_channels": 1})
+
+    monkeypatch.setattr(checkpoint, "newest_checkpoint", hostile)
+    assert "was not written by `ddpm-abc train`" in refused(capsys, "train", "--resume", "--steps", 2)
 
 
 def test_labels_need_several_classes(capsys):
@@ -729,7 +760,16 @@ def test_guidance_reaches_the_sampler(two_classes, capsys, monkeypatch):
 # --- beginning with other weights ---------------------------------------------------------------------------------------
 
 
-def test_a_run_begins_with_the_weights_it_is_given(weights, capsys):
+@pytest.fixture
+def others():
+    "Weights that no run begins with by itself."
+    torch.manual_seed(1)
+    net = UNet(channels=(16, 32), blocks=2, attention_at=(14,))
+    torch.nn.init.normal_(net.conv_out.weight, std=0.1)
+    save_weights("w.safetensors", net, {"kind": "cosine", "T": 30})
+
+
+def test_a_run_begins_with_the_weights_it_is_given(others, capsys):
     status, out, err = run(capsys, "train", "--weights", "w.safetensors", "--steps", 1, "--lr", "1e-20", "--batch-size", 8, "--device", "cpu")
     assert (status, err) == (0, "")
     assert "beginning with the weights of w.safetensors" in out
@@ -740,7 +780,19 @@ def test_a_run_begins_with_the_weights_it_is_given(weights, capsys):
         assert torch.allclose(a, b, atol=1e-6)
 
 
-def test_weights_that_know_no_labels_can_learn_them(weights, two_classes, capsys):
+@pytest.mark.parametrize("name", ["mnist-v", "mnist"])
+def test_a_run_begins_with_a_network_of_the_package(name, capsys):
+    status, _, err = run(capsys, "train", "--weights", name, "--steps", 1, "--lr", "1e-20", "--batch-size", 4, "--device", "cpu")
+    assert (status, err) == (0, "")
+    given, got = pretrained(name), load_weights("out/weights.safetensors")
+    assert given.net.predicts == got.net.predicts
+    assert torch.equal(given.sched.alpha_bar, got.sched.alpha_bar)
+    x, t = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 500, 1000])
+    with torch.no_grad():
+        assert torch.allclose(got.net(x, t), given.net(x, t), atol=1e-4)
+
+
+def test_weights_that_know_no_labels_can_learn_them(others, two_classes, capsys):
     status, _, err = run(capsys, "train", "--weights", "w.safetensors", "--data", "pairs", "--labels", "--steps", 1, "--lr", "1e-20", "--batch-size", 8, "--device", "cpu")
     assert (status, err) == (0, "")
     given, got = load_weights("w.safetensors").net, load_weights("out/weights.safetensors").net
@@ -749,9 +801,7 @@ def test_weights_that_know_no_labels_can_learn_them(weights, two_classes, capsys
         assert torch.allclose(got(x, t, torch.tensor([0, 1, 2])), given(x, t), atol=1e-5)
 
 
-def test_a_resumed_run_that_began_with_weights_is_the_same(capsys, monkeypatch):
-    torch.manual_seed(0)
-    save_weights("w.safetensors", UNet(channels=(16, 32), blocks=2, attention_at=(14,)), {"kind": "cosine", "T": 30})
+def test_a_resumed_run_that_began_with_weights_is_the_same(others, capsys, monkeypatch):
     command = ["train", "--batch-size", 8, "--device", "cpu"]
     status, _, _ = run(capsys, *command, "--weights", "w.safetensors", "--steps", 4, "--out", "whole")
     assert status == 0
@@ -760,8 +810,7 @@ def test_a_resumed_run_that_began_with_weights_is_the_same(capsys, monkeypatch):
         run(capsys, *command, "--weights", "w.safetensors", "--steps", 4)
     status, _, _ = run(capsys, *command, "--resume")
     assert status == 0
-    assert load_weights("out/weights.safetensors").net.config["blocks"] == 2
-    assert losses() == losses("whole")
+    assert Path("out/weights.safetensors").read_bytes() == Path("whole/weights.safetensors").read_bytes()
     assert "--weights other.safetensors is not what the run in" in refused(capsys, *command, "--resume", "--weights", "other.safetensors", "--steps", 6)
 
 
@@ -772,7 +821,7 @@ def test_a_resumed_run_that_began_with_weights_is_the_same(capsys, monkeypatch):
         (["--predict", "v"], "--predict v is not what w.safetensors was trained with (eps)"),
         (["--schedule", "linear"], "--schedule linear is not what w.safetensors was trained with (cosine)"),
         (["--T", "50"], "--T 50 is not what w.safetensors was trained with (30)"),
-        (["--weights", "large.safetensors"], "--weights large.safetensors holds a network of"),
+        (["--weights", "large.safetensors"], "--weights large.safetensors draws images of 1x32x32, and those of --data are 1x28x28"),
         (["--weights", "nowhere"], "there is no file nowhere"),
     ],
 )
@@ -781,10 +830,21 @@ def test_weights_that_do_not_fit_are_named(args, said, weights, capsys):
     assert said in refused(capsys, "train", "--weights", "w.safetensors", *args)
 
 
-def test_weights_that_know_labels_need_them(two_classes, capsys):
+def test_weights_that_know_labels_go_on_with_labels(two_classes, capsys):
     trained(capsys, "--data", "pairs", "--labels", "--steps", 2)
-    assert "without --labels" in refused(capsys, "train", "--weights", "out/weights.safetensors", "--data", "pairs", "--batch-size", 8, "--out", "other")
-    assert "holds a network of" in refused(capsys, "train", "--weights", "out/weights.safetensors", "--labels", "--out", "other")  # two classes, and ten
+    command = ["train", "--weights", "out/weights.safetensors", "--steps", 1, "--batch-size", 8, "--device", "cpu"]
+    assert "is told 2 classes, and the images of --data have 10" in refused(capsys, *command, "--out", "ten")
+    Path("pairs").rename("others")
+    Path("others/below").rename("others/underneath")
+    status, _, err = run(capsys, *command, "--data", "others", "--out", "two")
+    assert (status, err) == (0, "note: where out/weights.safetensors was told above,below, it is now told above,underneath")
+    assert list(load_weights("two/weights.safetensors").info["classes"]) == ["above", "underneath"]
+
+
+def test_resume_names_a_flag_that_the_run_began_without(capsys):
+    trained(capsys, "--steps", 1)
+    assert "--labels is not what the run in out/checkpoint-1.safetensors began with (without it)" in refused(capsys, "train", "--resume", "--labels", "--steps", 2)
+    assert "--seed 1 is not what the run in out/checkpoint-1.safetensors began with (0)" in refused(capsys, "train", "--resume", "--seed", 1, "--steps", 2)
 
 
 def test_evaluate_prints_a_report_beside_its_floor(weights, capsys):
@@ -884,12 +944,12 @@ def test_training_to_predict_v(capsys, monkeypatch):
     assert first.info["run"] | {"steps": 6} == second.info["run"]
 
 
-def test_a_run_of_a_release_that_knew_no_v_goes_on(capsys, monkeypatch):
+def test_a_run_of_a_release_that_knew_neither_v_nor_labels_goes_on(capsys, monkeypatch):
     from ddpm_abc import checkpoint
 
     save = checkpoint.save_checkpoint
     with monkeypatch.context() as m:
-        m.setattr(checkpoint, "save_checkpoint", lambda *args, run, **rest: save(*args, run={key: value for key, value in run.items() if key != "predict"}, **rest))
+        m.setattr(checkpoint, "save_checkpoint", lambda *args, run, **rest: save(*args, run={key: value for key, value in run.items() if key not in ("predict", "labels", "weights")}, **rest))
         trained(capsys, "--steps", 2)
     assert "predict" not in about("out/checkpoint-2.safetensors").info["run"]
     status, _, err = run(capsys, "train", "--resume", "--steps", 3)

@@ -205,7 +205,8 @@ def test_labels_reach_the_network_with_their_images():
     labels = [torch.arange(8) + k for k in range(5)]
     net = Told()
     opt = torch.optim.SGD(net.parameters(), lr=1e-2)
-    out = list(train(net, SCHED, zip(data, labels, strict=True), opt, generator=torch.Generator().manual_seed(4)))
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.cat(data), torch.cat(labels)), batch_size=8)  # its pairs are lists
+    out = list(train(net, SCHED, loader, opt, generator=torch.Generator().manual_seed(4)))
     assert len(out) == 5
     assert all(torch.equal(a, b) for a, b in zip(told, labels, strict=True))
     plain, opt, data = setup()
