@@ -593,13 +593,14 @@ def _lock(path: Path) -> int | None:
 
 # %% ../nbs/92_checkpoint.ipynb #b3d6051c
 PRETRAINED_SHA256 = {  # of assets/NAME.safetensors
+    "mnist-labels": "eb568deb993a29d3a563dcfb828bfb5965b3be158d675988d09a613114c22c01",
     "mnist-v": "ab5d52fe844472f67b446e6c396687c6c39e72605cb3fde77bca94b37ee569ae",
     "mnist": "9836387591c6584c50809e3c914c1344d3db61616198e840d2348fa1007aa11e",
 }
 
 
 def pretrained(
-    name: str = "mnist-v",  # that or "mnist", the network of chapters 05 and 06
+    name: str = "mnist-v",  # that, "mnist-labels", which is told the digit, or "mnist", the network of chapters 05 and 06
     device: torch.device | str = "cpu",  # where the network goes
 ) -> Pretrained:  # network in evaluation mode, schedule, information
     """A network that comes with the package. Needs no download.

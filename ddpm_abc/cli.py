@@ -53,7 +53,7 @@ RUN: dict[str, Any] = {  # what makes a run what it is; a resumed one keeps it
     "data": "digits", "batch_size": 64, "lr": 2e-3, "schedule": "linear", "T": 1000, "channels": [32, 64, 96], "predict": "eps", "labels": False, "weights": "", "seed": 0,
 }  # fmt: skip
 DEFAULT_STEPS = 4000  # of `ddpm-abc train`, where neither steps nor minutes are given
-DEFAULT_WEIGHTS = "mnist-v"  # of `ddpm-abc sample` and `evaluate`, from the package
+DEFAULT_WEIGHTS = "mnist-labels"  # of `ddpm-abc sample` and `evaluate`, from the package
 
 # %% ../nbs/93_cli.ipynb #8e49b0fd
 class _Parser(argparse.ArgumentParser):
@@ -142,8 +142,8 @@ def _parser() -> _Parser:
             add("--out", metavar="FOLDER", type=_name, default="out", help="where the files go; made if missing (default: out)")
 
     def drawn_with(add: Callable[..., Any]) -> None:
-        add("--weights", metavar="FILE", type=_name, default=DEFAULT_WEIGHTS, help="weights.safetensors of a training run; or mnist-v or mnist, which draw digits, from the package (default: %(default)s)")
-        add("--guidance", metavar="W", type=_number(), help="with weights of `train --labels`: 0 keeps to the class as trained, 1 or 2 more closely (chapter 09); any value but 0 takes twice the time (default: 0)")
+        add("--weights", metavar="FILE", type=_name, default=DEFAULT_WEIGHTS, help="weights.safetensors of a training run; or mnist-labels, mnist-v or mnist, which draw digits, from the package (default: %(default)s)")
+        add("--guidance", metavar="W", type=_number(), help="with weights of `train --labels`, such as mnist-labels: 0 keeps to the class as trained, 1 or 2 more closely (chapter 09); any value but 0 takes twice the time (default: 0)")
 
     add = command("demo", _demo, f"train on the bundled digits for at most {DEMO_MINUTES} minutes, then draw new ones", "ddpm-abc demo --out out")
     common(add)
@@ -160,7 +160,7 @@ def _parser() -> _Parser:
     add("--predict", metavar="NAME", type=_one_of("eps", "v"), help="what the network learns to predict: eps, the noise, as in the paper, or v, which chapter 08 explains (default: eps)")
     add("--channels", metavar="A,B,C", type=_channels, help="channels at each level of the network, multiples of 8 from 16 on; each level halves the image (default: 32,64,96)")
     add("--labels", action="store_true", default=None, help="tell the network the class of each image, as in chapter 09, so that it can be asked for one (default: it is not told)")
-    add("--weights", metavar="FILE", type=_name, help="begin with the network in weights.safetensors of another run, or with mnist-v or mnist, from the package; channels, schedule, T and what is predicted are then theirs (default: begin anew)")
+    add("--weights", metavar="FILE", type=_name, help="begin with the network in weights.safetensors of another run, or with mnist-labels, mnist-v or mnist, from the package; channels, schedule, T and what is predicted are then theirs (default: begin anew)")
     add("--resume", action="store_true", help="go on from the newest checkpoint in --out that is whole; what is not given stays as it was")
     common(add)
 

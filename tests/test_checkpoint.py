@@ -751,7 +751,7 @@ def test_pretrained_checks_what_it_reads(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "files", lambda package: tmp_path)
     with pytest.raises(RuntimeError, match="the package holds no mnist-v.safetensors.*ddpm-abc train"):
         pretrained()
-    with pytest.raises(ValueError, match="'cifar'.*'mnist-v' or 'mnist'"):
+    with pytest.raises(ValueError, match="'cifar'.*'mnist-labels' or 'mnist-v' or 'mnist'"):
         pretrained("cifar")
 
     (tmp_path / "assets").mkdir()
@@ -764,14 +764,15 @@ def test_pretrained_checks_what_it_reads(tmp_path, monkeypatch):
     assert torch.equal(answer(pretrained("mnist").net), answer(small()))
 
 
-@pytest.mark.parametrize(("name", "predicts"), [("mnist-v", "v"), ("mnist", "eps")])
+@pytest.mark.parametrize(("name", "predicts"), [("mnist-labels", "v"), ("mnist-v", "v"), ("mnist", "eps")])
 def test_a_packaged_network_removes_noise_from_digits(name, predicts):
     "A guess of zero would have a loss of 1."
     net, sched, info = pretrained(name)
     assert (net.predicts, info["data"]) == (predicts, "MNIST (training set)")
     g = torch.Generator().manual_seed(0)
-    x0 = to_unit(digits().images[::40])
+    data = digits()
+    x0, y = to_unit(data.images[::40]), [data.labels[::40]] if net.config["n_classes"] else []
     eps, t = torch.randn(x0.shape, generator=g), torch.randint(1, sched.T + 1, (len(x0),), generator=g)
     with torch.no_grad():
-        loss = (net(q_sample(sched, x0, t, eps), t) - eps).square().mean().item()
+        loss = (net(q_sample(sched, x0, t, eps), t, *y) - eps).square().mean().item()
     assert loss < 0.06
