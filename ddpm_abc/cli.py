@@ -521,11 +521,12 @@ def _steps(args: argparse.Namespace, run: _Run, stop: list[int]) -> None:
     from ddpm_abc.training import train, warmup_cosine
 
     device = next(run.net.parameters()).device
-    images, labels = run.data.images.to(device), run.data.labels.to(device)
+    images = run.data.images.to(device)
     order: dict[str, Any] = {"batch_size": run.settings["batch_size"], "seed": run.settings["seed"], "start": run.step}
     cursor: Iterator[Any] = batches(images, **order)
     if run.settings["labels"]:
-        cursor = ((x0, drop_labels(y, len(run.data.classes), generator=run.generator)) for x0, y in labelled_batches(images, labels, **order))
+        pairs = labelled_batches(images, run.data.labels.to(device), **order)
+        cursor = ((x0, drop_labels(y, len(run.data.classes), generator=run.generator)) for x0, y in pairs)
     weight = v_weight(run.sched) if run.settings["predict"] == "v" else None
     loop = train(run.net, run.sched, cursor, run.opt, ema=run.ema, generator=run.generator, weight=weight, lr_factor=lambda _: warmup_cosine(run.progress()), start=run.step)
     clock = time.monotonic() - run.seconds

@@ -125,9 +125,9 @@ def train(
 ) -> Iterator[TrainStep]:  # one item a step, after the step is taken
     """Train on each batch in turn: Ho et al. 2020, Algorithm 1, with clipping, a learning-rate schedule and EMA.
 
-    Labels, where a batch has them, go to the network as `y`. Yields after the step, so that a caller who stops has lost nothing. The noise comes from a CPU generator on every
-    device: one seed, one run. `TrainStep.losses` are not weighted. Raises `FloatingPointError` before a step whose loss or gradient is not finite,
-    and `ValueError` for a weight of another shape.
+    Labels, where a batch has them, go to the network as `y`. Yields after the step, so that a caller who stops has lost
+    nothing. The noise comes from a CPU generator on every device: one seed, one run. `TrainStep.losses` are not weighted.
+    Raises `FloatingPointError` before a step whose loss or gradient is not finite, and `ValueError` for a weight of another shape.
     """
     if weight is not None and weight.shape != (sched.T + 1,):
         raise ValueError(f"weight must have shape ({sched.T + 1},), one number for each t from 0 to T, got {tuple(weight.shape)}")
