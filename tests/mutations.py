@@ -127,8 +127,8 @@ FAULTS = [
     # the data
     Fault("data in [0, 1]", "data.to_unit", "/ 127.5 - 1", "/ 255", "test_gaussian.test_decoder_takes_the_pixels_that_the_data_module_makes"),
     Fault("pixels cut off, not rounded", "data.to_uint8", ".round()", "", "test_truth.test_pixels_survive_the_round_trip"),
-    Fault("every epoch in the same order", "data.batches", "seed + 1_000_003 * epoch", "seed", "test_truth.test_epochs_differ_and_each_shows_every_image_once"),
-    Fault("images drawn with replacement", "data.batches", "torch.randperm(len(images), generator=g)", "torch.randint(len(images), (len(images),), generator=g)", "test_truth.test_epochs_differ_and_each_shows_every_image_once"),
+    Fault("every epoch in the same order", "data._shuffled", "seed + 1_000_003 * epoch", "seed", "test_truth.test_epochs_differ_and_each_shows_every_image_once"),
+    Fault("images drawn with replacement", "data._shuffled", "torch.randperm(len(images), generator=g)", "torch.randint(len(images), (len(images),), generator=g)", "test_truth.test_epochs_differ_and_each_shows_every_image_once"),
     # the network
     Fault("embedding filled along the wrong axis", "unet.timestep_embedding", "torch.cat([angles.sin(), angles.cos()], dim=1)", "torch.where((torch.arange(len(t)) % 2 == 0)[:, None], angles.sin(), angles.cos()).repeat(1, 2)", "test_unet.test_embedding_depends_on_its_own_time_only"),
     Fault("embedding: wrong spacing of frequencies", "unet.timestep_embedding", "(half - 1)", "half", "test_unet.test_embedding_against_plain_python"),
