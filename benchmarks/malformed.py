@@ -216,17 +216,22 @@ def try_function(files: Files, rng: random.Random) -> Callable[[], object]:
 
 
 def try_command(files: Files, rng: random.Random) -> Callable[[], object]:
-    out = files.folder / f"out-{rng.random()}"
-    if rng.random() < 0.25:
-        args = ["sample", "--weights", str(files.folder / "good/weights.safetensors"), "--n", "1", "--steps", "1", "--device", "cpu", "--out", str(out)]
-        flags = ["--weights", "--n", "--steps", "--seed", "--device", "--out"]
+    out, bare = files.folder / f"out-{rng.random()}", WORDS
+    drawn = ["--weights", str(files.folder / "good/weights.safetensors"), "--steps", "1", "--device", "cpu"]
+    kind = rng.random()
+    if kind < 0.2:
+        args = ["sample", *drawn, "--n", "1", "--out", str(out)]
+        flags = ["--weights", "--label", "--guidance", "--n", "--steps", "--seed", "--device", "--out"]
+    elif kind < 0.3:
+        args = ["evaluate", *drawn, "--n", "100", "--keep", f"{out}-kept"]
+        flags = ["--weights", "--guidance", "--data", "--n", "--steps", "--keep", "--seed", "--device"]
     else:
-        args = ["train", *files.tiny, "--out", str(out)]
-        flags = ["--data", "--root", "--steps", "--minutes", "--batch-size", "--lr", "--schedule", "--T", "--channels", "--seed", "--device", "--out"]
+        args, bare = ["train", *files.tiny, "--out", str(out)], [*WORDS, *["--labels", "--resume"] * 10]
+        flags = ["--data", "--root", "--steps", "--minutes", "--batch-size", "--lr", "--schedule", "--T", "--predict", "--channels", "--weights", "--seed", "--device", "--out"]
     for _ in range(rng.choice([1, 1, 2, 4])):
         flag, word = rng.choice(flags), rng.choice(WORDS)
         if rng.random() < 0.2:
-            word = {"--channels": rng.choice(["1000000000", "16,16,16,16", "8,8", "16,", "99999999,8"]), "--T": "1", "--lr": "1e300", "--batch-size": "9", "--n": "10001", "--device": "cuda:9"}.get(flag, word)
+            word = {"--channels": rng.choice(["1000000000", "16,16,16,16", "8,8", "16,", "99999999,8"]), "--T": "1", "--lr": "1e300", "--batch-size": "9", "--n": "10001", "--device": "cuda:9", "--weights": str(files.folder / "good/checkpoint-1.safetensors"), "--label": "7", "--guidance": "1", "--keep": str(files.folder / "good/weights.safetensors")}.get(flag, word)
         if flag == "--out" and word in ("", " ", "../..") or (flag, word) in {("--steps", "9" * 12)}:
             continue
         kind = rng.random()
@@ -235,7 +240,7 @@ def try_command(files: Files, rng: random.Random) -> Callable[[], object]:
         elif kind < 0.85:
             args += [flag, word]
         elif kind < 0.9:
-            args.append(rng.choice(WORDS))
+            args.append(rng.choice(bare))
         elif kind < 0.95:
             args.append(f"--{rng.choice(WORDS)}")
         else:

@@ -196,7 +196,7 @@ class Report(NamedTuple):
     density: float  # real balls that a made point lies in, over k (6.6)
     coverage: float  # share of real balls that hold a made point (6.6)
     class_kl: float  # divergence of the classes' shares, in nats
-    novelty: float  # median distance to the nearest training image, over that of held-out real images; copies have 0
+    novelty: float  # median distance to the nearest of the 7,000 digits that are not held out, over that of held-out ones; 0 if most are copies of these
 
 
 def evaluate(
