@@ -10,6 +10,7 @@ import hashlib
 import math
 import random
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -126,7 +127,7 @@ def _parser() -> _Parser:
     top = _Parser(
         prog="ddpm-abc", allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Train a small diffusion model (DDPM) and draw images with it.",
-        epilog="Start with `ddpm-abc demo`: in ten minutes or less it learns to write digits and shows you some.\nEach command explains itself: `ddpm-abc train --help`.",
+        epilog=f"Start with `ddpm-abc demo`: it trains for at most {DEMO_MINUTES} minutes, then draws digits.\nEach command explains itself: `ddpm-abc train --help`.",
     )  # fmt: skip
     commands = top.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
 
@@ -152,7 +153,7 @@ def _parser() -> _Parser:
     add("--data", metavar="NAME", type=_name, help="digits (10,000 of MNIST, bundled), mnist or fashion (60,000 images, downloaded), or the path of a folder of your own images, made 28x28 and grey (default: digits)")
     add("--root", metavar="FOLDER", type=_name, default="data", help="where mnist and fashion are, or will be downloaded to (default: data)")
     add("--steps", metavar="N", type=_whole(1), help=f"steps to train, one batch each (default: {DEFAULT_STEPS}; without limit if only --minutes is given)")
-    add("--minutes", metavar="M", type=_number(above=0), help="stop after so long; the learning rate falls with the time used, or with the steps done if they are further on (default: no limit)")
+    add("--minutes", metavar="M", type=_number(above=0), help="stop after so long; the learning rate falls with the time used, or with the steps done if they are further on, so no two runs are the same (default: no limit)")
     add("--batch-size", metavar="N", type=_whole(1), help="images a step (default: 64)")
     add("--lr", metavar="X", type=_number(above=0), help="highest learning rate, reached after a warm-up (default: 0.002)")
     add("--schedule", metavar="NAME", type=_one_of("linear", "cosine"), help="noise schedule: linear, with betas from 0.1/T to 20/T, or cosine (default: linear)")
@@ -160,8 +161,8 @@ def _parser() -> _Parser:
     add("--predict", metavar="NAME", type=_one_of("eps", "v"), help="what the network learns to predict: eps, the noise, as in the paper, or v, which chapter 08 explains (default: eps)")
     add("--channels", metavar="A,B,C", type=_channels, help="channels at each level of the network, multiples of 8 from 16 on; each level halves the image (default: 32,64,96)")
     add("--labels", action="store_true", default=None, help="tell the network the class of each image, as in chapter 09, so that it can be asked for one (default: it is not told)")
-    add("--weights", metavar="FILE", type=_name, help="begin with the network in weights.safetensors of another run, or with mnist-labels, mnist-v or mnist, from the package; channels, schedule, T and what is predicted are then theirs (default: begin anew)")
-    add("--resume", action="store_true", help="go on from the newest checkpoint in --out that is whole; what is not given stays as it was")
+    add("--weights", metavar="FILE", type=_name, help="begin with the network in weights.safetensors of another run, or with mnist-labels, mnist-v or mnist, from the package; channels, schedule, T, what is predicted and labels, if they are told them, are then theirs (default: begin anew)")
+    add("--resume", action="store_true", help="go on from the newest checkpoint in --out that is whole, as the run began; --steps and --minutes stay if neither is given, --device and --root are given again")
     common(add)
 
     add = command("sample", _sample, "draw new images with a trained network, and film how they come about", "ddpm-abc sample --weights out/weights.safetensors --n 64 --out out")
@@ -186,7 +187,7 @@ def _parser() -> _Parser:
 def main(
     argv: Sequence[str] | None = None,  # arguments, without the program's name; those of the command line if not given
 ) -> int:  # exit status: 0 done, 1 failed on the way, 2 a wrong value, 130 stopped by Ctrl-C, 143 by SIGTERM
-    "Run `ddpm-abc`. Nothing that a user types, and no Ctrl-C, ends in a traceback."
+    "Run `ddpm-abc`. No wrong value, no full disk and no Ctrl-C ends in a traceback."
     top = _parser()
     try:
         args = top.parse_args(argv)
@@ -465,7 +466,9 @@ def _set_up(args: argparse.Namespace) -> _Run:
 
 
 def _again(args: argparse.Namespace) -> str:
-    return f"ddpm-abc train --out {args.out} --resume"
+    "The command that goes on with a run. Where it runs, and where its data are, is in no checkpoint."
+    kept = [word for flag, value, usual in (("--device", args.device, "auto"), ("--root", args.root, "data")) if value != usual for word in (flag, value)]
+    return shlex.join(["ddpm-abc", "train", "--out", args.out, "--resume", *kept])
 
 # %% ../nbs/93_cli.ipynb #d3722988
 def _train(args: argparse.Namespace) -> int:
@@ -588,7 +591,7 @@ def _model_of(args: argparse.Namespace, found: Pretrained) -> Callable[[int, tor
     label = getattr(args, "label", None)
     if (n_classes := net.config["n_classes"]) is None:
         if label is not None or args.guidance:
-            args.parser.error(f"--{'guidance' if label is None else 'label'} needs a network that is told classes, and that of {args.weights} is not: give --weights of `ddpm-abc train --labels`")
+            args.parser.error(f"--{'guidance' if label is None else 'label'} needs a network that is told classes, and that of {args.weights} is not: give mnist-labels, or weights of `ddpm-abc train --labels`")
         return lambda n, generator: net
     if not isinstance(classes, dict) or len(classes) != n_classes - 1 or not all(type(c) is int and 0 <= c < 1e12 for c in classes.values()) or not any(classes.values()):
         args.parser.error(f"{args.weights} holds a network that is told classes, but not which: it was not written by `ddpm-abc train`; draw with it in Python, as in chapter 09")

@@ -232,16 +232,22 @@ def test_a_resumed_run_is_the_uninterrupted_one(capsys, monkeypatch):
         interrupt_after(m, 3)
         status, _, err = run(capsys, "train", *SMALL, "--steps", 6)
     assert status == 130
-    assert err == "stopped after step 3 of 6; go on with: ddpm-abc train --out out --resume"
+    assert err == "stopped after step 3 of 6; go on with: ddpm-abc train --out out --resume --device cpu"
     assert list(losses()) == [1, 2, 3]
     assert files() == ["checkpoint-3.safetensors", "loss.csv", "loss.png", "weights.safetensors"]
     assert load_weights("out/weights.safetensors").info["steps"] == 3
 
-    status, out, err = run(capsys, "train", "--out", "out", "--resume")  # the command that it named
+    status, out, err = run(capsys, *err.split("go on with: ddpm-abc ")[1].split())
     assert (status, err) == (0, "")
     assert re.search(r"^3 steps of 8 images", out, re.M)
     assert losses() == losses("whole")
     assert Path("out/weights.safetensors").read_bytes() == Path("whole/weights.safetensors").read_bytes()
+
+
+def test_the_way_to_go_on_names_folders_as_a_shell_reads_them(capsys):
+    trained(capsys, "--steps", 1, "--out", "my digits", "--root", "else where")
+    err = refused(capsys, "train", *SMALL, "--out", "my digits", "--root", "else where")
+    assert "`ddpm-abc train --out 'my digits' --resume --device cpu --root 'else where'`" in err
 
 
 def test_resume_takes_more_steps_and_the_same_settings(capsys):
@@ -412,7 +418,7 @@ def test_a_signal_leaves_a_checkpoint_to_go_on_from(sent, status, tmp_path, caps
     said = Path("stderr").read_text()
     assert "Traceback" not in said
     last = said.splitlines()[-1]
-    step = int(re.fullmatch(r"stopped after step ([\d,]+) of 100,000; go on with: ddpm-abc train --out out --resume", last)[1].replace(",", ""))
+    step = int(re.fullmatch(r"stopped after step ([\d,]+) of 100,000; go on with: ddpm-abc train --out out --resume --device cpu", last)[1].replace(",", ""))
     assert step >= 1
     assert files() == [f"checkpoint-{step}.safetensors", "loss.csv", "loss.png", "weights.safetensors"]
     status, out, err = run(capsys, "train", "--resume", "--steps", step + 2)
