@@ -161,8 +161,8 @@ def _parser() -> _Parser:
     add("--predict", metavar="NAME", type=_one_of("eps", "v"), help="what the network learns to predict: eps, the noise, as in the paper, or v, which chapter 08 explains (default: eps)")
     add("--channels", metavar="A,B,C", type=_channels, help="channels at each level of the network, multiples of 8 from 16 on; each level halves the image (default: 32,64,96)")
     add("--labels", action="store_true", default=None, help="tell the network the class of each image, as in chapter 09, so that it can be asked for one (default: it is not told)")
-    add("--weights", metavar="FILE", type=_name, help="begin with the network in weights.safetensors of another run, or with mnist-labels, mnist-v or mnist, from the package; channels, schedule, T, what is predicted and labels, if they are told them, are then theirs (default: begin anew)")
-    add("--resume", action="store_true", help="go on from the newest checkpoint in --out that is whole, as the run began; --steps and --minutes stay if neither is given, --device and --root are given again")
+    add("--weights", metavar="FILE", type=_name, help="begin with the network in weights.safetensors of another run, or with mnist-labels, mnist-v or mnist, from the package; channels, schedule, T and what is predicted are then theirs, and --labels too if that network is told classes (default: begin anew)")
+    add("--resume", action="store_true", help="go on from the newest whole checkpoint in --out, with the settings that its run began with; --steps and --minutes stay if neither is given; --device and --root must be given again")
     common(add)
 
     add = command("sample", _sample, "draw new images with a trained network, and film how they come about", "ddpm-abc sample --weights out/weights.safetensors --n 64 --out out")
@@ -466,7 +466,7 @@ def _set_up(args: argparse.Namespace) -> _Run:
 
 
 def _again(args: argparse.Namespace) -> str:
-    "The command that goes on with a run. Where it runs, and where its data are, is in no checkpoint."
+    "The command that goes on with a run. Neither --device nor --root is in its checkpoints."
     kept = [word for flag, value, usual in (("--device", args.device, "auto"), ("--root", args.root, "data")) if value != usual for word in (flag, value)]
     return shlex.join(["ddpm-abc", "train", "--out", args.out, "--resume", *kept])
 
@@ -722,7 +722,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     made = to_unit(to_uint8(_draw(args, found, model_of, kept=kept)))  # 8 bits a pixel, as the real ones have, kept in a file or not
     eye = f"seen by the classifier with sha256 {EYES_SHA256[:12]}..."
     if test is None:
-        print(table({"real digits (the floor)": evaluate(train[HELD_OUT[: args.n]], train), "these weights": evaluate(made, train)}))
+        print(table({"real digits, held out": evaluate(train[HELD_OUT[: args.n]], train), "these weights": evaluate(made, train)}))
         print(f"{eye}, against 3,000 of the bundled digits; chapter 06 explains each column")
     else:
         fid, floor = fid_and_floor(made, train, test)
