@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import math
 import random
 import re
@@ -18,6 +19,8 @@ import tempfile
 import threading
 import time
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -178,7 +181,7 @@ def _parser() -> _Parser:
     add("--root", metavar="FOLDER", type=_name, default="data", help="where mnist is, or will be downloaded to (default: data)")
     add("--n", metavar="N", type=_whole(100, 10_000), default=1000, help="how many digits, from 100 to as many as they are compared with; compare only figures of the same N (default: 1000)")
     add("--steps", metavar="N", type=_whole(1), default=100, help="reverse steps, at most the T of the training (default: 100)")
-    add("--keep", metavar="FILE", type=_name, help="keep the digits there as they come, 8 bits a pixel, and go on from there if it is begun: for a run of hours")
+    add("--keep", metavar="FILE", type=_name, help="keep the digits there as they come, an .npz of 8 bits a pixel, and go on from there if it is begun: for a run of hours")
     add("--compile", action="store_true", help="compile the network first, with torch.compile: worth its minute for a run of hours, and needs a C++ compiler")
     common(add, files=False)
     return top
@@ -616,27 +619,29 @@ class _Kept:
     images: torch.Tensor | None = None  # pixels, uint8
 
     def __post_init__(self) -> None:
-        from safetensors import SafetensorError, safe_open
+        import numpy as np
+        import torch
 
         if not self.path.exists():
             return
         try:
-            with safe_open(self.path, framework="pt") as f:
-                found, self.images = (f.metadata() or {}).get("of"), f.get_tensor("images").clone()
-        except SafetensorError as e:
-            raise RuntimeError(f"{self.path} is damaged, or holds no digits of this command ({e}): delete it, or give another --keep") from None
+            with np.load(self.path, allow_pickle=False) as f:
+                found, self.images = str(f["of"]), torch.from_numpy(f["images"])
+        except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError, AttributeError):  # the last two: another kind of NumPy file
+            raise RuntimeError(f"{self.path} is damaged, or holds no digits of this command: delete it, or give another --keep") from None
         if found != self.of:
             raise ValueError(f"{self.path} holds digits of another run ({_shown(found)}), and this one is of {self.of}: delete it, or give another --keep")
 
     def keep(self, images: torch.Tensor) -> None:
-        from safetensors.torch import save
+        import numpy as np
 
         from ddpm_abc.checkpoint import write_atomically
         from ddpm_abc.data import to_uint8
 
         if self.images is None or len(images) > len(self.images):
-            self.images = to_uint8(images)
-            write_atomically(self.path, save({"images": self.images}, {"of": self.of}))
+            self.images, file = to_uint8(images), io.BytesIO()
+            np.savez_compressed(file, images=self.images.numpy(), of=self.of)
+            write_atomically(self.path, file.getvalue())
 
 
 def _draw(args: argparse.Namespace, found: Pretrained, model_of: Callable[[int, torch.Generator], EpsModel], frames: list[np.ndarray] | None = None, kept: _Kept | None = None) -> torch.Tensor:
