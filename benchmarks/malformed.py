@@ -218,11 +218,11 @@ def try_function(files: Files, rng: random.Random) -> Callable[[], object]:
 def try_command(files: Files, rng: random.Random) -> Callable[[], object]:
     out, bare = files.folder / f"out-{rng.random()}", WORDS
     drawn = ["--weights", str(files.folder / "good/weights.safetensors"), "--steps", "1", "--device", "cpu"]
-    kind = rng.random()
-    if kind < 0.2:
+    which = rng.random()
+    if which < 0.2:
         args = ["sample", *drawn, "--n", "1", "--out", str(out)]
         flags = ["--weights", "--label", "--guidance", "--n", "--steps", "--seed", "--device", "--out"]
-    elif kind < 0.3:
+    elif which < 0.3:
         args = ["evaluate", *drawn, "--n", "100", "--keep", f"{out}-kept"]
         flags = ["--weights", "--guidance", "--data", "--n", "--steps", "--keep", "--seed", "--device"]
     else:

@@ -470,8 +470,8 @@ def _set_up(args: argparse.Namespace) -> _Run:
 
 def _again(args: argparse.Namespace) -> str:
     "The command that goes on with a run. Neither --device nor --root is in its checkpoints."
-    kept = [word for flag, value, usual in (("--device", args.device, "auto"), ("--root", args.root, "data")) if value != usual for word in (flag, value)]
-    return shlex.join(["ddpm-abc", "train", "--out", args.out, "--resume", *kept])
+    again = [word for name in ("device", "root") if (value := getattr(args, name)) != args.parser.get_default(name) for word in (f"--{name}", value)]
+    return shlex.join(["ddpm-abc", "train", "--out", args.out, "--resume", *again])
 
 # %% ../nbs/93_cli.ipynb #d3722988
 def _train(args: argparse.Namespace) -> int:

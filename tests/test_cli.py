@@ -582,7 +582,7 @@ def test_weights_that_give_no_numbers_say_so(capsys):
     save_weights("w.safetensors", net, {"kind": "cosine", "T": 30})
     assert "not finite" in refused(capsys, "sample", "--weights", "w.safetensors", "--n", 1, "--device", "cpu", status=1)
     assert "not finite" in refused(capsys, "evaluate", "--weights", "w.safetensors", "--steps", 2, "--keep", "made.npz", "--device", "cpu", status=1)
-    assert not Path("made.safetensors").exists()
+    assert not Path("made.npz").exists()
 
 
 # --- sample and demo -----------------------------------------------------------------------------------------------------
