@@ -71,7 +71,7 @@ def write_sealed(
     """Write numbers and what they are to one file, with its digest, whole or not at all.
 
     Raises `FloatingPointError` for numbers that are not finite, `ValueError` for metadata that JSON cannot
-    hold and for a file too large to be read, `OSError` if it cannot be written. Nothing has been written then.
+    hold or a file too large to be read, `OSError` if it cannot be written. Nothing has been written then.
     """
     for name, v in tensors.items():
         if v.is_floating_point() and not v.isfinite().all():
