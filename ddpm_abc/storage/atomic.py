@@ -80,7 +80,7 @@ def lock_folder(
 ) -> Iterator[None]:  # a context manager
     """Own a folder for the length of a `with` block, so that no two training runs write into it.
 
-    The lock is the operating system's, on the file `.lock`. It is lifted when its owner ends, however it does:
+    The lock is the operating system's, on the file `.lock`. It is lifted when its owner ends, in any way:
     a killed run leaves none behind. Raises `RuntimeError` if another process is the owner. Warns, and goes
     on, where there are no such locks: on Windows, and on some network drives.
     """
