@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +23,7 @@ from .. import __version__
 from .atomic import write_atomically
 
 # %% auto #0
-__all__ = ['FORMAT', 'LARGEST_FILE', 'LARGEST_HEADER', 'Metadata', 'seal', 'write_sealed', 'versions', 'as_read', 'read_sealed',
-           'read_metadata']
+__all__ = ['FORMAT', 'LARGEST_FILE', 'LARGEST_HEADER', 'Metadata', 'read_metadata']
 
 # %% ../../nbs/92b_format.ipynb #92b00008
 FORMAT = 3  # of the files written here; 2 had `predicts` in `net`, and no network but UNet; 1 had no digest
@@ -46,9 +46,7 @@ _BLANK = "0" * 64  # stands in the digest's place while the digest is computed
 _DIGEST = re.compile(rb'\\"sha256\\": \\"([0-9a-f]{64})\\"')  # as JSON within JSON, in the header
 
 
-def seal(
-    data: bytes,  # a safetensors file with zeros where its digest goes
-) -> bytes:  # the same with its digest
+def _seal(data: bytes) -> bytes:
     "Put the digest of the whole file into its header, where zeros stood when it was computed."
     found = _DIGEST.search(data)
     if found is None:
@@ -63,28 +61,24 @@ _NOT_FINITE = (
 _NOT_JSON = "{path}: the file's information must be made of numbers, strings, lists and dictionaries ({why})"
 
 
-def write_sealed(
-    path: str | os.PathLike[str],  # where to
-    tensors: dict[str, Tensor],  # the numbers, by name
-    metadata: Metadata,  # what they are; the versions in use are added to its info
-) -> None:
-    """Write numbers and what they are to one file, with its digest, whole or not at all.
-
-    Raises `FloatingPointError` for numbers that are not finite, `ValueError` for metadata that JSON cannot
-    hold or a file too large to be read, `OSError` if it cannot be written. Nothing has been written then.
-    """
-    for name, v in tensors.items():
-        if v.is_floating_point() and not v.isfinite().all():
-            raise FloatingPointError(_NOT_FINITE.format(path=path, name=name))
+def _write_sealed(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Metadata) -> None:
+    "Write numbers and what they are to one file, whole or not at all. The versions in use go in, too."
+    _check_finite(path, tensors)
     text = _to_json(path, metadata)
     tensors = {name: v.detach().cpu().contiguous() for name, v in tensors.items()}
-    data = seal(safetensors.torch.save(tensors, {"ddpm_abc": text}))
+    data = _seal(safetensors.torch.save(tensors, {"ddpm_abc": text}))
     _check_limits(path, len(data), int.from_bytes(data[:8], "little"))
     write_atomically(path, data)
 
+
+def _check_finite(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
+    for name, v in tensors.items():
+        if v.is_floating_point() and not v.isfinite().all():
+            raise FloatingPointError(_NOT_FINITE.format(path=path, name=name))
+
 # %% ../../nbs/92b_format.ipynb #92b0000d
-def versions() -> dict[str, str]:  # name -> version
-    "The versions that a file is written with."
+def _versions() -> dict[str, str]:
+    "What a file is written with."
     return {
         "ddpm_abc": __version__,
         "torch": str(torch.__version__),
@@ -93,16 +87,13 @@ def versions() -> dict[str, str]:  # name -> version
     }
 
 
-def as_read(
-    path: str | os.PathLike[str],  # where it will be written
-    metadata: Metadata,  # what a file is to say of itself
-) -> Metadata:  # what its reader will find: lists for tuples, for instance
-    "Metadata after a trip through JSON. Raises `ValueError` for what JSON cannot hold."
+def _as_read(path: str | os.PathLike[str], metadata: Metadata) -> Metadata:
+    "What a reader will find: lists in the place of tuples, for instance."
     return _parse(path, _to_json(path, metadata))
 
 
 def _to_json(path: str | os.PathLike[str], metadata: Metadata) -> str:
-    fields = metadata._replace(info={**metadata.info, "versions": versions()})._asdict()
+    fields = metadata._replace(info={**metadata.info, "versions": _versions()})._asdict()
     try:
         return json.dumps({"format": FORMAT, "sha256": _BLANK, **fields}, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as e:
@@ -132,14 +123,10 @@ _INSTEAD = {
 }
 
 
-def read_sealed(
-    path: str | os.PathLike[str],  # a file written by `write_sealed`
-    kind: str | None = None,  # "weights" or "checkpoint"; either, and no tensors, if not given
-) -> tuple[Metadata, dict[str, Tensor]]:  # what the file says of itself; its tensors, if a kind was given
-    """Read a file, once all of it was checked against its digest. Nothing in it is run.
-
-    Raises `RuntimeError` for a file that is missing, damaged, too large, pickled or of another kind.
-    """
+def _read_sealed(
+    path: str | os.PathLike[str], kind: str | None = None
+) -> tuple[Metadata, dict[str, Tensor]]:
+    "What a file says of itself, and its tensors if a kind is asked for. Nothing in it is run."
     if not os.path.isfile(path):
         raise RuntimeError(_MISSING.format(path=path))
     if (size := Path(path).stat().st_size) > LARGEST_FILE:
@@ -237,4 +224,4 @@ def read_metadata(
 
     Raises `RuntimeError` for one that is missing, damaged or no file of this library.
     """
-    return read_sealed(path)[0]
+    return _read_sealed(path)[0]
