@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+import re
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from small_networks import KINDS, LINEAR, SMALL, answer, described, eps, small, 
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 
-from ddpm_abc import __version__
+from ddpm_abc import __version__, schedule
 from ddpm_abc.data import digits, to_unit
 from ddpm_abc.forward import q_sample
 from ddpm_abc.guidance import guided
@@ -25,9 +26,10 @@ every_kind = pytest.mark.parametrize("cls", KINDS, ids=KINDS.get)
 
 
 def same_weights(a, b):
-    for (name, p), (other, q) in zip(a.state_dict().items(), b.state_dict().items(), strict=True):
-        assert name == other
-        assert torch.equal(p, q), name
+    a, b = a.state_dict(), b.state_dict()
+    assert a.keys() == b.keys()
+    for name, v in a.items():
+        assert torch.equal(v, b[name]), name
 
 
 # --- what goes in comes out ------------------------------------------------------------------------------------------
@@ -229,7 +231,8 @@ CHANGES = {
 def test_a_network_that_was_changed_is_refused(cls, change, tmp_path):
     net = small(cls=cls)
     change(net)
-    with pytest.raises(TypeError, match=rf"this {cls.__name__} was changed after it was built \((layer|tensor) \S+ was .*undo"):
+    message = rf"this {cls.__name__} was changed after it was built \((layer|tensor) \S+ was .*undo"
+    with pytest.raises(TypeError, match=message):
         save_weights(tmp_path / "w.safetensors", eps(net))
     assert os.listdir(tmp_path) == []
 
@@ -243,7 +246,8 @@ def test_a_change_that_is_undone_is_none(tmp_path):
 
 
 def test_a_network_that_no_reader_would_build_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="was not written, for it could not be read again: size must be at most 4096"):
+    message = "was not written, for it could not be read again: size must be at most 4096"
+    with pytest.raises(ValueError, match=message):
         save_weights(tmp_path / "w.safetensors", eps(small(size=8192)))
     assert os.listdir(tmp_path) == []
 
@@ -254,12 +258,18 @@ def test_a_network_that_no_reader_would_build_is_refused(tmp_path):
         (Schedule(LINEAR.beta, LINEAR.alpha_bar), "does not say how it was built.*schedule_from_beta"),
         (dataclasses.replace(LINEAR, recipe={"kind": "cosine", "T": 1000}), "is not what its recipe builds"),
         (dataclasses.replace(LINEAR, recipe={"kind": "square"}), "'square'"),
-        (linear_schedule(1_000_001), "T must be at most 1,000,000"),
     ],
 )
 def test_a_schedule_that_no_file_can_hold_is_refused(sched, named, tmp_path):
     with pytest.raises(ValueError, match=named):
         save_weights(tmp_path / "w.safetensors", Denoiser(small(), sched, "v"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_schedule_longer_than_any_reader_takes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(schedule, "LARGEST_T", 500)
+    with pytest.raises(ValueError, match="T must be at most 500, got 1,000"):
+        save_weights(tmp_path / "w.safetensors", eps())
     assert os.listdir(tmp_path) == []
 
 
@@ -269,7 +279,8 @@ def test_what_overflows_in_half_precision_is_refused(dtype, tmp_path):
     with torch.no_grad():
         net.conv_in.bias[3] = -large
     save_weights(tmp_path / "full.safetensors", eps(net))
-    with pytest.raises(FloatingPointError, match=f"half.safetensors was not written: conv_in.bias holds {large:.3g}, and {dtype} ends at"):
+    message = re.escape(f"half.safetensors was not written: conv_in.bias holds {large:.3g}, and {dtype} ends at")
+    with pytest.raises(FloatingPointError, match=message):
         save_weights(tmp_path / "half.safetensors", eps(net), dtype=dtype)
     assert os.listdir(tmp_path) == ["full.safetensors"]
 
@@ -337,9 +348,9 @@ def test_a_huge_schedule_is_refused_before_it_takes_memory(sched, tmp_path):
         ({"net": {"channels": [16, 33]}}, "33"),
         ({"net": {"chanels": [16, 32]}}, "chanels"),
         ({"net": {"channels": 16}}, "int"),
-        ({"net": {"channels": ["a"]}}, "cannot be built"),
-        ({"net": {"size": None}}, "cannot be built"),
-        ({"net": {"blocks": [1]}}, "cannot be built"),
+        ({"net": {"channels": ["a"]}}, "whole numbers"),
+        ({"net": {"size": None}}, "NoneType"),
+        ({"net": {"blocks": [1]}}, "list"),
         ({"net": {"kind": "resnet"}}, "unknown kind of network 'resnet': use unet or paper_unet"),
         ({"net": {"kind": None}}, "unknown kind of network 'None'"),
         ({"net": {"kind": ["unet"]}}, "unknown kind of network"),
@@ -354,7 +365,8 @@ def test_a_description_that_cannot_be_built_is_named(cls, changed, named, tmp_pa
     if "net" in changed:
         changed = {"net": {"kind": KINDS[cls], **small(cls=cls).config, **changed["net"]}}
     write(tmp_path / "w.safetensors", described(cls, **changed), small(cls=cls).state_dict())
-    with pytest.raises(ValueError, match=f"w.safetensors describes a network or a schedule that cannot be built.*{named}"):
+    message = f"w.safetensors describes a network or a schedule that cannot be built: .*{named}"
+    with pytest.raises(ValueError, match=message):
         load_weights(tmp_path / "w.safetensors")
 
 
