@@ -22,8 +22,9 @@ from .images import Images
 __all__ = ['IMAGE_ENDINGS', 'image_folder']
 
 # %% ../../nbs/90c_folder.ipynb #3ff2b04f
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")  # not PostScript, which Pillow hands to another program
-IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")  # what is taken for an image
+# Not PostScript, for instance, which Pillow hands to another program.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _EIGHT_BITS = (
     "its pixels have more than 8 bits (mode {mode}). Save it as 8 bits, with ImageMagick for instance:"
     " magick {name} -depth 8 new.png; or in Python: a = numpy.asarray(Image.open(name)) * 1.0;"
@@ -62,7 +63,7 @@ def _on_ground(image: Image.Image, ground: tuple[int, int, int]) -> tuple[Image.
     if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
         return image, False
     rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-    if rgba.getextrema()[3][0] == 255:  # the least of alpha: opaque
+    if rgba.getchannel("A").getextrema()[0] == 255:  # opaque everywhere
         return rgba.convert("RGB"), False
     return Image.alpha_composite(Image.new("RGBA", rgba.size, ground), rgba).convert("RGB"), True
 
@@ -72,7 +73,7 @@ def _reason(path: Path, e: Exception) -> str:
     if path.stat().st_size == 0:
         return "the file is empty"
     if isinstance(e, UnidentifiedImageError):
-        return f"cannot identify image file: its content is none of {', '.join(_FORMATS)}, whatever its name says"
+        return f"cannot identify image file: its content is none of {', '.join(_FORMATS)}"
     return " ".join(str(e).split()) or type(e).__name__
 
 
@@ -84,7 +85,9 @@ def _ground(background: str) -> tuple[int, int, int]:
             return colour
     except (ValueError, TypeError, AttributeError):  # not a colour, not even a string
         pass
-    raise ValueError(f'background must be an opaque colour, as "white", "black" or "#8090a0", got {background!r}')
+    raise ValueError(
+        f'background must be an opaque colour, as "white", "black" or "#8090a0", got {background!r}'
+    )
 
 # %% ../../nbs/90c_folder.ipynb #89f9c46e
 _OF_SYSTEMS = {  # besides names that begin with a dot
@@ -108,7 +111,9 @@ def _list_one(folder: Path) -> tuple[_Listing, list[Path]]:
     try:
         names = sorted(os.listdir(folder))
     except OSError as e:
-        raise RuntimeError(f"cannot read the folder {folder}: {e.strerror}. Make it readable, or take it away") from e
+        raise RuntimeError(
+            f"cannot read the folder {folder}: {e.strerror}. Make it readable, or take it away"
+        ) from e
     for path in (folder / n for n in names if not n.startswith(".") and n.lower() not in _OF_SYSTEMS):
         if os.path.isdir(path):
             below.append(path)
@@ -150,11 +155,13 @@ def _classes(path: Path) -> tuple[dict[str, list[Path]], list[str]]:
     classes = {name: found.images for name, found in listings.items() if found.images}
     passed = sum((found.passed for found in listings.values()), top.passed)
     if top.images and classes:
-        raise RuntimeError(f"{path} holds images and also folders of images ({_some(classes)}): keep to one of the two")
+        both = f"{path} holds images and also folders of images ({_some(classes)})"
+        raise RuntimeError(f"{both}: keep to one of the two")
     if not (top.images or classes):
         ends = f"{path} holds no images: their names end in {', '.join(IMAGE_ENDINGS)}"
         raise RuntimeError(". ".join([ends, *_passed_over(passed)]))
-    nested = {name: deeper for name, images in classes.items() if (deeper := _folders_in(path / name, images))}
+    deeper = {name: _folders_in(path / name, images) for name, images in classes.items()}
+    nested = {name: folders for name, folders in deeper.items() if folders}
     _check_level(path, classes, nested)
     folders = [folder for found in listings.values() for folder in found.folders]
     notes = [*_passed_over(passed), *_on_folders(path, classes, nested, folders)]
@@ -173,8 +180,8 @@ def _check_level(path: Path, classes: dict[str, list[Path]], nested: dict[str, l
         level = Path(os.path.commonpath([f.parent for images in classes.values() for f in images]))
         if names := _folders_in(level, *classes.values()):
             raise RuntimeError(
-                f"{path} holds a single folder, {level.relative_to(path)}, and the folders of images are in that"
-                f" ({_some(names)}): give {level}, and each of them is a class"
+                f"{path} holds a single folder, {level.relative_to(path)}, and the folders of images are in"
+                f" that ({_some(names)}): give {level}, and each of them is a class"
             )
     if nested and all(name.lower() in _PARTS for name in classes):
         raise RuntimeError(
@@ -201,13 +208,12 @@ def _on_folders(
 # %% ../../nbs/90c_folder.ipynb #2e3d1c08
 _REMEDIES = {  # endings that often hold images
     "save them as PNG or JPEG": (
-        ".heic .heif .hif .avif .jxl .jp2 .jfif .jpe .svg .pdf .psd .xcf .eps .ps .ai .ico .tga .ppm .pgm .pbm"
+        ".heic .heif .hif .avif .jxl .jp2 .jpe .svg .pdf .psd .xcf .eps .ps .ai .ico .tga .ppm .pgm .pbm"
         " .exr .hdr .dng .cr2 .cr3 .nef .arw .orf .rw2 .raw .dcm"
     ),
     "save each image in them as a PNG": ".npy .npz .pt .pth .mat .h5 .hdf5 .pkl .parquet .tfrecord .lmdb",
     "unpack them": ".zip .tar .gz .tgz .bz2 .xz .rar .7z",
     "save their frames as PNG": ".mp4 .mov .avi .mkv .webm .m4v",
-    "give those that are images a name that ends so": "without an ending",
 }
 
 
@@ -218,9 +224,10 @@ def _passed_over(passed: Counter[str]) -> list[str]:
     kinds = _some([f"{n:,} {ending}" for ending, n in passed.most_common()])
     note = f"passed over {_count(passed.total(), 'file')}: {kinds}"
     for remedy, endings in _REMEDIES.items():
-        known = [e for e, _ in passed.most_common() if e == endings or e in endings.split()]
-        if known:
-            note += f". To use {_some(known)} files, {remedy}" if known != ["without an ending"] else f". {remedy}"
+        if known := [ending for ending, _ in passed.most_common() if ending in endings.split()]:
+            note += f". To use the {_some(known)} files, {remedy}"
+    if passed["without an ending"]:
+        note += f". Images need an ending, such as {IMAGE_ENDINGS[0]}"
     return [note]
 
 
@@ -235,18 +242,22 @@ def _count(n: int, thing: str) -> str:
 
 # %% ../../nbs/90c_folder.ipynb #5d1ea7a6
 def image_folder(
-    path: str | os.PathLike[str],  # images, or sub-folders of images at any depth: then each sub-folder is a class
+    path: str | os.PathLike[str],  # images, or sub-folders with images at any depth: each is a class
     size: int = 28,  # height and width to bring them to; what a square leaves over at the edges is cut off
     channels: int = 1,  # 1 for grey, 3 for colour
-    background: str = "white",  # what transparent pixels are put on: a name or "#rrggbb", as Pillow knows them
-) -> Images:  # (N, channels, size, size), in the order of their names; notes say what was passed over or is odd
-    """Your own images, read once. Hidden files, and files whose names do not end as images do, are passed over.
+    background: str = "white",  # what transparent pixels are put on: a name that Pillow knows, or "#rrggbb"
+) -> Images:  # (N, channels, size, size), in the order of their names
+    """Your own images, read once.
 
+    Hidden files and files whose names do not end as images do are passed over. The notes of what it returns
+    say what was passed over, how many images had transparent pixels, and what else is odd.
     Raises `RuntimeError` for a folder that is missing, holds no images or holds its classes one level deeper,
     and for a file that cannot be read; `ValueError` for other channels, a size below 1 or an unknown colour.
     """
     if channels not in (1, 3) or not isinstance(size, int) or size < 1:
-        raise ValueError(f"channels must be 1 or 3 and size a whole number from 1 on, got {channels} and {size}")
+        raise ValueError(
+            f"channels must be 1 or 3 and size a whole number above 0, got {channels} and {size}"
+        )
     ground, path = _ground(background), Path(path)
     if not os.path.isdir(path):  # Path.is_dir raises for a name that is too long
         what = f"{path} is not a folder" if os.path.exists(path) else f"there is no folder {path}"
@@ -261,7 +272,8 @@ def image_folder(
         pixels[k] = picture.pixels
         seen.update(transparent=picture.transparent, several=picture.several)
     notes += _on_pixels(pixels, seen, background)
-    return Images(f"folder {path}", pixels, torch.tensor(labels), tuple(classes), "read once into memory", tuple(notes))
+    name, source = f"folder {path}", "read once into memory"
+    return Images(name, pixels, torch.tensor(labels), tuple(classes), source, tuple(notes))
 
 # %% ../../nbs/90c_folder.ipynb #fda98ce2
 def _room(n: int, channels: int, size: int) -> Tensor:
@@ -271,7 +283,7 @@ def _room(n: int, channels: int, size: int) -> Tensor:
     except RuntimeError as e:
         need = n * channels * size**2 / 1e9
         raise RuntimeError(
-            f"{_count(n, 'image')} of {channels}x{size}x{size} need {need:,.0f} GB of memory, more than there is:"
+            f"{_count(n, 'image')} of {channels}x{size}x{size} need {need:,.0f} GB of memory, too much here:"
             " choose a smaller size, or fewer images"
         ) from e
 
@@ -279,14 +291,15 @@ def _room(n: int, channels: int, size: int) -> Tensor:
 def _on_pixels(pixels: Tensor, seen: Counter[str], background: str) -> list[str]:
     "Notes on transparent, animated, constant and identical images."
     n, notes = len(pixels), []
+    all_of = _count(n, "image")
     if k := seen["transparent"]:
-        notes.append(f"{k:,} of {_count(n, 'image')} had transparent pixels, which were put on {background}")
+        notes.append(f"{k:,} of {all_of} had transparent pixels, which were put on {background}")
     if k := seen["several"]:
-        notes.append(f"{k:,} of {_count(n, 'image')} had several frames or pages, of which the first was read")
+        notes.append(f"{k:,} of {all_of} had several frames or pages, of which the first was read")
     flat = pixels.flatten(2)
     if k := int((flat.amin(2) == flat.amax(2)).all(1).sum()):
         other = ": another background may show what is in them" if seen["transparent"] else ""
-        notes.append(f"{k:,} of {_count(n, 'image')} {'is' if k == 1 else 'are'} constant, all pixels equal{other}")
+        notes.append(f"{k:,} of {all_of} {'is' if k == 1 else 'are'} constant, all pixels equal{other}")
     if n > 1 and bool((pixels == pixels[:1]).all()):
         notes.append(f"all {n:,} images are identical")
     return notes

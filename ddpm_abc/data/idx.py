@@ -66,7 +66,7 @@ def mnist(
 ) -> Images:  # 1x28x28
     """MNIST, downloaded by torchvision into `root` if it is not there (LeCun, Cortes and Burges).
 
-    Raises `RuntimeError`, with the remedy, if it can be neither found nor downloaded, or if a file is damaged.
+    Raises `RuntimeError`, with the remedy, if it can be neither found nor downloaded, or a file is damaged.
     """
     return _idx("MNIST", root, train, "MNIST", tuple("0123456789"))
 
@@ -77,25 +77,40 @@ def fashion_mnist(
 ) -> Images:  # 1x28x28
     """Fashion-MNIST, clothes in MNIST's format, downloaded by torchvision into `root` if it is not there.
 
-    Xiao et al. 2017. Raises `RuntimeError`, with the remedy, if it can be neither found nor downloaded, or if
-    a file is damaged.
+    Xiao et al. 2017. Raises `RuntimeError`, with the remedy, if it can be neither found nor downloaded, or a
+    file is damaged.
     """
-    classes = "T-shirt trouser pullover dress coat sandal shirt sneaker bag".split()
-    return _idx("FashionMNIST", root, train, "Fashion-MNIST", (*classes, "ankle boot"))
+    clothes = (
+        "T-shirt",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle boot",
+    )
+    return _idx("FashionMNIST", root, train, "Fashion-MNIST", clothes)
 
 # %% ../../nbs/90b_idx.ipynb #08649e39
 _UNREADABLE = (  # what torchvision, the network and the disk raise
-    RuntimeError, OSError, ValueError, TypeError, AssertionError, LookupError, EOFError, HTTPException, zlib.error
+    RuntimeError, OSError, ValueError, TypeError, AssertionError, LookupError, EOFError, HTTPException,
+    zlib.error,
 )  # fmt: skip
 
 
-def _idx(kind: str, root: str | os.PathLike[str], train: bool, title: str, classes: tuple[str, ...]) -> Images:
+def _idx(
+    kind: str, root: str | os.PathLike[str], train: bool, title: str, classes: tuple[str, ...]
+) -> Images:
     import torchvision.datasets  # here: it takes a second, and the bundled digits do without
 
     home = Path(root) / kind
     if (old := home / "processed").exists():  # torchvision would unpickle these, which may run code
         raise RuntimeError(
-            f"{title} in {old} is in the form of old versions of torchvision, which is not safe to read: delete {old}"
+            f"{title} in {old} is in the form of old versions of torchvision, which is not safe to read:"
+            f" delete {old}"
         )
     part, n = ("training", 60_000) if train else ("test", 10_000)
     try:
@@ -144,7 +159,9 @@ def _unreadable(kind: str, raw: Path, train: bool) -> str:
         damaged = _damaged(kind, raw, train)
     except OSError:  # a file without permission to read it: what went wrong stands at the end of the message
         damaged = []
-    return f"damaged files cannot be read; delete them: {', '.join(damaged)}" if damaged else "its files cannot be read"
+    if damaged:
+        return f"damaged files cannot be read; delete them: {', '.join(damaged)}"
+    return "its files cannot be read"
 
 # %% ../../nbs/90b_idx.ipynb #f45c3390
 def _files_near(raw: Path) -> Iterator[Path]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ _TO_PIXELS = {  # how to get a uint8 tensor from what is none
     "list": "torch.stack(images) makes a tensor of a list of tensors",
     "tuple": "torch.stack(images) makes a tensor of a tuple of tensors",
     "Images": "its tensor is .images",
-    "float": "to_uint8(x) makes pixels of floats in [-1, 1], (255 * x).round().to(torch.uint8) of floats in [0, 1]",
+    "float": "to_uint8(x) makes pixels of floats in [-1, 1], to_uint8(2 * x - 1) of floats in [0, 1]",
     "other": "x.to(torch.uint8) is right if the values lie in 0..255",
 }
 
@@ -132,7 +132,7 @@ def labelled_batches(
     *,
     seed: int = 0,  # the order of the images is a function of the seed and the epoch
     start: int = 0,  # number of the first batch, to go on where a run stopped
-) -> Iterator[tuple[Tensor, Tensor]]:  # (batch_size, C, H, W) float32 in [-1, 1], (batch_size,) int64, without end
+) -> Iterator[tuple[Tensor, Tensor]]:  # as those of batches, and (batch_size,) int64
     """The same batches as those of `batches`, and with each image its label. Takes and raises the same.
 
     Also raises `TypeError` for labels that are no int64 tensor, and `ValueError` for labels that are not as
@@ -159,7 +159,7 @@ def _shuffled(images: Source, batch_size: int, seed: int, start: int) -> Iterato
 # %% ../../nbs/90a_images.ipynb #671675bb
 def _check_source(images: Source, taker: str) -> None:
     "Raise `TypeError` for what gives no uint8 pixels, `ValueError` for another shape or no images."
-    first = images if isinstance(images, Tensor) else _first(images, taker)
+    first: Any = images if isinstance(images, Tensor) else _first(images, taker)
     if first is images:
         _check_pixels(images, taker)
     elif not isinstance(first, Tensor) or first.dtype != torch.uint8:
@@ -172,8 +172,8 @@ def _check_source(images: Source, taker: str) -> None:
         raise ValueError("there are no images to make batches of")
 
 
-def _first(source: Source, taker: str) -> Tensor:
-    "What a source that is no tensor gives for the index 0: (1, C, H, W). What is no source comes back as it is."
+def _first(source: Source, taker: str) -> Any:
+    "What a source gives for the index 0, (1, C, H, W). What is no source comes back as it is."
     plain = isinstance(source, (np.ndarray, list, tuple, dict, str, bytes))
     if plain or not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
         return source
@@ -182,7 +182,8 @@ def _first(source: Source, taker: str) -> Tensor:
     try:
         return source[torch.zeros(1, dtype=torch.int64)]
     except (TypeError, ValueError, LookupError) as e:
-        raise TypeError(f"{taker} needs data that take a tensor of indices; {type(source).__name__} says: {e}") from e
+        name = type(source).__name__
+        raise TypeError(f"{taker} asks its data for a tensor of indices, and {name} says: {e}") from e
 
 # %% ../../nbs/90a_images.ipynb #1320f570
 def _check_labels(images: Source, labels: Tensor) -> None:
@@ -197,7 +198,7 @@ def _check_labels(images: Source, labels: Tensor) -> None:
     if labels.min() < 0:
         raise ValueError(f"labels must be numbers of classes, from 0 on, got {int(labels.min())}")
     if isinstance(images, Tensor) and images.device != labels.device:
-        raise ValueError(f"labels must be on {images.device}, where the images are, and are on {labels.device}")
+        raise ValueError(f"labels must be on {images.device}, as the images are, not on {labels.device}")
 
 
 def _check_order(images: Source, batch_size: int, seed: int, start: int) -> None:

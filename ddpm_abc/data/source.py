@@ -23,8 +23,8 @@ def load(
 ) -> Images:  # the training images; their describe() is a line for the reader, and so is each of their notes
     """Load a data set by name.
 
-    Raises `RuntimeError` for a name that is none of these and no folder either; see `mnist` and `image_folder`
-    for theirs.
+    Raises `RuntimeError` for a name that is none of these and no folder either; see `mnist` and
+    `image_folder` for theirs.
     """
     if name == "digits":
         return digits()
