@@ -26,10 +26,14 @@ __all__ = ['IMAGE_ENDINGS', 'image_folder']
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _EIGHT_BITS = (
-    "its pixels have more than 8 bits (mode {mode}). Save it as 8 bits, with ImageMagick for instance:"
+    "its pixels have more than 8 bits (mode {mode}): save as 8 bits, with ImageMagick for instance:"
     " magick {name} -depth 8 new.png; or in Python: a = numpy.asarray(Image.open(name)) * 1.0;"
     ' Image.fromarray((a / a.max() * 255).astype("uint8")).save("new.png")'
 )
+
+
+class _TooDeep(ValueError):
+    "An image with more than 8 bits for a pixel."
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,15 @@ def _read_image(path: Path, size: int, channels: int, ground: tuple[int, int, in
     try:
         with Image.open(path, formats=_FORMATS) as opened:
             if opened.mode[0] in "IF":
-                raise ValueError(_EIGHT_BITS.format(mode=opened.mode, name=path.name))
-            several = opened.format != "JPEG" and getattr(opened, "n_frames", 1) > 1
+                raise _TooDeep(_EIGHT_BITS.format(mode=opened.mode, name=path.name))
+            several = (
+                opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1
+            )  # MPO: a JPEG and its preview
             image, transparent = _on_ground(ImageOps.exif_transpose(opened), ground)
             image = image.convert("L" if channels == 1 else "RGB")
             image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
     except Exception as e:  # whatever a decoder meets in a damaged file: Pillow's list has no end
-        raise RuntimeError(
-            f"cannot read the image {path}: {_reason(path, e)}. Mend it, or take it out of the folder"
-        ) from e
+        raise RuntimeError(f"cannot read the image {path}: {_reason(path, e)}") from e
     pixels = torch.from_numpy(np.array(image)).reshape(size, size, channels).permute(2, 0, 1)
     return _Picture(pixels, transparent, several)
 
@@ -70,11 +74,14 @@ def _on_ground(image: Image.Image, ground: tuple[int, int, int]) -> tuple[Image.
 
 def _reason(path: Path, e: Exception) -> str:
     "Why an image could not be read, in one line."
-    if path.stat().st_size == 0:
-        return "the file is empty"
+    if isinstance(e, _TooDeep):
+        return str(e)
+    reason = " ".join(str(e).split()) or type(e).__name__
     if isinstance(e, UnidentifiedImageError):
-        return f"cannot identify image file: its content is none of {', '.join(_FORMATS)}"
-    return " ".join(str(e).split()) or type(e).__name__
+        reason = f"cannot identify image file, its content is none of {', '.join(_FORMATS)}"
+    if os.path.isfile(path) and os.path.getsize(path) == 0:
+        reason = "the file is empty"
+    return f"{reason}. Mend it, or take it out of the folder"
 
 
 def _ground(background: str) -> tuple[int, int, int]:
@@ -118,7 +125,7 @@ def _list_one(folder: Path) -> tuple[_Listing, list[Path]]:
         if os.path.isdir(path):
             below.append(path)
         elif not os.path.isfile(path):
-            found.passed["broken link" if path.is_symlink() else "special file"] += 1
+            found.passed["linked to nothing" if path.is_symlink() else "of a special kind"] += 1
         elif path.suffix.lower() in IMAGE_ENDINGS:
             found.images.append(path)
         else:
@@ -159,7 +166,7 @@ def _classes(path: Path) -> tuple[dict[str, list[Path]], list[str]]:
         raise RuntimeError(f"{both}: keep to one of the two")
     if not (top.images or classes):
         ends = f"{path} holds no images: their names end in {', '.join(IMAGE_ENDINGS)}"
-        raise RuntimeError(". ".join([ends, *_passed_over(passed)]))
+        raise RuntimeError("; ".join([ends, *_passed_over(passed)]))
     deeper = {name: _folders_in(path / name, images) for name, images in classes.items()}
     nested = {name: folders for name, folders in deeper.items() if folders}
     _check_level(path, classes, nested)
@@ -180,8 +187,8 @@ def _check_level(path: Path, classes: dict[str, list[Path]], nested: dict[str, l
         level = Path(os.path.commonpath([f.parent for images in classes.values() for f in images]))
         if names := _folders_in(level, *classes.values()):
             raise RuntimeError(
-                f"{path} holds a single folder, {level.relative_to(path)}, and the folders of images are in"
-                f" that ({_some(names)}): give {level}, and each of them is a class"
+                f"{path} holds images in one folder only, {level.relative_to(path)}, and there in several"
+                f" ({_some(names)}): give {level}, and each of them is a class"
             )
     if nested and all(name.lower() in _PARTS for name in classes):
         raise RuntimeError(

@@ -195,10 +195,10 @@ def _check_labels(images: Source, labels: Tensor) -> None:
         raise ValueError(
             f"labels must have shape ({len(images)},), one for each image, got {tuple(labels.shape)}"
         )
-    if labels.min() < 0:
-        raise ValueError(f"labels must be numbers of classes, from 0 on, got {int(labels.min())}")
     if isinstance(images, Tensor) and images.device != labels.device:
         raise ValueError(f"labels must be on {images.device}, as the images are, not on {labels.device}")
+    if labels.min() < 0:
+        raise ValueError(f"labels must be numbers of classes, from 0 on, got {int(labels.min())}")
 
 
 def _check_order(images: Source, batch_size: int, seed: int, start: int) -> None:
