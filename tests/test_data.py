@@ -9,7 +9,7 @@ from PIL import Image
 
 from ddpm_abc.data import Images, batches, digits, labelled_batches, load, source, to_uint8, to_unit
 
-# --- pixels ----------------------------------------------------------------------------------------------------------
+# --- pixels -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.equation("90.1", by="to_unit")
@@ -65,7 +65,7 @@ def test_to_uint8_names_a_wrong_type(wrong, kind):
         to_uint8(wrong)
 
 
-# --- batches ---------------------------------------------------------------------------------------------------------
+# --- batches ------------------------------------------------------------------------------------------------
 
 
 def numbered(n):
@@ -160,7 +160,7 @@ def test_labelled_batches_name_wrong_labels_at_once(labels, error, message):
         labelled_batches(numbered(10), labels, 3)
 
 
-# --- what batches are drawn from -------------------------------------------------------------------------------------
+# --- what batches are drawn from ----------------------------------------------------------------------------
 
 
 class Squares:
@@ -223,7 +223,7 @@ def test_any_source_gives_the_batches_of_a_tensor():
             "Squares must give uint8 pixels .* gives an object of type tuple",
         ),
         (
-            Squares(10, lambda pixels: pixels["a"]),
+            Squares(10, lambda pixels: {}["a"]),
             "asks its data for a tensor of indices, and Squares says: ",
         ),
     ],
@@ -246,7 +246,7 @@ def test_batches_name_what_is_no_whole_number(wrong):
         batches(numbered(10), **{"batch_size": 2, **wrong})
 
 
-# --- by name ---------------------------------------------------------------------------------------------------------
+# --- by name ------------------------------------------------------------------------------------------------
 
 
 def test_data_say_in_one_line_what_they_are():

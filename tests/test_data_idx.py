@@ -1,4 +1,4 @@
-"""The bundled digits, MNIST and Fashion-MNIST: read, checked, or a message that says what is wrong and what to do."""
+"""The bundled digits, MNIST and Fashion-MNIST: read and checked, or a message that says what to do."""
 
 import gzip
 import hashlib
@@ -12,7 +12,7 @@ import torchvision.datasets.mnist
 
 from ddpm_abc.data import digits, fashion_mnist, idx, mnist
 
-# --- the bundled digits ----------------------------------------------------------------------------------------------
+# --- the bundled digits -------------------------------------------------------------------------------------
 
 
 def test_digits_are_a_thousand_of_each():
@@ -33,7 +33,7 @@ def test_digits_notice_a_damaged_file(monkeypatch):
         digits()
 
 
-# --- MNIST and Fashion-MNIST -----------------------------------------------------------------------------------------
+# --- MNIST and Fashion-MNIST --------------------------------------------------------------------------------
 
 
 def write_idx(path, array):
@@ -172,16 +172,23 @@ def published(tmp_path, no_network, monkeypatch):
     "The folder of four good files: what lies there counts as published."
     raw = tmp_path / "MNIST" / "raw"
     complete(raw)
-    sums = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in raw.iterdir()}
+    sums = {n: hashlib.sha256((raw / n).read_bytes()).hexdigest() for n in idx.IDX_SHA256["MNIST"]}
     monkeypatch.setitem(idx.IDX_SHA256, "MNIST", sums)
     return raw
 
 
 @pytest.mark.parametrize(
     "name",
-    ["t10k-images.idx3-ubyte", "t10k_images_idx3_ubyte", "T10K-IMAGES-IDX3-UBYTE", "t10k-images-idx3-ubyte (1)",
-     "t10k-images-idx3-ubyte.bin", "t10k-images", "test-images-idx3-ubyte"],
-)  # fmt: skip
+    [
+        "t10k-images.idx3-ubyte",
+        "t10k_images_idx3_ubyte",
+        "T10K-IMAGES-IDX3-UBYTE",
+        "t10k-images-idx3-ubyte (1)",
+        "t10k-images-idx3-ubyte.bin",
+        "t10k-images",
+        "test-images-idx3-ubyte",
+    ],
+)
 def test_a_misnamed_file_is_recognised(name, published):
     (published / "t10k-images-idx3-ubyte").rename(published / name)
     said = message(published.parent.parent)

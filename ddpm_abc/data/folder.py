@@ -78,7 +78,7 @@ def _reason(path: Path, e: Exception) -> str:
         return str(e)
     reason = " ".join(str(e).split()) or type(e).__name__
     if isinstance(e, UnidentifiedImageError):
-        reason = f"cannot identify image file, its content is none of {', '.join(_FORMATS)}"
+        reason += f": its content is none of {', '.join(_FORMATS)}"
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         reason = "the file is empty"
     return f"{reason}. Mend it, or take it out of the folder"
@@ -228,11 +228,12 @@ def _passed_over(passed: Counter[str]) -> list[str]:
     "A note on the files that are no images, with what to do about those that could be, or nothing."
     if not passed:
         return []
-    kinds = _some([f"{n:,} {ending}" for ending, n in passed.most_common()])
+    endings = sorted(passed, key=lambda ending: (-passed[ending], ending))  # the most frequent first
+    kinds = _some([f"{passed[ending]:,} {ending}" for ending in endings])
     note = f"passed over {_count(passed.total(), 'file')}: {kinds}"
-    for remedy, endings in _REMEDIES.items():
-        if known := [ending for ending, _ in passed.most_common() if ending in endings.split()]:
-            note += f". To use the {_some(known)} files, {remedy}"
+    for remedy, known in _REMEDIES.items():
+        if those := [ending for ending in endings if ending in known.split()]:
+            note += f". To use the {_some(those)} files, {remedy}"
     if passed["without an ending"]:
         note += f". Images need an ending, such as {IMAGE_ENDINGS[0]}"
     return [note]
