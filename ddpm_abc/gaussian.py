@@ -62,7 +62,7 @@ def decoder_log_prob(
     log_lower, log_upper = torch.special.log_ndtr(lower), torch.special.log_ndtr(upper)
     return log_upper + (-torch.expm1(log_lower - log_upper)).log()  # log(Phi(upper) - Phi(lower))
 
-# %% ../nbs/00_math.ipynb #e0f5b5b1
+# %% ../nbs/00_math.ipynb #8e3ebfe0
 def _check_mixture(weights: Tensor, means: Tensor, covs: Tensor) -> None:
     k, d = means.shape if means.ndim == 2 else (0, 0)
     if not k * d or weights.shape != (k,) or covs.shape not in {(k,), (k, d), (k, d, d)}:
@@ -88,7 +88,7 @@ def _check_noisy(d: int, x: Tensor, alpha_bar: Tensor) -> None:
         got = f"{alpha_bar.min().item():.3g} to {alpha_bar.max().item():.3g}"
         raise ValueError(f"alpha_bar must lie in [0, 1], got {got}")
 
-# %% ../nbs/00_math.ipynb #40e2bdf7
+# %% ../nbs/00_math.ipynb #773b115d
 @dataclass(frozen=True, eq=False)
 class _Components:
     "The components of a mixture, and what their eigenvectors make easy."
@@ -125,7 +125,7 @@ class _Components:
         _check_noisy(self.means.shape[1], x, alpha_bar)
         return x, alpha_bar.reshape(-1, 1, 1)
 
-# %% ../nbs/00_math.ipynb #a6aafdf8
+# %% ../nbs/00_math.ipynb #15b75636
 class _Sampled(_Components):
     "Clean data, drawn from the components."
 
