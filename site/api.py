@@ -53,7 +53,11 @@ class Item:
 
 def _comments(source: str) -> dict[int, str]:
     "Line number -> the comment that ends it. What is meant for a tool is none."
-    found = {t.start[0]: t.string.lstrip("# ").strip() for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type == tokenize.COMMENT}
+    found = {
+        t.start[0]: t.string.lstrip("# ").strip()
+        for t in tokenize.generate_tokens(io.StringIO(source).readline)
+        if t.type == tokenize.COMMENT
+    }
     return {line: text for line, text in found.items() if not re.match(r"(fmt|noqa|type): ?", text)}
 
 
@@ -75,7 +79,14 @@ def _arguments(a: ast.arguments, comments: dict[int, str]) -> list[Parameter]:
         if arg.arg in ("self", "cls"):
             continue
         last = default.end_lineno if default else arg.end_lineno
-        out.append(Parameter(star + arg.arg, ast.unparse(arg.annotation) if arg.annotation else "", ast.unparse(default) if default else "", comments.get(last, "")))
+        out.append(
+            Parameter(
+                star + arg.arg,
+                ast.unparse(arg.annotation) if arg.annotation else "",
+                ast.unparse(default) if default else "",
+                comments.get(last, ""),
+            )
+        )
     return out
 
 
@@ -86,7 +97,11 @@ def _signature(name: str, node) -> str:
     for p in _arguments(a, {}):
         if not a.vararg and a.kwonlyargs and p.name == a.kwonlyargs[0].arg:
             parts.append("*")
-        parts.append(p.name + (f": {p.type}" if p.type else "") + ((" = " if p.type else "=") + p.default if p.default else ""))
+        parts.append(
+            p.name
+            + (f": {p.type}" if p.type else "")
+            + ((" = " if p.type else "=") + p.default if p.default else "")
+        )
     return _call(name, parts, returns)
 
 
@@ -100,7 +115,10 @@ def _call(name: str, parts: list[str], returns: str = "") -> str:
 
 
 def _is_property(node) -> bool:
-    return any(getattr(d, "id", "") == "property" or getattr(d, "attr", "") == "cached_property" for d in node.decorator_list)
+    return any(
+        getattr(d, "id", "") == "property" or getattr(d, "attr", "") == "cached_property"
+        for d in node.decorator_list
+    )
 
 
 def read(path: Path) -> tuple[str, list[Item]]:
@@ -115,36 +133,87 @@ def read(path: Path) -> tuple[str, list[Item]]:
     def function(node, owner: str = "") -> Item:
         name = f"{owner}.{node.name}" if owner else node.name
         body = node.body[0].lineno if node.body else node.end_lineno
-        closing = [n for n in range(node.lineno, body + 1) if n in comments and re.match(r"\s*\)?.*->|.*\)\s*->", lines[n - 1])]
+        closing = [
+            n
+            for n in range(node.lineno, body + 1)
+            if n in comments and re.match(r"\s*\)?.*->|.*\)\s*->", lines[n - 1])
+        ]
         prop = bool(owner) and _is_property(node)
         return Item(
-            "property" if prop else "method" if owner else "function", module, name,
-            node.name + (f": {ast.unparse(node.returns)}" if prop and node.returns else "") if prop else _signature(node.name, node), _doc(node),
-            _arguments(node.args, comments), ast.unparse(node.returns) if node.returns else "",
-            comments.get(closing[-1], "") if closing else "", source=text(node), line=node.lineno, end=node.end_lineno)
+            "property" if prop else "method" if owner else "function",
+            module,
+            name,
+            node.name + (f": {ast.unparse(node.returns)}" if prop and node.returns else "")
+            if prop
+            else _signature(node.name, node),
+            _doc(node),
+            _arguments(node.args, comments),
+            ast.unparse(node.returns) if node.returns else "",
+            comments.get(closing[-1], "") if closing else "",
+            source=text(node),
+            line=node.lineno,
+            end=node.end_lineno,
+        )
 
     items = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             items.append(function(node))
         elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            item = Item("class", module, node.name, node.name, _doc(node), source=text(node), line=node.lineno, end=node.end_lineno)
+            item = Item(
+                "class",
+                module,
+                node.name,
+                node.name,
+                _doc(node),
+                source=text(node),
+                line=node.lineno,
+                end=node.end_lineno,
+            )
             for sub in node.body:
-                if isinstance(sub, ast.AnnAssign) and isinstance(sub.target, ast.Name) and not sub.target.id.startswith("_"):
-                    item.fields.append(Parameter(sub.target.id, ast.unparse(sub.annotation), ast.unparse(sub.value) if sub.value else "", comments.get(sub.end_lineno, "")))
+                if (
+                    isinstance(sub, ast.AnnAssign)
+                    and isinstance(sub.target, ast.Name)
+                    and not sub.target.id.startswith("_")
+                ):
+                    item.fields.append(
+                        Parameter(
+                            sub.target.id,
+                            ast.unparse(sub.annotation),
+                            ast.unparse(sub.value) if sub.value else "",
+                            comments.get(sub.end_lineno, ""),
+                        )
+                    )
                 elif isinstance(sub, ast.FunctionDef) and sub.name == "__init__":
-                    item.signature, item.parameters = _signature(node.name, sub).replace(" -> None", ""), _arguments(sub.args, comments)
+                    item.signature, item.parameters = (
+                        _signature(node.name, sub).replace(" -> None", ""),
+                        _arguments(sub.args, comments),
+                    )
                 elif isinstance(sub, ast.FunctionDef) and not sub.name.startswith("_"):
                     item.members.append(function(sub, node.name))
             if item.fields and not item.parameters:
-                item.signature = _call(node.name, [f"{f.name}: {f.type}" + (f" = {f.default}" if f.default else "") for f in item.fields])
+                item.signature = _call(
+                    node.name,
+                    [f"{f.name}: {f.type}" + (f" = {f.default}" if f.default else "") for f in item.fields],
+                )
             items.append(item)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             name = getattr(target, "id", "_")
             if not name.startswith("_"):
                 value = ast.unparse(node.value) if node.value else ""
-                items.append(Item("data", module, name, f"{name} = {value}" if len(value) < 90 else name, comments.get(node.end_lineno) or comments.get(node.lineno, ""), source=text(node), line=node.lineno, end=node.end_lineno))
+                items.append(
+                    Item(
+                        "data",
+                        module,
+                        name,
+                        f"{name} = {value}" if len(value) < 90 else name,
+                        comments.get(node.end_lineno) or comments.get(node.lineno, ""),
+                        source=text(node),
+                        line=node.lineno,
+                        end=node.end_lineno,
+                    )
+                )
     return _doc(tree), items
 
 
@@ -167,6 +236,7 @@ def _highlight(code: str) -> str:
     from pygments import highlight
     from pygments.formatters import HtmlFormatter
     from pygments.lexers import PythonLexer
+
     return highlight(code, PythonLexer(), HtmlFormatter(nowrap=True))
 
 
@@ -176,12 +246,17 @@ def _cell(text: str) -> str:
 
 def _table(head: str, rows: list[Parameter], links: Links) -> str:
     defaults = any(p.default for p in rows)
-    out = [f"| {head} | type |{' default |' if defaults else ''} meaning |", "|---|---|---|" + ("---|" if defaults else "")]
+    out = [
+        f"| {head} | type |{' default |' if defaults else ''} meaning |",
+        "|---|---|---|" + ("---|" if defaults else ""),
+    ]
     for p in rows:
         typed = links.prose(f"`{p.type}`", "../") if p.type else ""
         default = f"`{p.default}`" if p.default else ""
         default = f" {default.replace('|', chr(92) + '|')} |" if defaults else ""
-        out.append(f"| `{p.name}` | {typed.replace('|', chr(92) + '|')} |{default} {links.prose(_cell(p.doc), '../')} |")
+        out.append(
+            f"| `{p.name}` | {typed.replace('|', chr(92) + '|')} |{default} {links.prose(_cell(p.doc), '../')} |"
+        )
     return "\n".join(out) + "\n"
 
 
@@ -189,21 +264,36 @@ def _item(item: Item, links: Links, level: int) -> str:
     short = item.name.split(".")[-1]
     signature = _highlight(("class " if item.kind == "class" else "") + item.signature).rstrip()
     parts = [
-        raw(f'<section class="api-item level-{level} kind-{item.kind}" id="{item.full}">'
+        raw(
+            f'<section class="api-item level-{level} kind-{item.kind}" id="{item.full}">'
             f'<h{level} class="api-name"><code>{html.escape(short)}</code><span class="kind">{item.kind}</span>'
             f'<a class="headerlink" href="#{item.full}" aria-label="Link to {short}">#</a></h{level}>'
-            + (f'<pre class="signature highlight"><code>{signature}</code></pre>' if item.kind not in ("property", "data") or item.signature != short else "")),
+            + (
+                f'<pre class="signature highlight"><code>{signature}</code></pre>'
+                if item.kind not in ("property", "data") or item.signature != short
+                else ""
+            )
+        ),
         links.prose(_escape(item.doc), "../"),
     ]
     if item.parameters:
-        parts.append(raw('<div class="params">') + "\n" + _table("parameter", item.parameters, links) + raw("</div>"))
+        parts.append(
+            raw('<div class="params">') + "\n" + _table("parameter", item.parameters, links) + raw("</div>")
+        )
     elif item.fields:
         parts.append(raw('<div class="params">') + "\n" + _table("field", item.fields, links) + raw("</div>"))
     if item.returns and item.kind != "property" and item.returns != "None":
-        parts.append(f"**Returns** {links.prose('`' + item.returns + '`', '../')}" + (f": {links.prose(_escape(item.returns_doc), '../')}" if item.returns_doc else ""))
+        parts.append(
+            f"**Returns** {links.prose('`' + item.returns + '`', '../')}"
+            + (f": {links.prose(_escape(item.returns_doc), '../')}" if item.returns_doc else "")
+        )
     if item.kind != "data" and len(item.source.splitlines()) <= 120 and level == 2:
-        parts.append(raw(f'<details class="fold source"><summary>Source</summary><pre class="highlight"><code>{_highlight(item.source)}</code></pre>'
-                         f'<p class="on-github"><a href="{links.blob}/ddpm_abc/{item.module}.py#L{item.line}-L{item.end}">Lines {item.line} to {item.end} on GitHub</a></p></details>'))
+        parts.append(
+            raw(
+                f'<details class="fold source"><summary>Source</summary><pre class="highlight"><code>{_highlight(item.source)}</code></pre>'
+                f'<p class="on-github"><a href="{links.blob}/ddpm_abc/{item.module}.py#L{item.line}-L{item.end}">Lines {item.line} to {item.end} on GitHub</a></p></details>'
+            )
+        )
     parts += [_item(m, links, level + 1) for m in item.members]
     parts.append(raw("</section>"))
     return "\n\n".join(parts)
@@ -217,8 +307,16 @@ def _escape(text: str) -> str:
 def page(module: str, doc: str, items: list[Item], notebook: tuple[str, str] | None, links: Links) -> str:
     "One module's page."
     rows = "".join(
-        f'<li><a class="api" href="#{i.full}"><code>{html.escape(i.name)}</code></a> <span>{html.escape(re.sub("`", "", i.summary))}</span></li>' for i in items)
-    origin = f'Written and explained in <a href="../{notebook[0]}.html">{html.escape(notebook[1])}</a>.' if notebook else ""
-    head = raw(f'<p class="lede">{html.escape(doc.splitlines()[0] if doc else "")}</p><p class="origin"><code>from ddpm_abc.{module} import ...</code> {origin} '
-               f'<a href="{links.blob}/ddpm_abc/{module}.py">Source on GitHub</a>.</p><ul class="api-list">{rows}</ul>')
+        f'<li><a class="api" href="#{i.full}"><code>{html.escape(i.name)}</code></a> <span>{html.escape(re.sub("`", "", i.summary))}</span></li>'
+        for i in items
+    )
+    origin = (
+        f'Written and explained in <a href="../{notebook[0]}.html">{html.escape(notebook[1])}</a>.'
+        if notebook
+        else ""
+    )
+    head = raw(
+        f'<p class="lede">{html.escape(doc.splitlines()[0] if doc else "")}</p><p class="origin"><code>from ddpm_abc.{module} import ...</code> {origin} '
+        f'<a href="{links.blob}/ddpm_abc/{module}.py">Source on GitHub</a>.</p><ul class="api-list">{rows}</ul>'
+    )
     return f"# ddpm_abc.{module}\n{head}\n" + "\n\n".join(_item(i, links, 2) for i in items) + "\n"

@@ -32,7 +32,18 @@ from notebooks import HEAD, Links, Page, Reader, raw, term_anchor  # noqa: E402
 
 SOURCE, HTML = ROOT / "_build" / "source", ROOT / "_build" / "html"
 STATIC, FIGURES = SOURCE / "_static", SOURCE / "_static" / "figures"
-PUBLIC = ("git_url", "branch", "user", "repo", "title", "description", "version", "copyright", "doc_host", "doc_baseurl")
+PUBLIC = (
+    "git_url",
+    "branch",
+    "user",
+    "repo",
+    "title",
+    "description",
+    "version",
+    "copyright",
+    "doc_host",
+    "doc_baseurl",
+)
 
 
 def settings() -> dict[str, str]:
@@ -53,7 +64,9 @@ def assets() -> None:
     FIGURES.mkdir(parents=True)
     shutil.copytree(HERE / "static", STATIC, dirs_exist_ok=True)
     for name in ("katex", "fonts"):
-        shutil.copytree(vendor.VENDOR / name, STATIC / name, ignore=shutil.ignore_patterns("*.js", ".package"))
+        shutil.copytree(
+            vendor.VENDOR / name, STATIC / name, ignore=shutil.ignore_patterns("*.js", ".package")
+        )
     images, labels = figures.load_digits(ROOT / "ddpm_abc" / "assets" / "digits.npz")
     ten = [images[labels == k][0] for k in range(10)]
     packed = base64.b64encode(b"".join(x.tobytes() for x in ten)).decode()
@@ -88,7 +101,9 @@ def card(page: Page) -> dict:
     words, box = CARDS.get(page.name, ("", (0, 0, 1, 1)))
     fitting = [f for f in page.figures if words in f.alt]
     if not fitting:
-        raise ValueError(f"{page.name} has no figure for its card, with {words!r} in its title or alt text: see CARDS in site/course.py")
+        raise ValueError(
+            f"{page.name} has no figure for its card, with {words!r} in its title or alt text: see CARDS in site/course.py"
+        )
     figure = max(fitting, key=lambda f: f.width * f.height)
     name = f"card-{page.name}"
     png = figures.cropped((FIGURES / f"{figure.file}.png").read_bytes(), box)
@@ -102,7 +117,12 @@ def stage() -> None:
     cfg = settings()
     assets()
     modules = {path.stem: api.read(path) for path in (ROOT / "ddpm_abc").glob("[a-z]*.py")}
-    modules = {m: modules[m] for m in sorted(modules, key=lambda m: (MODULE_ORDER.index(m) if m in MODULE_ORDER else len(MODULE_ORDER), m))}
+    modules = {
+        m: modules[m]
+        for m in sorted(
+            modules, key=lambda m: (MODULE_ORDER.index(m) if m in MODULE_ORDER else len(MODULE_ORDER), m)
+        )
+    }
     links = Links(api.names(modules), cfg)
 
     # Every notebook is opened before any is turned into a page: their prose links to each other's equations and terms.
@@ -111,7 +131,9 @@ def stage() -> None:
     terms = readers[0].glossary()
     links.glossary = term_patterns(terms)
     still = figures.size((STATIC / "strip.png").read_bytes())
-    everything = [r.read(WIDGETS.get(r.path.stem, []), lambda kind: pages.widget(kind, still)) for r in readers]
+    everything = [
+        r.read(WIDGETS.get(r.path.stem, []), lambda kind: pages.widget(kind, still)) for r in readers
+    ]
     by_name = {p.name: p for p in everything}
     library = by_name["index"]
     chapters = [p for p in everything if p.number]
@@ -120,7 +142,12 @@ def stage() -> None:
     for page in chapters:
         write(f"{page.name}.md", page.markdown.replace(HEAD, pages.head(page, cfg)))
     titles = {p.address: p.title for p in chapters} | {"library": "Install and use"}
-    write("library.md", library.markdown.replace(f"# {library.title}\n", "# Install and use\n", 1).replace(HEAD, pages.lede(library.question)))
+    write(
+        "library.md",
+        library.markdown.replace(f"# {library.title}\n", "# Install and use\n", 1).replace(
+            HEAD, pages.lede(library.question)
+        ),
+    )
     owner = {p.module: (p.name, p.title) for p in chapters if p.module}
     for name, (doc, items) in modules.items():
         write(f"api/{name}.md", api.page(name, doc, items, owner.get(name), links))
@@ -130,10 +157,33 @@ def stage() -> None:
     cited = pages.citations(everything)
     write("bibliography.md", pages.bibliography(cited, titles))
     write("teach.md", pages.teach(main, cfg))
-    write("search.md", "---\norphan: true\n---\n# Search\n" + raw('<div id="search-page"></div><noscript><p>Search needs JavaScript.</p></noscript>'))
-    write("404.md", "---\norphan: true\n---\n# Only noise here\n"  # served at any depth
-          + raw(f'<p>There is no page at this address. The <a href="{cfg["doc_baseurl"]}/index.html">front page</a> has the way back.</p>'))
-    write("index.md", f"# {cfg['title']}\n" + pages.toctree([*(p.name for p in chapters), "library", "teach", "api/index", "equations", "glossary", "bibliography"]))
+    write(
+        "search.md",
+        "---\norphan: true\n---\n# Search\n"
+        + raw('<div id="search-page"></div><noscript><p>Search needs JavaScript.</p></noscript>'),
+    )
+    write(
+        "404.md",
+        "---\norphan: true\n---\n# Only noise here\n"  # served at any depth
+        + raw(
+            f'<p>There is no page at this address. The <a href="{cfg["doc_baseurl"]}/index.html">front page</a> has the way back.</p>'
+        ),
+    )
+    write(
+        "index.md",
+        f"# {cfg['title']}\n"
+        + pages.toctree(
+            [
+                *(p.name for p in chapters),
+                "library",
+                "teach",
+                "api/index",
+                "equations",
+                "glossary",
+                "bibliography",
+            ]
+        ),
+    )
 
     cards, live = {p.name: card(p) for p in main}, hero(by_name["05_sampling"])
     for path in sorted(FIGURES.glob("*.png")):
@@ -146,15 +196,41 @@ def stage() -> None:
     course = {
         "settings": cfg,
         "question": library.question,
-        "chapters": [{"name": p.name, "number": p.number, "title": p.title, "question": p.question, "runtime": p.runtime,
-                      "appendix": p.appendix, "card": cards.get(p.name)} for p in chapters],
+        "chapters": [
+            {
+                "name": p.name,
+                "number": p.number,
+                "title": p.title,
+                "question": p.question,
+                "runtime": p.runtime,
+                "appendix": p.appendix,
+                "card": cards.get(p.name),
+            }
+            for p in chapters
+        ],
         "modules": list(modules),
         "hero": live,
-        "equations": [dict(e, url=links.equations[e["n"]], title=p.title) for p in chapters for e in p.equations],
-        "api": [{"name": i.full, "short": i.name, "kind": i.kind, "signature": i.signature, "summary": i.summary, "doc": i.doc, "url": i.url}
-                for _, items in modules.values() for top in items for i in (top, *top.members)],
+        "equations": [
+            dict(e, url=links.equations[e["n"]], title=p.title) for p in chapters for e in p.equations
+        ],
+        "api": [
+            {
+                "name": i.full,
+                "short": i.name,
+                "kind": i.kind,
+                "signature": i.signature,
+                "summary": i.summary,
+                "doc": i.doc,
+                "url": i.url,
+            }
+            for _, items in modules.values()
+            for top in items
+            for i in (top, *top.members)
+        ],
         "bibliography": {key: pages.entry(key) for key in cited},
-        "glossary": [{"term": t, "anchor": term_anchor(t), "meaning": links.prose(meaning)} for t, meaning in terms],
+        "glossary": [
+            {"term": t, "anchor": term_anchor(t), "meaning": links.prose(meaning)} for t, meaning in terms
+        ],
         "widgets": list(WIDGETS),
     }
     write("course.json", json.dumps(course, indent=1))
@@ -166,8 +242,20 @@ def finish() -> None:
     (HTML / "_downloads").mkdir()
     for path in (ROOT / "nbs").glob("[0-9]*.ipynb"):
         shutil.copy(path, HTML / "_downloads")
-    for name in ("doctools.js", "sphinx_highlight.js", "documentation_options.js", "language_data.js", "searchtools.js",
-                 "pygments.css", "basic.css", "file.png", "minus.png", "plus.png", "../objects.inv", "../.buildinfo"):
+    for name in (
+        "doctools.js",
+        "sphinx_highlight.js",
+        "documentation_options.js",
+        "language_data.js",
+        "searchtools.js",
+        "pygments.css",
+        "basic.css",
+        "file.png",
+        "minus.png",
+        "plus.png",
+        "../objects.inv",
+        "../.buildinfo",
+    ):
         (HTML / "_static" / name).unlink(missing_ok=True)
 
 
@@ -176,12 +264,28 @@ def main() -> int:
     start = time.time()
     stage()
     shutil.rmtree(HTML, ignore_errors=True)
-    if status := sphinx(["-q", "-W", "--keep-going", "-b", "html", "-c", str(HERE), "-d", str(ROOT / "_build" / "doctrees"), str(SOURCE), str(HTML)]):
+    if status := sphinx(
+        [
+            "-q",
+            "-W",
+            "--keep-going",
+            "-b",
+            "html",
+            "-c",
+            str(HERE),
+            "-d",
+            str(ROOT / "_build" / "doctrees"),
+            str(SOURCE),
+            str(HTML),
+        ]
+    ):
         return status
     finish()
     maths.stop()
     total = sum(p.stat().st_size for p in HTML.rglob("*") if p.is_file())
-    print(f"_build/html: {len(list(HTML.rglob('*.html')))} pages, {total / 1e6:.1f} MB, in {time.time() - start:.0f} s")
+    print(
+        f"_build/html: {len(list(HTML.rglob('*.html')))} pages, {total / 1e6:.1f} MB, in {time.time() - start:.0f} s"
+    )
     return 0
 
 

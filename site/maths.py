@@ -20,8 +20,16 @@ KATEX = HERE.parent / "_build" / "vendor" / "katex" / "katex.min.js"
 def _node() -> subprocess.Popen:
     node = shutil.which("node")
     if node is None:
-        sys.exit("node was not found: the site sets its maths with Node.js 18 or newer. Install it and run again.")
-    return subprocess.Popen([node, str(HERE / "katex.cjs"), str(KATEX)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+        sys.exit(
+            "node was not found: the site sets its maths with Node.js 18 or newer. Install it and run again."
+        )
+    return subprocess.Popen(
+        [node, str(HERE / "katex.cjs"), str(KATEX)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
 
 
 @functools.cache
@@ -67,7 +75,9 @@ def keep_punctuation(app, doctree, docname) -> None:
     for node in list(doctree.findall(nodes.math)):
         parent, after = node.parent, node.parent.index(node) + 1
         follows = parent[after] if after < len(parent) else None
-        mark = re.match(r"[-–]\w+|[.,;:?!)\]’”]+", follows.astext()) if isinstance(follows, nodes.Text) else None
+        mark = (
+            re.match(r"[-–]\w+|[.,;:?!)\]’”]+", follows.astext()) if isinstance(follows, nodes.Text) else None
+        )
         if mark and len(node.astext()) < 40:
             parent[after] = nodes.Text(follows.astext()[mark.end() :])
             parent[after - 1] = nodes.inline("", "", node, nodes.Text(mark[0]), classes=["nobr"])

@@ -19,7 +19,11 @@ def fresh_state():
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (some library may still draw from it)
     torch.manual_seed(0)
-    threads, dtype, deterministic = torch.get_num_threads(), torch.get_default_dtype(), torch.are_deterministic_algorithms_enabled()
+    threads, dtype, deterministic = (
+        torch.get_num_threads(),
+        torch.get_default_dtype(),
+        torch.are_deterministic_algorithms_enabled(),
+    )
     with matplotlib.rc_context():
         yield
     plt.close("all")

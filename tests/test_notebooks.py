@@ -44,7 +44,11 @@ def cells(path, kind=None):
 
 def directives(cell):
     "The `#| key: value` and `#| key value` lines of a code cell."
-    return {m[1]: m[2].strip() for m in re.finditer(r"^#\|\s*([\w-]+):?(.*)$", cell.source, re.M)} if cell.cell_type == "code" else {}
+    return (
+        {m[1]: m[2].strip() for m in re.finditer(r"^#\|\s*([\w-]+):?(.*)$", cell.source, re.M)}
+        if cell.cell_type == "code"
+        else {}
+    )
 
 
 def is_exported(cell):
@@ -80,7 +84,9 @@ def fresh_shell(folder, monkeypatch):
 def reached(source):
     "Source less what stands under `if TYPE_CHECKING:`, which no run reaches."
     tree = ast.parse(source)
-    tree.body = [n for n in tree.body if not (isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")]
+    tree.body = [
+        n for n in tree.body if not (isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
+    ]
     return ast.unparse(tree)
 
 
@@ -98,12 +104,16 @@ def run(path, folder, monkeypatch, against_module=False):
                 table = symtable.symtable(reached(cell.source), path.name, "exec")
                 names = [s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()]
                 missing = [name for name in names if not hasattr(module, name)]
-                assert not missing, f"{module.__name__} lacks {missing}, which cell {number} of {path.name} exports: run nbdev_export"
+                assert not missing, (
+                    f"{module.__name__} lacks {missing}, which cell {number} of {path.name} exports: run nbdev_export"
+                )
                 shell.user_ns.update({name: getattr(module, name) for name in names})
                 continue
             outputs = shell.run(cell.source)
             problem = "".join("".join(o["traceback"]) for o in outputs if o["output_type"] == "error")
-            problem += beyond_progress("".join("".join(o["text"]) for o in outputs if o.get("name") == "stderr"))
+            problem += beyond_progress(
+                "".join("".join(o["text"]) for o in outputs if o.get("name") == "stderr")
+            )
             problem += "".join(f"{w.category.__name__}: {w.message}\n" for w in caught)
             if problem:
                 pytest.fail(f"{path.name}, cell {number}:\n{cell.source}\n---\n{problem}", pytrace=False)
@@ -151,7 +161,11 @@ def test_a_broken_notebook_fails(source, problem, tmp_path_factory, tmp_path, mo
 
 
 def test_a_stale_module_fails(tmp_path_factory, tmp_path, monkeypatch):
-    path = write_notebook(tmp_path_factory.mktemp("nb") / "stale.ipynb", "#| default_exp schedule", "#| export\ndef never_exported(): pass")
+    path = write_notebook(
+        tmp_path_factory.mktemp("nb") / "stale.ipynb",
+        "#| default_exp schedule",
+        "#| export\ndef never_exported(): pass",
+    )
     with pytest.raises(AssertionError, match="never_exported"):
         run(path, tmp_path, monkeypatch, against_module=True)
 
@@ -168,10 +182,26 @@ def test_notebooks_leave_the_process_as_it_was(tmp_path_factory, tmp_path, monke
         plt.plot([1, 2])
         plt.show()
     """
-    before = sys.modules["__main__"], sys.path[:], os.getcwd(), warnings.filters[:], dict(vars(builtins)), matplotlib.get_backend()
+    before = (
+        sys.modules["__main__"],
+        sys.path[:],
+        os.getcwd(),
+        warnings.filters[:],
+        dict(vars(builtins)),
+        matplotlib.get_backend(),
+    )
     with monkeypatch.context() as m:
-        run(write_notebook(tmp_path_factory.mktemp("nb") / "rude.ipynb", textwrap.dedent(source)), tmp_path, m)
-    after = sys.modules["__main__"], sys.path[:], os.getcwd(), warnings.filters[:], dict(vars(builtins)), matplotlib.get_backend()
+        run(
+            write_notebook(tmp_path_factory.mktemp("nb") / "rude.ipynb", textwrap.dedent(source)), tmp_path, m
+        )
+    after = (
+        sys.modules["__main__"],
+        sys.path[:],
+        os.getcwd(),
+        warnings.filters[:],
+        dict(vars(builtins)),
+        matplotlib.get_backend(),
+    )
     assert after == before
     assert "LEFT_BEHIND" not in os.environ
     assert plt.get_fignums() == []
@@ -197,17 +227,23 @@ def width(png):
 
 @every_notebook
 def test_outputs_are_fit_to_read(path):
-    assert path.stat().st_size <= 300_000, f"{path.name} has {path.stat().st_size:,} bytes; 300,000 is the limit"
+    assert path.stat().st_size <= 300_000, (
+        f"{path.name} has {path.stat().st_size:,} bytes; 300,000 is the limit"
+    )
     for cell in cells(path, "code"):
         start = cell.source[:200]
-        assert cell.outputs or not shows_something(cell.source), f"this cell shows something, and its output is not committed: {start}"
+        assert cell.outputs or not shows_something(cell.source), (
+            f"this cell shows something, and its output is not committed: {start}"
+        )
         for o in cell.outputs:
             assert o.output_type != "error", f"a committed error: {start}"
             assert o.get("name") != "stderr", f"committed stderr: {start}"
             if png := o.get("data", {}).get("image/png"):
                 assert width(base64.b64decode(png)) <= 1000, f"a picture wider than 1000 pixels: {start}"
             seen = o.get("data", {}).keys()
-            assert seen <= {"image/png", "text/plain", "text/html", "text/markdown", "text/latex"}, f"an output that only some readers can show, {set(seen)}: {start}"
+            assert seen <= {"image/png", "text/plain", "text/html", "text/markdown", "text/latex"}, (
+                f"an output that only some readers can show, {set(seen)}: {start}"
+            )
 
 
 @every_chapter
@@ -218,10 +254,15 @@ def test_chapter_has_pictures(path):
 @every_notebook
 def test_opening(path):
     nb, s = nbformat.read(path, 4), settings()
-    assert re.match(r"# \S.*\n\n> \S.*(\n|\Z)", nb.cells[0].source), "the first cell must begin with `# Title`, a blank line, and `> a one-line question`"
+    assert re.match(r"# \S.*\n\n> \S.*(\n|\Z)", nb.cells[0].source), (
+        "the first cell must begin with `# Title`, a blank line, and `> a one-line question`"
+    )
     if path in NUMBERED:
         url = f"https://colab.research.google.com/github/{s['user']}/{s['repo']}/blob/{s['branch']}/nbs/{path.name}"
-        assert f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({url})" in nb.cells[0].source.splitlines()
+        assert (
+            f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({url})"
+            in nb.cells[0].source.splitlines()
+        )
     assert nb.metadata.kernelspec.name == "python3"
     assert nb.metadata.accelerator == "GPU"
     assert nb.metadata.colab.provenance == []
@@ -247,7 +288,9 @@ def test_chapter_ends_as_chapters_do(path):
     assert any(directives(c).get("code-fold") == "true" for c in cells(path, "code")), "no folded solution"
     if path != CHAPTERS[-1]:
         following = CHAPTERS[CHAPTERS.index(path) + 1].name
-        assert f"]({following})" in cells(path, "markdown")[-1].source, f"the last cell must link to the next chapter, {following}"
+        assert f"]({following})" in cells(path, "markdown")[-1].source, (
+            f"the last cell must link to the next chapter, {following}"
+        )
 
 
 @every_notebook
@@ -277,9 +320,14 @@ def test_equations_are_numbered_in_order(path):
 @every_notebook
 def test_equation_references_resolve(path):
     known = {tag for p in NUMBERED for tag in tags(p)}
-    text = "\n".join(prose(c.source) if c.cell_type == "markdown" else "\n".join(re.findall(r"#.*$", c.source, re.M)) for c in cells(path))
+    text = "\n".join(
+        prose(c.source) if c.cell_type == "markdown" else "\n".join(re.findall(r"#.*$", c.source, re.M))
+        for c in cells(path)
+    )
     unknown = {ref for ref in re.findall(r"\((\d+\.\d+)\)", text) if ref not in known}
-    assert not unknown, f"no equation is tagged {sorted(unknown)} (a plain number alone in brackets reads as an equation's: write it without them)"
+    assert not unknown, (
+        f"no equation is tagged {sorted(unknown)} (a plain number alone in brackets reads as an equation's: write it without them)"
+    )
 
 
 @every_numbered
@@ -297,7 +345,13 @@ def test_every_equation_is_checked(path):
 
 @every_notebook
 def test_links_resolve(path):
-    text = "\n".join(re.sub(r"```.*?```|`[^`\n]*`", " ", c.source, flags=re.S) for c in cells(path, "markdown"))
+    text = "\n".join(
+        re.sub(r"```.*?```|`[^`\n]*`", " ", c.source, flags=re.S) for c in cells(path, "markdown")
+    )
     targets = re.findall(r"\]\(([^)\s]+)", text) + re.findall(r"""(?:src|href)=["']([^"']+)""", text)
-    missing = [t for t in targets if not re.match(r"[a-z]+:|#", t) and not (path.parent / t.partition("#")[0]).exists()]
+    missing = [
+        t
+        for t in targets
+        if not re.match(r"[a-z]+:|#", t) and not (path.parent / t.partition("#")[0]).exists()
+    ]
     assert not missing, f"links to nothing: {missing}"

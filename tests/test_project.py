@@ -39,7 +39,20 @@ MAY_IMPORT = {
     "prediction": {"gaussian", "schedule", "forward", "unet"},
     "guidance": {"gaussian", "schedule", "forward", "unet"},
     "checkpoint": {"gaussian", "schedule", "forward", "unet", "prediction"},
-    "cli": {"gaussian", "schedule", "forward", "training", "sampling", "unet", "data", "plot", "prediction", "guidance", "checkpoint", "evaluation"},
+    "cli": {
+        "gaussian",
+        "schedule",
+        "forward",
+        "training",
+        "sampling",
+        "unet",
+        "data",
+        "plot",
+        "prediction",
+        "guidance",
+        "checkpoint",
+        "evaluation",
+    },
 }
 
 every_module = pytest.mark.parametrize("module", MODULES)
@@ -47,7 +60,12 @@ every_module = pytest.mark.parametrize("module", MODULES)
 
 def files():
     "The files that git holds or would take; where there is no git, those that look so."
-    found = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    found = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     if found.returncode:
         return list(links.project_files())
     return [ROOT / name for name in found.stdout.split("\0") if name and (ROOT / name).is_file()]
@@ -68,7 +86,11 @@ def texts():
 def copy(tmp_path, monkeypatch):
     "A copy of what nbdev and the tools read and write."
     for name in ("nbs", "ddpm_abc", "tools"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", ".last_checked"))
+        shutil.copytree(
+            ROOT / name,
+            tmp_path / name,
+            ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", ".last_checked"),
+        )
     for name in ("settings.ini", "setup.py", "README.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, tmp_path)
     monkeypatch.delenv("IN_TEST", raising=False)  # nbdev_export does nothing where it is set
@@ -76,12 +98,23 @@ def copy(tmp_path, monkeypatch):
 
 
 def nbdev(command, folder):
-    subprocess.run([Path(sysconfig.get_path("scripts")) / command], cwd=folder, check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [Path(sysconfig.get_path("scripts")) / command],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
 
 
 def same_files(a, b, pattern):
-    names = {p.relative_to(root) for root in (a, b) for p in root.glob(pattern) if "__pycache__" not in p.parts}
-    return {str(n): (a / n).exists() and (b / n).exists() and filecmp.cmp(a / n, b / n, shallow=False) for n in names}
+    names = {
+        p.relative_to(root) for root in (a, b) for p in root.glob(pattern) if "__pycache__" not in p.parts
+    }
+    return {
+        str(n): (a / n).exists() and (b / n).exists() and filecmp.cmp(a / n, b / n, shallow=False)
+        for n in names
+    }
 
 
 def test_modules_are_what_the_notebooks_export(copy):
@@ -100,21 +133,33 @@ def test_notebooks_are_clean(copy):
 
 
 def test_readme_is_the_index_notebook():
-    done = subprocess.run([sys.executable, ROOT / "tools/readme.py", "--check"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools/readme.py", "--check"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_readme_renders_each_kind_of_cell():
     code = nbformat.v4.new_code_cell
-    shown = code("#| fig-alt: a digit\nx", outputs=[nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K", "text/plain": "<Figure>"})])
-    nb = nbformat.v4.new_notebook(cells=[
-        nbformat.v4.new_markdown_cell("# Title\n\n[math](00_math.ipynb), [how](../CONTRIBUTING.md), [paper](https://arxiv.org/abs/2006.11239), [here](#title)"),
-        code("#| hide\nsecret"),
-        code("#| default_exp secret"),
-        shown,
-        code("#| echo: false\nsecret", outputs=[nbformat.v4.new_output("stream", name="stdout", text="printed\n")]),
-        code("#| code-fold: true\nfolded"),
-    ])
+    shown = code(
+        "#| fig-alt: a digit\nx",
+        outputs=[nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K", "text/plain": "<Figure>"})],
+    )
+    nb = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell(
+                "# Title\n\n[math](00_math.ipynb), [how](../CONTRIBUTING.md), [paper](https://arxiv.org/abs/2006.11239), [here](#title)"
+            ),
+            code("#| hide\nsecret"),
+            code("#| default_exp secret"),
+            shown,
+            code(
+                "#| echo: false\nsecret",
+                outputs=[nbformat.v4.new_output("stream", name="stdout", text="printed\n")],
+            ),
+            code("#| code-fold: true\nfolded"),
+        ]
+    )
     text, pictures = readme.render(nb)
     assert text == (
         "# Title\n\n[math](nbs/00_math.ipynb), [how](CONTRIBUTING.md), [paper](https://arxiv.org/abs/2006.11239), [here](#title)\n\n"
@@ -138,7 +183,11 @@ def test_links_name_the_user_and_repo_of_settings():
     names = links.names_in(every.values())
     wrong = {name: found for name, text in every.items() if (found := links.rewrite(text, names, want)[1])}
     assert not wrong, f"run `make links`: {wrong}"
-    assert any(f"github.com/{want['user']}/{want['repo']}" in text for name, text in every.items() if name.endswith(".ipynb"))
+    assert any(
+        f"github.com/{want['user']}/{want['repo']}" in text
+        for name, text in every.items()
+        if name.endswith(".ipynb")
+    )
 
 
 def test_links_follow_a_change_of_settings(copy):
@@ -221,17 +270,31 @@ def definitions(module):
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
             yield node.name, node, getattr(m, node.name)
             for n in node.body if isinstance(node, ast.ClassDef) else []:
-                if isinstance(n, ast.FunctionDef) and (n.name == "__init__" or not n.name.startswith("_")) and n.name != "forward":
+                if (
+                    isinstance(n, ast.FunctionDef)
+                    and (n.name == "__init__" or not n.name.startswith("_"))
+                    and n.name != "forward"
+                ):
                     found = inspect.getattr_static(getattr(m, node.name), n.name)
-                    yield f"{node.name}.{n.name}", n, getattr(found, "__func__", getattr(found, "fget", None)) or found
+                    yield (
+                        f"{node.name}.{n.name}",
+                        n,
+                        getattr(found, "__func__", getattr(found, "fget", None)) or found,
+                    )
 
 
 @every_module
 def test_public_names_have_docstrings(module):
     "Written ones: a dataclass or a named tuple without one makes up its own."
     source = (PACKAGE / f"{module}.py").read_text(encoding="utf-8")
-    assert ast.get_docstring(ast.parse(source)), f"{module} has no docstring: the `> quote` under its notebook's title becomes it"
-    lacking = [name for name, node, _ in definitions(module) if not name.endswith(".__init__") and not ast.get_docstring(node)]
+    assert ast.get_docstring(ast.parse(source)), (
+        f"{module} has no docstring: the `> quote` under its notebook's title becomes it"
+    )
+    lacking = [
+        name
+        for name, node, _ in definitions(module)
+        if not name.endswith(".__init__") and not ast.get_docstring(node)
+    ]
     assert not lacking
 
 
@@ -243,10 +306,14 @@ def test_parameters_are_annotated_and_explained(module):
         if isinstance(node, ast.ClassDef) and not is_dataclass(obj):
             continue  # its __init__ follows by itself
         plain_function = isinstance(node, ast.FunctionDef) and "." not in name
-        for param, doc in docments(inspect.unwrap(obj), full=True, args_kwargs=True, returns=plain_function).items():
+        for param, doc in docments(
+            inspect.unwrap(obj), full=True, args_kwargs=True, returns=plain_function
+        ).items():
             if param == "self" or (param == "return" and doc.anno in (None, "None")):
                 continue
-            lacking += [f"{name}({param}): no annotation"] * (doc.anno is inspect.Parameter.empty and param not in ("args", "kwargs"))
+            lacking += [f"{name}({param}): no annotation"] * (
+                doc.anno is inspect.Parameter.empty and param not in ("args", "kwargs")
+            )
             lacking += [f"{name}({param}): no comment"] * (not doc.docment)
     assert not lacking, "\n" + "\n".join(lacking)
 
@@ -261,7 +328,12 @@ def test_no_file_is_large():
 
 def test_no_path_of_one_machine():
     needles = ["/" + name + "/" for name in ("work", "root", "tmp/w", "opt/wheels")]
-    found = [f"{name}: {needle}" for name, text in texts() for needle in needles if re.search(rf"(?<![\w.:/-]){re.escape(needle)}", text)]
+    found = [
+        f"{name}: {needle}"
+        for name, text in texts()
+        for needle in needles
+        if re.search(rf"(?<![\w.:/-]){re.escape(needle)}", text)
+    ]
     assert not found
 
 

@@ -19,7 +19,13 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks processes that have imported torch")
 def test_what_is_killed_damaged_or_crowded_loses_nothing():
-    done = subprocess.run([sys.executable, "-W", "ignore", ROOT / "benchmarks/robustness.py", "all", "--quick"], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", ROOT / "benchmarks/robustness.py", "all", "--quick"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     for claim in (
         r"kills: 5 runs killed, [2-5] of them in mid-write, \d before the first save; 5 resumed, 0 unreadable checkpoints, 0 leftovers, 0 ends that differ by a bit",
@@ -68,5 +74,7 @@ def test_a_loss_that_is_not_finite_names_step_batch_and_t(bad):
     assert len(done) > 3
     assert all(7 not in t for _, t, _ in done)
     last, _, weight = done[-1]
-    assert message.startswith(f"step {last + 1}, on batch {last}: the loss is not finite at t = 7 (1 of 4 items). The step was not taken: the weights are those of step {last}.")
+    assert message.startswith(
+        f"step {last + 1}, on batch {last}: the loss is not finite at t = 7 (1 of 4 items). The step was not taken: the weights are those of step {last}."
+    )
     assert net.weight.item() == weight

@@ -61,7 +61,9 @@ def closure(*names):
         found[key] = dist = distribution(wanted.name)
         for line in dist.requires or []:
             needed = Requirement(line)
-            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in ("", *wanted.extras)):
+            if needed.marker is None or any(
+                needed.marker.evaluate({"extra": extra}) for extra in ("", *wanted.extras)
+            ):
                 queue.append(needed)
     return found.values()
 
@@ -125,11 +127,19 @@ def check_notebook(environment, path, empty):
     spec = empty.parent / "kernels/alone"
     spec.mkdir(parents=True)
     argv = [str(environment / "bin/python"), "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (spec / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "alone", "language": "python"}))
+    (spec / "kernel.json").write_text(
+        json.dumps({"argv": argv, "display_name": "alone", "language": "python"})
+    )
     nb = nbformat.read(path, 4)
     committed = pictures(nb)
     nb.cells.append(nbformat.v4.new_code_cell("import ddpm_abc; print(ddpm_abc.__file__)"))
-    NotebookClient(nb, timeout=600, kernel_name="alone", extra_arguments=["--log-level=ERROR"], resources={"metadata": {"path": str(empty)}}).execute()
+    NotebookClient(
+        nb,
+        timeout=600,
+        kernel_name="alone",
+        extra_arguments=["--log-level=ERROR"],
+        resources={"metadata": {"path": str(empty)}},
+    ).execute()
     assert nb.cells[-1].outputs[0].text.strip() == str(site_packages(environment) / "ddpm_abc/__init__.py")
     for cell in nb.cells:
         stderr = "".join(o.text for o in cell.get("outputs", []) if o.get("name") == "stderr")
@@ -156,7 +166,9 @@ def test_wheel_holds_the_package_and_no_more(wheel):
     assert metadata["Requires-Python"] == f">={cfg['min_python']}"
     assert metadata.get_payload().strip() == (ROOT / "README.md").read_text(encoding="utf-8").strip()
     needed = {r for r in metadata.get_all("Requires-Dist") if "extra ==" not in r}
-    assert {str(Requirement(r)) for r in needed} == {str(Requirement(r)) for r in shlex.split(cfg["requirements"])}
+    assert {str(Requirement(r)) for r in needed} == {
+        str(Requirement(r)) for r in shlex.split(cfg["requirements"])
+    }
     assert "ddpm-abc = ddpm_abc.cli:main" in entry_points
 
 

@@ -25,11 +25,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TAG = re.compile(r"\\tag\{([\d.]+)\}")
 NAMES = r"[A-Z][\w-]+(?: et al\.| (?:&|and) [A-Z][\w-]+)?"
-PLACE = r"(?:Eq\. \d+(?:(?:, | and |-)(?:Eq\. )?\d+)*|sections? [\d.]+|Algorithm \d(?:, line \d)?|appendix [A-Z])"
+PLACE = (
+    r"(?:Eq\. \d+(?:(?:, | and |-)(?:Eq\. )?\d+)*|sections? [\d.]+|Algorithm \d(?:, line \d)?|appendix [A-Z])"
+)
 CITED = re.compile(rf"({NAMES}) \(?(20\d\d)\)?,? (before )?({PLACE})")  # "Ho et al. 2020, Eq. 4"
 TURNED = re.compile(rf"({PLACE}) of ({NAMES}) (20\d\d)")  # "Eq. 6 and 7 of Ho et al. 2020"
-SHORT = re.compile(rf"([A-Z][\w-]+ and [A-Z][\w-]+)[^()]*\((20\d\d), ({PLACE})\)")  # "Nichol and Dhariwal ... (2021, Eq. 17)"
-THE_PAPER = re.compile(r"[Tt]he paper\b[^$]*?\bEquation \((\d+)\)")  # "The paper gives the mean twice. ... Equation (7)"
+SHORT = re.compile(
+    rf"([A-Z][\w-]+ and [A-Z][\w-]+)[^()]*\((20\d\d), ({PLACE})\)"
+)  # "Nichol and Dhariwal ... (2021, Eq. 17)"
+THE_PAPER = re.compile(
+    r"[Tt]he paper\b[^$]*?\bEquation \((\d+)\)"
+)  # "The paper gives the mean twice. ... Equation (7)"
 LINE = re.compile(r"line (\d) of the paper's (Algorithm \d)")
 SECTION = re.compile(r"^The paper\b.*\((section [\d.]+|appendix [A-Z])\)", re.S)  # of the sentence after
 WORK = re.compile(rf"\(({NAMES} 20\d\d)\)")  # "(Wu & He 2018)"
@@ -81,7 +87,9 @@ def exported_names(source: str) -> list[str]:
     if not re.search(r"^#\|\s*export\b", source, re.M):
         return []
     body = ast.parse(source).body
-    return [n.name for n in body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and not n.name.startswith("_")]
+    return [
+        n.name for n in body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and not n.name.startswith("_")
+    ]
 
 
 def equations(root: Path = ROOT) -> dict[str, Equation]:
@@ -118,7 +126,12 @@ def markers(root: Path = ROOT) -> Iterator[tuple[str, str, list[str], list[str]]
             for mark in node.decorator_list:
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.equation":
                     numbers = [ast.literal_eval(a) for a in mark.args]
-                    by = [n for k in mark.keywords if k.arg == "by" for n in re.split(r",\s*", ast.literal_eval(k.value))]
+                    by = [
+                        n
+                        for k in mark.keywords
+                        if k.arg == "by"
+                        for n in re.split(r",\s*", ast.literal_eval(k.value))
+                    ]
                     yield path.stem, node.name, numbers, by
 
 
@@ -130,7 +143,11 @@ def public_names(root: Path = ROOT) -> set[str]:
                 names.add(node.name)
             elif isinstance(node, ast.ClassDef):
                 members = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
-                members |= {n.target.id for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+                members |= {
+                    n.target.id
+                    for n in node.body
+                    if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+                }
                 names |= {node.name, *(f"{node.name}.{m}" for m in members)}
     return names
 
@@ -160,13 +177,19 @@ def table(found: dict[str, Equation]) -> str:
     for e in found.values():
         functions = ", ".join(f"`{name}`" for name in e.functions) or "a step of the proof"
         tests = "<br>".join(f"`{t}`" for t in e.tests) or "**none**"
-        lines.append(f"| ({e.tag}) | {e.source or 'derived here'} | [{e.notebook[:2]}]({e.notebook}.ipynb) | {functions} | {tests} |")
+        lines.append(
+            f"| ({e.tag}) | {e.source or 'derived here'} | [{e.notebook[:2]}]({e.notebook}.ipynb) | {functions} | {tests} |"
+        )
     return "\n".join(lines)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="fail for an equation with no test and for a test of no equation")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="fail for an equation with no test and for a test of no equation"
+    )
     found, wrong = index()
     if not parser.parse_args().check:
         print(table(found))
