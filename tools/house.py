@@ -230,14 +230,13 @@ def picture(arrows: dict[str, set[str]]) -> str:
             bend = max(24, (d - b) / 2)
             lines.append(
                 f'<path d="M{a:g} {b:g}C{a:g} {b + bend:g} {c:g} {d - bend:g} {c:g} {d:g}" '
-                f'stroke="{KINDS[ROOMS[name].kind][0]}" marker-end="url(#tip)"/>'
+                f'stroke="{KINDS[ROOMS[name].kind][0]}" marker-end="url(#{ROOMS[name].kind})"/>'
             )
     for name, (x, y) in sorted(corner.items()):
         about = ROOMS[name]
         boxes += [
-            f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="7"/>',
-            f'<rect x="{x:g}" y="{y:g}" width="5" height="{HEIGHT}" rx="2.5" class="side" '
-            f'fill="{KINDS[about.kind][0]}"/>',
+            f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="7" class="room"/>',
+            f'<rect x="{x:g}" y="{y:g}" width="5" height="{HEIGHT}" rx="2.5" fill="{KINDS[about.kind][0]}"/>',
             text(x + 16, y + 22, name, "name"),
             text(x + 16, y + 38, about.holds, "holds"),
         ]
@@ -246,22 +245,28 @@ def picture(arrows: dict[str, set[str]]) -> str:
     used_kinds = [kind for kind in KINDS if any(ROOMS[name].kind == kind for name in arrows)]
     for i, kind in enumerate(used_kinds):
         x, y = EDGE + i * (width - 2 * EDGE) / len(used_kinds), height - 24
-        boxes.append(f'<circle cx="{x + 5:g}" cy="{y - 4:g}" r="5" class="side" fill="{KINDS[kind][0]}"/>')
+        boxes.append(f'<circle cx="{x + 5:g}" cy="{y - 4:g}" r="5" fill="{KINDS[kind][0]}"/>')
         boxes.append(text(x + 17, y, KINDS[kind][1], "holds"))
+    tips = [
+        f'<marker id="{kind}" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        f'<path d="M0 0L8 4L0 8Z" fill="{KINDS[kind][0]}"/></marker>'
+        for kind in used_kinds
+    ]
+    newline = "\n"
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" \
 height="{height:g}" role="img" aria-label="The rooms of {PACKAGE}, each over the rooms that it imports">
 <style>
 text {{ font-family: Inter, "Helvetica Neue", Arial, sans-serif; fill: #1b2a41 }}
 .name {{ font: 600 14px "JetBrains Mono", Menlo, Consolas, monospace }} .holds {{ font-size: 11px }}
 .new {{ font-size: 11px; font-style: italic; fill: #5b6675 }}
-rect {{ fill: #ffffff; stroke: #d5d9e0 }} .side {{ stroke: none; fill: revert-layer }}
-path {{ fill: none; stroke-width: 1.4; opacity: .6 }}
+.room {{ fill: #ffffff; stroke: #d5d9e0 }} .arrows path {{ fill: none; stroke-width: 1.4 }}
 </style>
-<defs><marker id="tip" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" markerHeight="7" orient="auto">
-<path d="M0 0L8 4L0 8Z" style="fill: context-stroke; stroke: none; opacity: 1"/></marker></defs>
-<rect width="100%" height="100%" rx="12" style="fill: #f6f7f9; stroke: none"/>
-{chr(10).join(lines)}
-{chr(10).join(boxes)}
+<defs>{"".join(tips)}</defs>
+<rect width="100%" height="100%" rx="12" fill="#f6f7f9"/>
+<g class="arrows" opacity=".7">
+{newline.join(lines)}
+</g>
+{newline.join(boxes)}
 </svg>
 """
 
