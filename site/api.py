@@ -35,6 +35,7 @@ class Item:
     source: str = ""
     line: int = 0
     end: int = 0
+    file: str = ""  # within the package: data/images.py
 
     @property
     def full(self) -> str:
@@ -121,10 +122,29 @@ def _is_property(node) -> bool:
     )
 
 
-def read(path: Path) -> tuple[str, list[Item]]:
-    "A module's docstring and its public items, in the order of the source."
+@dataclass
+class Module:
+    name: str  # schedule, data, data.images
+    file: str  # within the package: data/images.py
+    doc: str
+    items: list[Item]
+    passed_on: dict[str, str]  # of a sub-package's __init__: what it imports from its modules -> from which
+
+    @property
+    def url(self) -> str:
+        return f"api/{self.name}.html"
+
+    @property
+    def summary(self) -> str:
+        return self.doc.partition("\n")[0]
+
+
+def read(path: Path, module: str) -> Module:
+    "A module's docstring and its public items, in the order of the source. `module`: its dotted name in the package."
     source = path.read_text(encoding="utf-8")
-    tree, comments, lines, module = ast.parse(source), _comments(source), source.splitlines(), path.stem
+    tree, comments, lines = ast.parse(source), _comments(source), source.splitlines()
+    file = "/".join(path.parts[-1 - module.count(".") - (path.name == "__init__.py") :])
+    passed_on = {}
 
     def text(node) -> str:
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
@@ -214,18 +234,29 @@ def read(path: Path) -> tuple[str, list[Item]]:
                         end=node.end_lineno,
                     )
                 )
-    return _doc(tree), items
+        elif isinstance(node, ast.ImportFrom) and path.name == "__init__.py" and node.module:
+            home = f"{module}.{node.module}" if node.level else node.module.removeprefix("ddpm_abc.")
+            passed_on |= {
+                alias.name: home for alias in node.names if not (alias.asname or alias.name.startswith("_"))
+            }
+    for item in [x for i in items for x in (i, *i.members)]:
+        item.file = file
+    return Module(module, file, _doc(tree), items, passed_on)
 
 
-def names(modules: dict[str, tuple[str, list[Item]]]) -> dict[str, str]:
+def names(modules: dict[str, Module]) -> dict[str, str]:
     "What prose may call a thing -> its address. A name that two modules define is linked only with its module."
     out: dict[str, str] = {}
     short: dict[str, list[str]] = {}
-    for module, (_, items) in modules.items():
-        out[f"ddpm_abc.{module}"] = f"api/{module}.html"
-        for item in [x for i in items for x in (i, *i.members)]:
-            out[f"{module}.{item.name}"] = item.url
+    for module in modules.values():
+        out[f"ddpm_abc.{module.name}"] = module.url
+        for item in [x for i in module.items for x in (i, *i.members)]:
+            out[f"{module.name}.{item.name}"] = item.url
             short.setdefault(item.name, []).append(item.url)
+    for module in modules.values():
+        for name, home in module.passed_on.items():
+            if url := out.get(f"{home}.{name}"):
+                out[f"{module.name}.{name}"] = url
     for name, urls in short.items():
         if len(urls) == 1:
             out.setdefault(name, urls[0])
@@ -291,7 +322,7 @@ def _item(item: Item, links: Links, level: int) -> str:
         parts.append(
             raw(
                 f'<details class="fold source"><summary>Source</summary><pre class="highlight"><code>{_highlight(item.source)}</code></pre>'
-                f'<p class="on-github"><a href="{links.blob}/ddpm_abc/{item.module}.py#L{item.line}-L{item.end}">Lines {item.line} to {item.end} on GitHub</a></p></details>'
+                f'<p class="on-github"><a href="{links.blob}/ddpm_abc/{item.file}#L{item.line}-L{item.end}">Lines {item.line} to {item.end} on GitHub</a></p></details>'
             )
         )
     parts += [_item(m, links, level + 1) for m in item.members]
@@ -304,19 +335,29 @@ def _escape(text: str) -> str:
     return re.sub(r"`[^`]*`|([*_<$])", lambda m: m[0] if m[1] is None else "\\" + m[1], text)
 
 
-def page(module: str, doc: str, items: list[Item], notebook: tuple[str, str] | None, links: Links) -> str:
-    "One module's page."
-    rows = "".join(
-        f'<li><a class="api" href="#{i.full}"><code>{html.escape(i.name)}</code></a> <span>{html.escape(re.sub("`", "", i.summary))}</span></li>'
-        for i in items
-    )
-    origin = (
-        f'Written and explained in <a href="../{notebook[0]}.html">{html.escape(notebook[1])}</a>.'
-        if notebook
-        else ""
-    )
-    head = raw(
-        f'<p class="lede">{html.escape(doc.splitlines()[0] if doc else "")}</p><p class="origin"><code>from ddpm_abc.{module} import ...</code> {origin} '
-        f'<a href="{links.blob}/ddpm_abc/{module}.py">Source on GitHub</a>.</p><ul class="api-list">{rows}</ul>'
-    )
-    return f"# ddpm_abc.{module}\n{head}\n" + "\n\n".join(_item(i, links, 2) for i in items) + "\n"
+def listed(items: list[Item], up: str = "") -> str:
+    "Each item's name, which leads to it, and its summary. `up`: to the site's root, or nothing on the items' own page."
+    rows = ""
+    for i in items:
+        target, summary = f"{up}{i.url}" if up else f"#{i.full}", html.escape(i.summary.replace("`", ""))
+        rows += f'<li><a class="api" href="{target}"><code>{html.escape(i.name)}</code></a> <span>{summary}</span></li>'
+    return f'<ul class="api-list">{rows}</ul>'
+
+
+def page(module: Module, modules: dict[str, Module], notebook: tuple[str, str] | None, links: Links) -> str:
+    "One module's page; a sub-package's shows what it passes on, module after module."
+    origin = ""
+    if notebook:
+        origin = f'Written and explained in <a href="../{notebook[0]}.html">{html.escape(notebook[1])}</a>.'
+    parts = [
+        f'<p class="lede">{html.escape(module.summary)}</p>',
+        f'<p class="origin"><code>from ddpm_abc.{module.name} import ...</code> {origin} ',
+        f'<a href="{links.blob}/ddpm_abc/{module.file}">Source on GitHub</a>.</p>',
+        listed(module.items) if module.items else "",
+    ]
+    for home in [m for m in modules.values() if m.name.startswith(f"{module.name}.")]:
+        items = [i for i in home.items if module.passed_on.get(i.name) == home.name]
+        heading = f'<a class="api" href="{home.name}.html"><code>ddpm_abc.{home.name}</code></a>'
+        parts.append(f'<p class="origin">{heading} {html.escape(home.summary)}</p>{listed(items, "../")}')
+    items = "\n\n".join(_item(i, links, 2) for i in module.items)
+    return f"# ddpm_abc.{module.name}\n{raw(''.join(parts))}\n{items}\n"

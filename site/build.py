@@ -24,6 +24,7 @@ sys.path[:0] = [str(HERE), str(ROOT / "tools")]
 import api  # noqa: E402
 import equation_index  # noqa: E402
 import figures  # noqa: E402
+import house  # noqa: E402
 import maths  # noqa: E402
 import pages  # noqa: E402
 import vendor  # noqa: E402
@@ -116,13 +117,9 @@ def stage() -> None:
     "Write _build/source, and with it course.json: what conf.py, finder.py and the templates need to know."
     cfg = settings()
     assets()
-    modules = {path.stem: api.read(path) for path in (ROOT / "ddpm_abc").glob("[a-z]*.py")}
-    modules = {
-        m: modules[m]
-        for m in sorted(
-            modules, key=lambda m: (MODULE_ORDER.index(m) if m in MODULE_ORDER else len(MODULE_ORDER), m)
-        )
-    }
+    modules = {name: api.read(path, name) for name, path in house.modules(ROOT).items()}
+    order = [*MODULE_ORDER, *sorted(house.rooms(ROOT).keys() - set(MODULE_ORDER))]
+    modules = dict(sorted(modules.items(), key=lambda m: (order.index(house.room(m[0])), m[0])))
     links = Links(api.names(modules), cfg)
 
     # Every notebook is opened before any is turned into a page: their prose links to each other's equations and terms.
@@ -149,9 +146,9 @@ def stage() -> None:
         ),
     )
     owner = {p.module: (p.name, p.title) for p in chapters if p.module}
-    for name, (doc, items) in modules.items():
-        write(f"api/{name}.md", api.page(name, doc, items, owner.get(name), links))
-    write("api/index.md", pages.api_index({m: doc.partition("\n")[0] for m, (doc, _) in modules.items()}))
+    for name, module in modules.items():
+        write(f"api/{name}.md", api.page(module, modules, owner.get(name), links))
+    write("api/index.md", pages.api_index({name: module.summary for name, module in modules.items()}))
     write("equations.md", pages.equations(chapters, equation_index.index(ROOT)[0], links))
     write("glossary.md", pages.glossary(terms, links))
     cited = pages.citations(everything)
@@ -223,8 +220,8 @@ def stage() -> None:
                 "doc": i.doc,
                 "url": i.url,
             }
-            for _, items in modules.values()
-            for top in items
+            for module in modules.values()
+            for top in module.items
             for i in (top, *top.members)
         ],
         "bibliography": {key: pages.entry(key) for key in cited},

@@ -16,12 +16,12 @@ HEAD, SETUP = "<!--head-->", "<!--set-up-->"  # where other parts of a page go
 
 DIRECTIVE = re.compile(r"^#\|[ \t]*([\w-]+):?[ \t]*(.*?)[ \t]*$\n?", re.M)
 SHIELD = re.compile(r"^\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)[ \t]*\n?", re.M)
-TAGGED = re.compile(r"^\$\$((?:(?!\$\$).)*?)\\tag\{([\d.]+)\}((?:(?!\$\$).)*?)\$\$[ \t]*$", re.S | re.M)
-EQUATION = re.compile(r"\((\d+\.\d+)\)")
+TAGGED = re.compile(r"^\$\$((?:(?!\$\$).)*?)\\tag\{([\da-z.]+)\}((?:(?!\$\$).)*?)\$\$[ \t]*$", re.S | re.M)
+EQUATION = re.compile(r"\((\d+[a-z]?\.\d+)\)")
 CODE_NAME = re.compile(r"(?<!`)`([A-Za-z_][\w.]*)(\([^`]*\))?`(?!`)")
 CITATION = re.compile("|".join(f"(?P<c{i}>{p})" for i, p in enumerate(CITATIONS)))
 LASTS = re.compile(r"(\d) (seconds?|minutes?)\b")  # a number and its unit stay on one line
-CHAPTER = re.compile(r"\b([Cc]hapter|[Aa]ppendix) (\d\d)\b")
+CHAPTER = re.compile(r"\b([Cc]hapter|[Aa]ppendix) (\d\d[a-z]?)\b")
 # What no rule may touch: fences, display and inline maths, links, HTML, headings.
 FENCES = r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)[ \t]*$"
 SAFE = FENCES + r"|\$\$.*?\$\$|\$[^$\n]+\$|!?\[[^\]]*\]\([^)]*\)|<a .*?</a>|<[^>\n]+>|^\#{1,6} [^\n]*$"
@@ -92,7 +92,11 @@ class Links:
 
     def prose(self, text: str, up: str = "", here: str = "") -> str:
         "Link what a text names. `up` leads from its page to the site's root; `here` is the notebook it stands in."
-        chapters = {name[:2]: name for name in self.addresses if name != here}
+        chapters: dict[str, str] = {}  # "05" and "90a"; "90" is the first of those that begin so
+        for other in sorted(self.addresses):
+            number = other.partition("_")[0]
+            chapters |= {number: other, number[:2]: chapters.get(number[:2], other)}
+        chapters = {number: other for number, other in chapters.items() if other != here}
 
         def name(m: re.Match) -> str:
             url = self.names.get(m[1]) or self.names.get(m[1].removeprefix("ddpm_abc."))
@@ -210,10 +214,10 @@ class Reader:
             m = re.search(pattern, text, re.M)
             return m[1].strip() if m else ""
 
-        self.page = Page(path.stem, said(r"^# (.+)$"), said(r"^> (.+)$"), said(r"^(\d+)_", path.stem))
+        self.page = Page(path.stem, said(r"^# (.+)$"), said(r"^> (.+)$"), said(r"^(\d+[a-z]?)_", path.stem))
         self.page.runtime = said(r"^Run time: *(.+?)\.?$")
         self.page.module = next(
-            (m for c in self.cells if (m := said(r"^#\| default_exp (\w+)", c["source"]))), ""
+            (m for c in self.cells if (m := said(r"^#\| default_exp ([\w.]+)", c["source"]))), ""
         )
         links.addresses[self.page.name] = self.page.address
         self._equations()

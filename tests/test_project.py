@@ -284,7 +284,7 @@ def test_the_picture_of_the_house_is_that_of_the_imports():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert f"]({house.PICTURE})" in text
     unnamed = [room for room in house.rooms() if f"`{room}`" not in text and f"`{room}/`" not in text]
-    assert not unnamed, f"CONTRIBUTING.md does not say what goes to {unnamed}"
+    must(not unnamed, f"CONTRIBUTING.md does not say what goes to {unnamed}")
 
 
 def imported(*names, run=""):
@@ -319,6 +319,17 @@ def test_import_needs_no_torch(name):
     slow = {"torch", "numpy", "matplotlib", "PIL", "tqdm", "safetensors"}
     loaded = slow & imported(name)
     must(not loaded, f"importing {name} loads {loaded}")
+
+
+def test_help_needs_no_torch():
+    loaded = imported("ddpm_abc.cli", run="""
+from ddpm_abc.cli import main
+for words in (["--help"], ["train", "--help"]):
+    try:
+        main(words)
+    except SystemExit as e:
+        assert not e.code, e.code""")
+    must("torch" not in loaded, "ddpm-abc --help imports torch")
 
 
 # --- sizes ---

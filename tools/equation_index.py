@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TAG = re.compile(r"\\tag\{([\d.]+)\}")
+TAG = re.compile(r"\\tag\{(\d+[a-z]?\.\d+)\}")
 NAMES = r"[A-Z][\w-]+(?: et al\.| (?:&|and) [A-Z][\w-]+)?"
 PLACE = (
     r"(?:Eq\. \d+(?:(?:, | and |-)(?:Eq\. )?\d+)*|sections? [\d.]+|Algorithm \d(?:, line \d)?|appendix [A-Z])"
@@ -49,6 +49,10 @@ class Equation:
     exported: list[str]  # names that the chapter exports between this equation and the next
     by: list[str] = field(default_factory=list)  # what its tests say computes it
     tests: list[str] = field(default_factory=list)  # "test_forward.test_round_trips"
+
+    @property
+    def number(self) -> str:
+        return self.notebook.partition("_")[0]
 
     @property
     def functions(self) -> list[str]:
@@ -114,7 +118,13 @@ def equations(root: Path = ROOT) -> dict[str, Equation]:
                     found[tag] = Equation(tag, path.stem, cite(parts[i - 1], parts[i + 1]), [])
             if tagged:
                 open_tags = [tag for i in tagged for tag in TAG.findall(parts[i])]
-    return dict(sorted(found.items(), key=lambda item: tuple(map(int, item[0].split(".")))))
+    return dict(sorted(found.items(), key=lambda item: place(item[0])))
+
+
+def place(tag: str) -> tuple[int, str, int]:
+    "Where an equation stands in the course: 2.10 after 2.9, 90a.1 before 90b.1."
+    notebook, letter, number = re.fullmatch(r"(\d+)([a-z]?)\.(\d+)", tag).groups()
+    return int(notebook), letter, int(number)
 
 
 def markers(root: Path = ROOT) -> Iterator[tuple[str, str, list[str], list[str]]]:
@@ -137,7 +147,7 @@ def markers(root: Path = ROOT) -> Iterator[tuple[str, str, list[str], list[str]]
 
 def public_names(root: Path = ROOT) -> set[str]:
     names = set()
-    for path in (root / "ddpm_abc").glob("*.py"):
+    for path in (root / "ddpm_abc").rglob("*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef):
                 names.add(node.name)
@@ -178,7 +188,7 @@ def table(found: dict[str, Equation]) -> str:
         functions = ", ".join(f"`{name}`" for name in e.functions) or "a step of the proof"
         tests = "<br>".join(f"`{t}`" for t in e.tests) or "**none**"
         lines.append(
-            f"| ({e.tag}) | {e.source or 'derived here'} | [{e.notebook[:2]}]({e.notebook}.ipynb) | {functions} | {tests} |"
+            f"| ({e.tag}) | {e.source or 'derived here'} | [{e.number}]({e.notebook}.ipynb) | {functions} | {tests} |"
         )
     return "\n".join(lines)
 

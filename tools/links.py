@@ -16,6 +16,10 @@ from configparser import ConfigParser, SectionProxy
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT)] * (str(ROOT) not in sys.path)
+
+from tools.house import is_exported  # noqa: E402
+
 NAME = r"(?P<user>[\w.-]+)/(?P<repo>[\w-]+)"
 BRANCH = r"(?P<branch>(?![0-9a-f]{40})[\w.-]+)"  # a link to a commit stays where it points
 OURS = [
@@ -98,7 +102,7 @@ def main() -> int:
     args = parser.parse_args()
 
     want = settings()
-    paths = [p for p in project_files() if p.suffix in TEXT and p.parent != ROOT / "ddpm_abc"]
+    paths = [p for p in project_files() if p.suffix in TEXT and not (p.suffix == ".py" and is_exported(p))]
     texts = {path: path.read_text(encoding="utf-8") for path in paths}
     names = names_in(texts.values())
     total = 0

@@ -122,7 +122,7 @@ def test_every_equation_is_numbered_once_and_in_the_index(built):
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
         page = (HTML / f"{notebook.stem}.html").read_text(encoding="utf-8")
-        for n in re.findall(r"\\tag\{([\d.]+)\}", text):
+        for n in re.findall(r"\\tag\{([\da-z.]+)\}", text):
             count += 1
             assert page.count(f'id="eq-{n}"') == 1
             assert f'href="{notebook.stem}.html#eq-{n}"' in index
@@ -171,12 +171,29 @@ def test_every_work_that_is_cited_has_an_entry(built):
 def test_the_api_names_every_public_function_with_its_parameters(built):
     import ast
 
-    for module in sorted((ROOT / "ddpm_abc").glob("[a-z]*.py")):
-        page = (HTML / "api" / f"{module.stem}.html").read_text(encoding="utf-8")
-        for node in ast.parse(module.read_text(encoding="utf-8")).body:
+    sys.path.insert(0, str(ROOT / "tools"))
+    import house
+
+    for module, path in house.modules(ROOT).items():
+        page = (HTML / "api" / f"{module}.html").read_text(encoding="utf-8")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                assert f'id="ddpm_abc.{module.stem}.{node.name}"' in page
-                assert f"{module.stem}.py#L" in page
+                assert f'id="ddpm_abc.{module}.{node.name}"' in page
+                assert f"{path.relative_to(ROOT)}#L" in page
+            if (
+                path.name == "__init__.py"
+                and isinstance(node, ast.ImportFrom)
+                and node.level == 1
+                and node.module
+            ):
+                for alias in node.names:  # what a sub-package passes on leads to where it is explained
+                    assert (
+                        f'href="../api/{module}.{node.module}.html#ddpm_abc.{module}.{node.module}.{alias.name}"'
+                        in page
+                    )
+        assert f"{path.relative_to(ROOT)}" in page
+    index = (HTML / "api" / "index.html").read_text(encoding="utf-8")
+    assert all(f'href="{module}.html"' in index for module in house.modules(ROOT))
     forward = (HTML / "api" / "forward.html").read_text(encoding="utf-8")
     assert "standard normal noise" in forward
     assert 'href="../02_forward.html"' in forward
