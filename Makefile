@@ -76,7 +76,7 @@ slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
 
 clean:
-	rm -rf build dist htmlcov .coverage *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf build dist htmlcov .coverage .coverage.* *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
 
 $(VENV)/.made:

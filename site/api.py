@@ -1,4 +1,4 @@
-"""The API reference, read from the modules' source without importing it: signatures, docments, source, links."""
+"""The API reference, read from the modules' source, which is not imported: signatures, docments, links."""
 
 import ast
 import html
@@ -140,7 +140,8 @@ class Module:
 
 
 def read(path: Path, module: str) -> Module:
-    "A module's docstring and its public items, in the order of the source. `module`: its dotted name in the package."
+    """A module's docstring and its public items, in the order of the source. `module`: its dotted name in the
+    package."""
     source = path.read_text(encoding="utf-8")
     tree, comments, lines = ast.parse(source), _comments(source), source.splitlines()
     file = "/".join(path.parts[-1 - module.count(".") - (path.name == "__init__.py") :])
@@ -245,7 +246,8 @@ def read(path: Path, module: str) -> Module:
 
 
 def names(modules: dict[str, Module]) -> dict[str, str]:
-    "What prose may call a thing -> its address. A name that two modules define is linked only with its module."
+    """What prose may call a thing -> its address. A name that two modules define is linked only with its
+    module."""
     out: dict[str, str] = {}
     short: dict[str, list[str]] = {}
     for module in modules.values():
@@ -286,7 +288,8 @@ def _table(head: str, rows: list[Parameter], links: Links) -> str:
         default = f"`{p.default}`" if p.default else ""
         default = f" {default.replace('|', chr(92) + '|')} |" if defaults else ""
         out.append(
-            f"| `{p.name}` | {typed.replace('|', chr(92) + '|')} |{default} {links.prose(_cell(p.doc), '../')} |"
+            f"| `{p.name}` | {typed.replace('|', chr(92) + '|')} |{default} "
+            f"{links.prose(_cell(p.doc), '../')} |"
         )
     return "\n".join(out) + "\n"
 
@@ -297,7 +300,8 @@ def _item(item: Item, links: Links, level: int) -> str:
     parts = [
         raw(
             f'<section class="api-item level-{level} kind-{item.kind}" id="{item.full}">'
-            f'<h{level} class="api-name"><code>{html.escape(short)}</code><span class="kind">{item.kind}</span>'
+            f'<h{level} class="api-name"><code>{html.escape(short)}</code><span '
+            f'class="kind">{item.kind}</span>'
             f'<a class="headerlink" href="#{item.full}" aria-label="Link to {short}">#</a></h{level}>'
             + (
                 f'<pre class="signature highlight"><code>{signature}</code></pre>'
@@ -321,8 +325,11 @@ def _item(item: Item, links: Links, level: int) -> str:
     if item.kind != "data" and len(item.source.splitlines()) <= 120 and level == 2:
         parts.append(
             raw(
-                f'<details class="fold source"><summary>Source</summary><pre class="highlight"><code>{_highlight(item.source)}</code></pre>'
-                f'<p class="on-github"><a href="{links.blob}/ddpm_abc/{item.file}#L{item.line}-L{item.end}">Lines {item.line} to {item.end} on GitHub</a></p></details>'
+                f'<details class="fold source"><summary>Source</summary><pre '
+                f'class="highlight"><code>{_highlight(item.source)}</code></pre>'
+                f'<p class="on-github"><a '
+                f'href="{links.blob}/ddpm_abc/{item.file}#L{item.line}-L{item.end}">Lines {item.line} to '
+                f"{item.end} on GitHub</a></p></details>"
             )
         )
     parts += [_item(m, links, level + 1) for m in item.members]
@@ -336,11 +343,13 @@ def _escape(text: str) -> str:
 
 
 def listed(items: list[Item], up: str = "") -> str:
-    "Each item's name, which leads to it, and its summary. `up`: to the site's root, or nothing on the items' own page."
+    """Each item's name, which leads to it, and its summary. `up`: to the site's root, or nothing on the
+    items' own page."""
     rows = ""
     for i in items:
         target, summary = f"{up}{i.url}" if up else f"#{i.full}", html.escape(i.summary.replace("`", ""))
-        rows += f'<li><a class="api" href="{target}"><code>{html.escape(i.name)}</code></a> <span>{summary}</span></li>'
+        name = f'<a class="api" href="{target}"><code>{html.escape(i.name)}</code></a>'
+        rows += f"<li>{name} <span>{summary}</span></li>"
     return f'<ul class="api-list">{rows}</ul>'
 
 

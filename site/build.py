@@ -2,8 +2,8 @@
 
     python site/build.py
 
-Runs no notebook and imports neither torch nor ddpm_abc: figures are those that the notebooks carry, and the API is read
-from source. A warning is an error. Works without a network once _build/vendor is there.
+Runs no notebook and imports neither torch nor ddpm_abc: figures are those that the notebooks carry, and the
+API is read from source. A warning is an error. Works without a network once _build/vendor is there.
 """
 
 import base64
@@ -103,7 +103,8 @@ def card(page: Page) -> dict:
     fitting = [f for f in page.figures if words in f.alt]
     if not fitting:
         raise ValueError(
-            f"{page.name} has no figure for its card, with {words!r} in its title or alt text: see CARDS in site/course.py"
+            f"{page.name} has no figure for its card, with {words!r} in its title or alt text: see CARDS in "
+            f"site/course.py"
         )
     figure = max(fitting, key=lambda f: f.width * f.height)
     name = f"card-{page.name}"
@@ -122,7 +123,7 @@ def stage() -> None:
     modules = dict(sorted(modules.items(), key=lambda m: (order.index(house.room(m[0])), m[0])))
     links = Links(api.names(modules), cfg)
 
-    # Every notebook is opened before any is turned into a page: their prose links to each other's equations and terms.
+    # Every notebook is opened before any becomes a page: their prose links to each other's equations.
     paths = [*sorted((ROOT / "nbs").glob("[0-9]*.ipynb")), ROOT / "nbs" / "index.ipynb"]
     readers = [Reader(path, FIGURES, links) for path in paths]
     terms = readers[0].glossary()
@@ -163,7 +164,8 @@ def stage() -> None:
         "404.md",
         "---\norphan: true\n---\n# Only noise here\n"  # served at any depth
         + raw(
-            f'<p>There is no page at this address. The <a href="{cfg["doc_baseurl"]}/index.html">front page</a> has the way back.</p>'
+            f'<p>There is no page at this address. The <a href="{cfg["doc_baseurl"]}/index.html">front '
+            f"page</a> has the way back.</p>"
         ),
     )
     write(
@@ -281,7 +283,8 @@ def main() -> int:
     maths.stop()
     total = sum(p.stat().st_size for p in HTML.rglob("*") if p.is_file())
     print(
-        f"_build/html: {len(list(HTML.rglob('*.html')))} pages, {total / 1e6:.1f} MB, in {time.time() - start:.0f} s"
+        f"_build/html: {len(list(HTML.rglob('*.html')))} pages, {total / 1e6:.1f} MB, in "
+        f"{time.time() - start:.0f} s"
     )
     return 0
 

@@ -1,7 +1,8 @@
 """What the site says about the course beyond what the notebooks say themselves."""
 
-# The figure on a chapter's card: words of its alt text, which is its title or `#| fig-alt`, and the part to show as shares
-# of its width and height (left, top, right, bottom). Without an entry: the chapter's largest figure, whole.
+# The figure on a chapter's card: words of its alt text, which is its title or `#| fig-alt`, and the part to
+# show as shares of its width and height (left, top, right, bottom). Without an entry: the chapter's largest
+# figure, whole.
 CARDS = {
     "00_math": ("Top: noise, walked back", (0, 0.07, 1, 1)),
     "01_schedule": ("What is in x_t", (0, 0.1, 0.48, 1)),
@@ -122,7 +123,8 @@ BIBLIOGRAPHY = {
         "https://arxiv.org/abs/2207.12598",
     ),
     "vaswani2017": (
-        "Ashish Vaswani, Noam Shazeer, Niki Parmar, Jakob Uszkoreit, Llion Jones, Aidan N. Gomez, Łukasz Kaiser, Illia Polosukhin",
+        "Ashish Vaswani, Noam Shazeer, Niki Parmar, Jakob Uszkoreit, Llion Jones, Aidan N. Gomez, Łukasz "
+        "Kaiser, Illia Polosukhin",
         2017,
         "Attention Is All You Need",
         "NeurIPS",

@@ -25,10 +25,11 @@ def is_animation(png: bytes) -> bool:
 
 
 def _data(colours: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Where a figure shows data as a picture: rectangles well filled with greys, or with a colour map that is not the palette's.
+    """Where a figure shows data as a picture: rectangles well filled with greys, or with a colour map that is
+    not the palette's.
 
-    Or with anything, where it is large, full, and in part black. Text, axes and curves are tinted (the palette has no neutral grey),
-    and fill little of the rectangle around them.
+    Or with anything, where it is large, full, and in part black. Text, axes and curves are tinted (the
+    palette has no neutral grey), and fill little of the rectangle around them.
     """
     tint = colours.max(-1) - colours.min(-1)
     inked = ((colours.min(-1) < 240) | (tint > 12))[which]
@@ -63,7 +64,8 @@ def _without_ticks(box: tuple[slice, slice], piece: np.ndarray) -> tuple[slice, 
 
 
 def _foreign(colours: np.ndarray) -> np.ndarray:
-    "Which colours are strong, and no tint of the palette's. The greys at the edges of letters are not strong."
+    """Which colours are strong, and no tint of the palette's. The greys at the edges of letters are not
+    strong."""
     depth = 255 - colours
     foreign = (depth.max(-1) > 40) & (depth.max(-1) - depth.min(-1) > 24)
     for c in PALETTE:
@@ -87,7 +89,8 @@ def _remap_lightness(colours: np.ndarray) -> np.ndarray:
 
 
 def dark_frame(image: Image.Image) -> Image.Image:
-    "A figure drawn on white, for a dark page: pictures of data stay as they are, all else changes its lightness and keeps its hue."
+    """A figure drawn on white, for a dark page: pictures of data stay as they are, all else changes its
+    lightness and keeps its hue."""
     rgb = np.asarray(image.convert("RGB"))
     packed, which = np.unique(rgb @ np.array([65536, 256, 1]), return_inverse=True)
     colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1)  # (n, 3): a figure has few
@@ -159,7 +162,8 @@ def cropped(png: bytes, box: tuple[float, float, float, float]) -> bytes:
 def sprite(
     animation: list[np.ndarray], side: int = 28, gap: int = 2, columns: int = 4
 ) -> tuple[Image.Image, int]:
-    "The frames of a grid of digits, laid out again `columns` wide and put below each other, and the height of one."
+    """The frames of a grid of digits, laid out again `columns` wide and put below each other, and the height
+    of one."""
     h, w = animation[0].shape
     step = side + gap
     scale = next(
@@ -167,7 +171,8 @@ def sprite(
     )
     if scale is None:
         raise ValueError(
-            f"the front page needs frames that show a grid of {side} x {side} digits with gaps of {gap}, got {w} x {h}"
+            f"the front page needs frames that show a grid of {side} x {side} digits with gaps of {gap}, "
+            f"got {w} x {h}"
         )
     grid = np.stack(animation)[:, ::scale, ::scale]
     tiles = [
@@ -183,7 +188,8 @@ def sprite(
 
 
 def strip(digit: np.ndarray, times: Iterable[int], scale: int = 3, gap: int = 4) -> Image.Image:
-    "One digit, (28, 28) uint8, at several times of the paper's schedule, with the same noise; side by side on white."
+    """One digit, (28, 28) uint8, at several times of the paper's schedule, with the same noise; side by side
+    on white."""
     signal = np.sqrt(np.cumprod([1, *1 - np.linspace(1e-4, 0.02, 1000)]))
     x0, eps = digit / 127.5 - 1, np.random.default_rng(0).standard_normal(digit.shape)
     cells = []

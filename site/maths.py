@@ -1,4 +1,4 @@
-"""Set LaTeX at build time with KaTeX: pages carry finished formulas and MathML, and no script runs for them."""
+"""Set LaTeX at build time with KaTeX: pages carry formulas and MathML, and run no script for them."""
 
 import functools
 import json
@@ -71,7 +71,8 @@ def visit_block(translator, node) -> None:
 
 
 def keep_punctuation(app, doctree, docname) -> None:
-    "Keep a short formula and the stop or suffix after it on one line: browsers break a line after any formula."
+    """Keep a short formula and the stop or suffix after it on one line: browsers break a line after any
+    formula."""
     for node in list(doctree.findall(nodes.math)):
         parent, after = node.parent, node.parent.index(node) + 1
         follows = parent[after] if after < len(parent) else None

@@ -91,7 +91,8 @@ class Links:
         self.blob = f"{settings['git_url']}/blob/{settings['branch']}"
 
     def prose(self, text: str, up: str = "", here: str = "") -> str:
-        "Link what a text names. `up` leads from its page to the site's root; `here` is the notebook it stands in."
+        """Link what a text names. `up` leads from its page to the site's root; `here` is the notebook it
+        stands in."""
         chapters: dict[str, str] = {}  # "05" and "90a"; "90" is the first of those that begin so
         for other in sorted(self.addresses):
             number = other.partition("_")[0]
@@ -145,7 +146,8 @@ class Links:
         return text
 
     def relative(self, text: str) -> str:
-        "Links between notebooks become links between pages; links to other files of the project lead to GitHub."
+        """Links between notebooks become links between pages; links to other files of the project lead to
+        GitHub."""
 
         def moved(m: re.Match) -> str:
             target, hash, anchor = m[2].partition("#")
@@ -231,7 +233,8 @@ class Reader:
                 before = re.sub(r"\s+", " ", text[: m.start()].rstrip().rsplit("\n\n", 1)[-1])
                 if m[2] in self.links.equations:
                     raise ValueError(
-                        f"equation ({m[2]}) is numbered twice: in {self.path.name} and at {self.links.equations[m[2]]}"
+                        f"equation ({m[2]}) is numbered twice: in {self.path.name} and at "
+                        f"{self.links.equations[m[2]]}"
                     )
                 self.page.equations.append({"n": m[2], "tex": (m[1] + m[3]).strip(), "before": before})
                 self.links.equations[m[2]] = f"{self.page.name}.html#eq-{m[2]}"
@@ -271,7 +274,8 @@ class Reader:
                 raw(f'<div class="eq" id="eq-{m[2]}">')
                 + f"\n$$\n{(m[1] + m[3]).strip()}\n$$\n"
                 + raw(
-                    f'<a class="eqno" href="#eq-{m[2]}" aria-label="Link to equation {m[2]}">({m[2]})</a></div>'
+                    f'<a class="eqno" href="#eq-{m[2]}" aria-label="Link to equation '
+                    f'{m[2]}">({m[2]})</a></div>'
                 )
             ),
             text,
@@ -302,7 +306,8 @@ class Reader:
         if not alt:
             first = source.partition("\n")[0]
             raise ValueError(
-                f"{self.path.name}: a figure has neither a title nor `#| fig-alt: what it shows`, in the cell that begins {first!r}"
+                f"{self.path.name}: a figure has neither a title nor `#| fig-alt: what it shows`, in the "
+                f"cell that begins {first!r}"
             )
         return alt if len(alt) <= 240 else alt[:237].rsplit(" ", 1)[0] + " …"
 
@@ -315,9 +320,15 @@ class Reader:
         page.figures.append(Figure(stem, alt, width, height, moves))
         images = ""
         for theme, suffix in (("light", ""), ("dark", "-dark")):
-            image = f'<img class="only-{theme}" src="_static/figures/{stem}{suffix}.png" width="{width}" height="{height}" alt="{html.escape(alt)}" loading="lazy" decoding="async">'
+            image = (
+                f'<img class="only-{theme}" src="_static/figures/{stem}{suffix}.png" width="{width}" '
+                f'height="{height}" alt="{html.escape(alt)}" loading="lazy" decoding="async">'
+            )
             if moves:
-                image = f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="_static/figures/{stem}{suffix}-still.png">{image}</picture>'
+                image = (
+                    '<picture><source media="(prefers-reduced-motion: reduce)" '
+                    f'srcset="_static/figures/{stem}{suffix}-still.png">{image}</picture>'
+                )
             images += image
         small = width < 330  # a bare grid of images: show its pixels larger
         shown = min(700, width * (2 if width > 160 else 3)) if small else width
@@ -392,7 +403,8 @@ class Reader:
                 parts.append(raw(f'<div class="cell{exported}">') + block + outputs + raw("</div>"))
         if waiting:
             raise ValueError(
-                f"{self.path.name}: no heading {list(waiting)} to put a widget before; see WIDGETS in site/course.py"
+                f"{self.path.name}: no heading {list(waiting)} to put a widget before; see WIDGETS in "
+                f"site/course.py"
             )
         folded = (
             raw('<details class="fold setup"><summary>Set-up: imports</summary>') + setup + raw("</details>")

@@ -1,4 +1,5 @@
-"""The pages that are made from several notebooks at once, and what stands at the head of a chapter. All as MyST Markdown."""
+"""The pages that are made from several notebooks at once, and what stands at the head of a chapter. All as
+MyST Markdown."""
 
 import html
 import re
@@ -26,7 +27,8 @@ NUMBERS = [
 WIDGETS = {  # kind -> title, alt text of the picture that stands for it without JavaScript
     "schedule": (
         "Schedule explorer",
-        "One digit at t = 0, 125, 250, ... 1000 of the paper's linear schedule: by t = 500 little can be seen, at the end nothing",
+        "One digit at t = 0, 125, 250, ... 1000 of the paper's linear schedule: by t = 500 little can be "
+        "seen, at the end nothing",
     ),
     "forward": (
         "Noise a digit yourself",
@@ -48,8 +50,10 @@ def widget(kind: str, size: tuple[int, int]) -> str:
     "The place of a widget: a still picture, which static/widgets.js replaces."
     title, alt = WIDGETS[kind]
     return (
-        f'<section class="widget" data-widget="{kind}" aria-label="{title}"><p class="widget-title">{title}</p>'
-        f'<figure class="fig"><img src="_static/strip.png" width="{size[0]}" height="{size[1]}" alt="{alt}" loading="lazy"></figure>'
+        f'<section class="widget" data-widget="{kind}" aria-label="{title}"><p '
+        f'class="widget-title">{title}</p>'
+        f'<figure class="fig"><img src="_static/strip.png" width="{size[0]}" height="{size[1]}" alt="{alt}" '
+        f'loading="lazy"></figure>'
         "<noscript><p>With JavaScript this picture answers to sliders.</p></noscript></section>"
     )
 
@@ -65,7 +69,8 @@ def head(page: Page, cfg: dict[str, str]) -> str:
             f'Module: <a class="api" href="api/{page.module}.html"><code>ddpm_abc.{page.module}</code></a>'
         )
     return lede(page.question) + raw(
-        f'<div class="actions"><a class="button primary" href="https://colab.research.google.com/github/{at}">Open in Colab</a>'
+        f'<div class="actions"><a class="button primary" '
+        f'href="https://colab.research.google.com/github/{at}">Open in Colab</a>'
         f'<a class="button" href="_downloads/{page.name}.ipynb" download>Download notebook</a>'
         f'<a class="button" href="https://github.com/{at}">View source</a></div>' + fact_line(facts)
     )
@@ -78,7 +83,8 @@ def toctree(names: list[str]) -> str:
 def api_index(summaries: dict[str, str]) -> str:
     "Every module with its question."
     rows = "".join(
-        f'<li><a class="api" href="{m}.html"><code>ddpm_abc.{m}</code></a> <span>{html.escape(text)}</span></li>'
+        f'<li><a class="api" href="{m}.html"><code>ddpm_abc.{m}</code></a> '
+        f"<span>{html.escape(text)}</span></li>"
         for m, text in summaries.items()
     )
     return (
@@ -99,7 +105,8 @@ def last_sentence(paragraph: str) -> str:
 
 
 def equations(pages: list[Page], index: dict, links: Links) -> str:
-    "Every numbered equation with its source, the functions that compute it and the tests that prove it. `index`: of tools/equation_index.py."
+    """Every numbered equation with its source, the functions that compute it and the tests that prove it.
+    `index`: of tools/equation_index.py."""
 
     def tests(names: list[str]) -> str:
         parts = [name.split(".") for name in names]
@@ -112,7 +119,8 @@ def equations(pages: list[Page], index: dict, links: Links) -> str:
     parts = [
         "# Equations\n",
         lede(
-            "Every numbered equation of the course: where it is from, what computes it, and which test proves it."
+            "Every numbered equation of the course: where it is from, what computes it, and which test "
+            "proves it."
         ),
     ]
     for page in (p for p in pages if p.equations):
@@ -127,7 +135,8 @@ def equations(pages: list[Page], index: dict, links: Links) -> str:
             facts += [f"proved by {tests(known.tests)}"] if known.tests else []
             parts += [
                 raw(
-                    f'<div class="eq-entry"><a class="eqref number" href="{links.equations[e["n"]]}">({e["n"]})</a><div class="said">'
+                    f'<div class="eq-entry"><a class="eqref number" '
+                    f'href="{links.equations[e["n"]]}">({e["n"]})</a><div class="said">'
                 ),
                 links.prose(links.relative(last_sentence(e["before"]))),
                 raw("</div>"),
@@ -174,7 +183,10 @@ def entry(key: str) -> str:
     "One entry of the bibliography, as HTML."
     authors, year, title, venue, url = BIBLIOGRAPHY[key]
     label = "arXiv:" + url.rsplit("/", 1)[-1] if "arxiv" in url else "doi:" + url.split("doi.org/")[-1]
-    return f'<span class="authors">{html.escape(authors)}</span> ({year}). <cite>{html.escape(title)}.</cite> {html.escape(venue)}. <a href="{url}">{label}</a>. '
+    return (
+        f'<span class="authors">{html.escape(authors)}</span> ({year}). <cite>{html.escape(title)}.</cite> '
+        f'{html.escape(venue)}. <a href="{url}">{label}</a>. '
+    )
 
 
 def bibliography(cited: dict[str, set[str]], titles: dict[str, str]) -> str:

@@ -63,7 +63,8 @@ def fetch(package: str, sha512: str, keep: str, folder: str) -> None:
     npm = shutil.which("npm")
     if npm is None:
         sys.exit(
-            "npm was not found. The site needs Node.js 18 or newer with npm, to fetch KaTeX and the typefaces and to set the maths: install it and run again."
+            "npm was not found. The site needs Node.js 18 or newer with npm, to fetch KaTeX and the "
+            "typefaces and to set the maths: install it and run again."
         )
     with tempfile.TemporaryDirectory() as tmp:
         done = subprocess.run([npm, "pack", "--silent", package], cwd=tmp, capture_output=True, text=True)

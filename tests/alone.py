@@ -1,10 +1,10 @@
 """The wheel, an environment that holds it and nothing undeclared, and notebooks that run there.
 
-An empty environment is simulated rather than filled, since torch alone takes minutes and gigabytes: a new virtual
-environment gets links to the installed files of the wheel's declared requirements, of those they require in turn, and
-of ipykernel, which Colab has; of nothing else. So what the wheel does not declare is not there: no nbdev, no fastcore,
-no source tree. What this cannot show is that pip finds and installs those requirements itself: `pytest -m slow` runs
-the same notebooks in an environment that pip alone has filled.
+An empty environment is simulated rather than filled, since torch alone takes minutes and gigabytes: a new
+virtual environment gets links to the installed files of the wheel's declared requirements, of those they
+require in turn, and of ipykernel, which Colab has; of nothing else. So what the wheel does not declare is not
+there: no nbdev, no fastcore, no source tree. What this cannot show is that pip finds and installs those
+requirements itself: `pytest -m slow` runs the same notebooks in an environment that pip alone has filled.
 """
 
 import ast
@@ -42,7 +42,8 @@ def call(*command, **kwargs) -> str:
 
 
 def build_wheel(folder: Path) -> None:
-    "Into `folder`, in isolation, from a copy that no earlier build has touched: the source distribution, then the wheel."
+    """Into `folder`, in isolation, from a copy that no earlier build has touched: the source distribution,
+    then the wheel."""
     for path in project_files(ROOT):
         copy = folder / "source" / path.relative_to(ROOT)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +94,8 @@ def link_environment(environment: Path, wheel: Path, *more: str) -> None:
 
 
 class Forks:
-    "An environment's kernels, each a fork of one process that has imported torch and matplotlib; see forks.py."
+    """An environment's kernels, each a fork of one process that has imported torch and matplotlib; see
+    forks.py."""
 
     def __init__(self, python: Path, environment: dict[str, str]):
         self.folder = tempfile.TemporaryDirectory(prefix="forks-")  # a socket's path must be short
@@ -150,7 +152,8 @@ def from_module(cell, module: str, name: str) -> str:
         "    import importlib\n"
         "    module = importlib.import_module(module)\n"
         "    lacks = [name for name in names if not hasattr(module, name)]\n"
-        "    assert not lacks, f'{module.__name__} lacks {lacks}, which this notebook exports: run nbdev_export'\n"
+        "    assert not lacks, f'{module.__name__} lacks {lacks}, which this notebook exports: run "
+        "nbdev_export'\n"
         "    return {name: getattr(module, name) for name in names}\n"
         f"globals().update(_taken('ddpm_abc.{module}', {names!r}))\n"
         "del _taken"
@@ -164,9 +167,9 @@ def pictures(nb) -> int:
 def run_notebook(path: Path, kernel: list[str], folder: Path, as_written: bool = False):
     """Run a notebook whole, in a new kernel and the empty `folder`; return it with the outputs of this run.
 
-    What its exported cells define gives way to what the installed module has, so the rest of the notebook tests the
-    library, and shows that the export is complete; or all cells run `as_written`. An error, a warning or any other line on
-    stderr, and a file left behind, fail it.
+    What its exported cells define gives way to what the installed module has, so the rest of the notebook
+    tests the library, and shows that the export is complete; or all cells run `as_written`. An error, a
+    warning or any other line on stderr, and a file left behind, fail it.
     """
     nb = nbformat.read(path, 4)
     module = next((d["default_exp"] for c in nb.cells if "default_exp" in (d := directives(c))), "")

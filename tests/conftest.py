@@ -1,4 +1,5 @@
-"""What all tests share: fast mode, figures without a screen, a fresh state for each test, the wheel and its kernels."""
+"""What all tests share: fast mode, figures without a screen, a fresh state for each test, the wheel and its
+kernels."""
 
 import os
 import random
@@ -47,7 +48,8 @@ def fresh_state():
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory):
-    "once(name, fill): a folder that `fill(folder)` has filled, by whichever worker came first, for all workers."
+    """once(name, fill): a folder that `fill(folder)` has filled, by whichever worker came first, for all
+    workers."""
     base = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         base = base.parent
@@ -87,7 +89,7 @@ def empty(tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
     if measuring := coverage.Coverage.current():
-        monkeypatch.setenv("COVERAGE_FILE_OF_KERNELS", str(measuring.config.data_file))
+        monkeypatch.setenv("COVERAGE_FILE_OF_KERNELS", os.path.abspath(measuring.config.data_file))
         monkeypatch.setenv("COVERAGE_RCFILE", str(alone.ROOT / "pyproject.toml"))
     folder = tmp_path / "empty"
     folder.mkdir()

@@ -1,11 +1,13 @@
-"""Jupyter kernels that start at once: one process has imported what is slow to import, and each kernel is a fork of it.
+"""Jupyter kernels that start at once: one process has imported what is slow to import, and each kernel is a
+fork of it.
 
-    python forks.py SOCKET                  # that process; it ends when its standard input does
-    python forks.py SOCKET -f CONNECTION    # what a kernel's spec names: asks for a fork and lasts as long as it does
+    python forks.py SOCKET                # that process; it ends when its standard input does
+    python forks.py SOCKET -f CONNECTION  # what a kernel's spec names: asks for a fork, lasts as long as it
 
-A fork is a new kernel in all but the imports: its namespace is empty, no line of `ddpm_abc` has run, it has the asker's
-folder and environment, and what it does to its process ends with it. With COVERAGE_FILE_OF_KERNELS set, what it reaches
-of `ddpm_abc` is measured. Only the standard library is imported before the fork is asked for, by the asker.
+A fork is a new kernel in all but the imports: its namespace is empty, no line of `ddpm_abc` has run, it has
+the asker's folder and environment, and what it does to its process ends with it. With
+COVERAGE_FILE_OF_KERNELS set, what it reaches of `ddpm_abc` is measured. Only the standard library is imported
+before the fork is asked for, by the asker.
 """
 
 import contextlib
@@ -21,9 +23,6 @@ def serve(address: str) -> None:
     "Import, then fork whenever asked."
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # as every kernel sets it
     del sys.path[0]  # this file's own folder
-    import ipykernel.kernelapp
-    import matplotlib.pyplot
-    import torch
     import torchvision  # noqa: F401
 
     listener = socket.socket(socket.AF_UNIX)
@@ -54,7 +53,7 @@ def be_a_kernel(asker: socket.socket, request: dict) -> None:
             "JPY_PARENT_PID", None
         )  # the asker watches in its place: when it goes, so does the kernel
         threading.Thread(target=lambda: (asker.recv(1), os._exit(1)), daemon=True).start()
-        sys.stdin = open(os.devnull)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.argv = ["ipykernel_launcher", *request["arguments"]]
         with measured():
             from ipykernel import kernelapp

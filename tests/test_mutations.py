@@ -1,4 +1,5 @@
-"""Every planted fault is caught by the test that names it, and that test has nothing against the library as it is."""
+"""Every planted fault is caught by the test that names it, and that test has nothing against the library as
+it is."""
 
 import functools
 

@@ -1,9 +1,10 @@
 """Every notebook runs and is fit to read.
 
-It runs once, in fast mode, from an empty folder, where the wheel is installed and nothing undeclared, as in Colab; the
-names that its exported cells define are taken from the wheel's module, so the rest of the notebook tests the library.
-That modules are what the notebooks export is for test_project.py to say. `pytest -m slow` runs them as written, where
-pip alone has installed the wheel. The other tests read the files: outputs, opening, equations, links.
+It runs once, in fast mode, from an empty folder, where the wheel is installed and nothing undeclared, as in
+Colab; the names that its exported cells define are taken from the wheel's module, so the rest of the notebook
+tests the library. That modules are what the notebooks export is for test_project.py to say. `pytest -m slow`
+runs them as written, where pip alone has installed the wheel. The other tests read the files: outputs,
+opening, equations, links.
 """
 
 import ast
@@ -235,7 +236,8 @@ def test_equation_references_resolve(path):
     )
     unknown = {ref for ref in re.findall(r"\((\d+[a-z]?\.\d+)\)", text) if ref not in known}
     assert not unknown, (
-        f"no equation is tagged {sorted(unknown)} (a plain number alone in brackets reads as an equation's: write it without them)"
+        f"no equation is tagged {sorted(unknown)} (a plain number alone in brackets reads as an equation's: "
+        f"write it without them)"
     )
 
 

@@ -1,4 +1,5 @@
-"""The project keeps its own rules: what is generated is in sync, imports point one way, and everything public is documented."""
+"""The project keeps its own rules: what is generated is in sync, imports point one way, and everything public
+is documented."""
 
 import ast
 import filecmp
@@ -54,7 +55,7 @@ BEFORE = {
     "cli": {"prediction", "checkpoint", "evaluation"},
 }
 
-# While this is False, what is too long, too wide or not yet formatted is an expected failure; then it is a failure.
+# While this is False, what is too long, too wide or not yet formatted is an expected failure.
 HOUSE_IS_BUILT = False
 
 
@@ -88,7 +89,7 @@ def texts():
             continue
 
 
-# --- what is generated -----------------------------------------------------------------------------------------------
+# --- what is generated --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -126,7 +127,8 @@ def same_files(a, b, suffix):
 
 
 def test_only_the_skin_is_plain_python():
-    "All that anybody learns from is exported from a notebook; `__init__`, `__main__` and the command line are not."
+    """All that anybody learns from is exported from a notebook; `__init__`, `__main__` and the command line
+    are not."""
     plain = [p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py") if not house.is_exported(p)]
     assert [str(p) for p in plain if p.parts[0] != "cli" and p.stem not in ("__init__", "__main__")] == []
 
@@ -164,7 +166,8 @@ def test_readme_renders_each_kind_of_cell():
     nb = nbformat.v4.new_notebook(
         cells=[
             nbformat.v4.new_markdown_cell(
-                "# Title\n\n[math](00_math.ipynb), [how](../CONTRIBUTING.md), [paper](https://arxiv.org/abs/2006.11239), [here](#title)"
+                "# Title\n\n[math](00_math.ipynb), [how](../CONTRIBUTING.md), "
+                "[paper](https://arxiv.org/abs/2006.11239), [here](#title)"
             ),
             code("#| hide\nsecret"),
             code("#| default_exp secret"),
@@ -178,7 +181,8 @@ def test_readme_renders_each_kind_of_cell():
     )
     text, pictures = readme.render(nb)
     assert text == (
-        "# Title\n\n[math](nbs/00_math.ipynb), [how](CONTRIBUTING.md), [paper](https://arxiv.org/abs/2006.11239), [here](#title)\n\n"
+        "# Title\n\n[math](nbs/00_math.ipynb), [how](CONTRIBUTING.md), "
+        "[paper](https://arxiv.org/abs/2006.11239), [here](#title)\n\n"
         f"{readme.NOTE}\n\n"
         "```python\nx\n```\n\n![a digit](index_files/figure-1.png)\n\n"
         "```text\nprinted\n```\n\n"
@@ -187,7 +191,7 @@ def test_readme_renders_each_kind_of_cell():
     assert pictures == {"index_files/figure-1.png": b"\x89PNG\r\n"}
 
 
-# --- one place for each fact -----------------------------------------------------------------------------------------
+# --- one place for each fact --------------------------------------------------------------------------------
 
 
 def test_version_is_that_of_settings():
@@ -322,13 +326,16 @@ def test_import_needs_no_torch(name):
 
 
 def test_help_needs_no_torch():
-    loaded = imported("ddpm_abc.cli", run="""
+    loaded = imported(
+        "ddpm_abc.cli",
+        run="""
 from ddpm_abc.cli import main
 for words in (["--help"], ["train", "--help"]):
     try:
         main(words)
     except SystemExit as e:
-        assert not e.code, e.code""")
+        assert not e.code, e.code""",
+    )
     must("torch" not in loaded, "ddpm-abc --help imports torch")
 
 
@@ -399,7 +406,7 @@ def test_plain_python_is_formatted():
     must(done.returncode == 0, f"run make format: {re.findall('--> (.+?):', done.stdout + done.stderr)}")
 
 
-# --- documentation ---------------------------------------------------------------------------------------------------
+# --- documentation ------------------------------------------------------------------------------------------
 
 
 def definitions(module):
@@ -447,7 +454,8 @@ def test_public_names_have_docstrings(module):
 
 @every_module
 def test_parameters_are_annotated_and_explained(module):
-    "Each parameter has its type and, on its own line, a comment that says what it is; so has what a function returns."
+    """Each parameter has its type and, on its own line, a comment that says what it is; so has what a
+    function returns."""
     lacking = []
     for name, node, obj in definitions(module):
         if isinstance(node, ast.ClassDef) and not is_dataclass(obj):
@@ -465,7 +473,7 @@ def test_parameters_are_annotated_and_explained(module):
     assert not lacking, "\n" + "\n".join(lacking)
 
 
-# --- the repository --------------------------------------------------------------------------------------------------
+# --- the repository -----------------------------------------------------------------------------------------
 
 
 def test_no_file_is_large():

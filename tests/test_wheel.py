@@ -1,4 +1,5 @@
-"""The wheel, built as pip would build it, holds what it should, and works alone. test_notebooks.py runs the notebooks on it."""
+"""The wheel, built as pip would build it, holds what it should, and works alone. test_notebooks.py runs the
+notebooks on it."""
 
 import email
 import json

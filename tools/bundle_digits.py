@@ -1,4 +1,5 @@
-"""Write ddpm_abc/assets/digits.npz: the first 1,000 images of each class of MNIST's training set, in their order.
+"""Write ddpm_abc/assets/digits.npz: the first 1,000 images of each class of MNIST's training set, in their
+order.
 
 python tools/bundle_digits.py FOLDER      # FOLDER as for torchvision.datasets.MNIST(FOLDER)
 """
@@ -21,5 +22,6 @@ buffer = io.BytesIO()
 np.savez_compressed(buffer, images=images[keep], labels=labels[keep].astype(np.uint8))
 path.write_bytes(buffer.getvalue())
 print(
-    f"{path.name}: {len(keep):,} images, {path.stat().st_size:,} bytes, sha256 {hashlib.sha256(buffer.getvalue()).hexdigest()}"
+    f"{path.name}: {len(keep):,} images, {path.stat().st_size:,} bytes, sha256 "
+    f"{hashlib.sha256(buffer.getvalue()).hexdigest()}"
 )

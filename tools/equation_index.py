@@ -1,16 +1,19 @@
-"""The equation index: every numbered equation of the course, its source, the function that computes it, the tests that prove it.
+"""The equation index: every numbered equation of the course, its source, the function that computes it, the
+tests that prove it.
 
     python tools/equation_index.py          # print the table
-    python tools/equation_index.py --check  # say nothing, or fail: an equation without a test, a test of no equation
+    python tools/equation_index.py --check  # say nothing, or fail: an equation without test, or the reverse
 
-Equations are the `\\tag{n.m}` of the chapters. A test says which it proves, and which function of the package computes it:
+Equations are the `\\tag{n.m}` of the chapters. A test says which it proves, and which function of the package
+computes it:
 
     @pytest.mark.equation("2.4", by="q_mean_var")
     def test_composed_steps_give_the_closed_form(): ...
 
-Several numbers, several markers and no `by` are fine; without it, the function is the one that the chapter exports right
-after the equation, if any. The source is what the prose around the equation cites. In the chapter itself each equation is
-followed by an assert, which tests/test_notebooks.py enforces; the tests named here are those of tests/.
+Several numbers, several markers and no `by` are fine; without it, the function is the one that the chapter
+exports right after the equation, if any. The source is what the prose around the equation cites. In the
+chapter itself each equation is followed by an assert, which tests/test_notebooks.py enforces; the tests named
+here are those of tests/.
 """
 
 import argparse
@@ -188,7 +191,8 @@ def table(found: dict[str, Equation]) -> str:
         functions = ", ".join(f"`{name}`" for name in e.functions) or "a step of the proof"
         tests = "<br>".join(f"`{t}`" for t in e.tests) or "**none**"
         lines.append(
-            f"| ({e.tag}) | {e.source or 'derived here'} | [{e.number}]({e.notebook}.ipynb) | {functions} | {tests} |"
+            f"| ({e.tag}) | {e.source or 'derived here'} | [{e.number}]({e.notebook}.ipynb) | {functions} | "
+            f"{tests} |"
         )
     return "\n".join(lines)
 

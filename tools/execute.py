@@ -1,15 +1,16 @@
-"""Run notebooks in full, each in a fresh Jupyter kernel from an empty folder, and keep their outputs, clean to commit.
+"""Run notebooks in full, each in a fresh Jupyter kernel from an empty folder, and keep their outputs, clean
+to commit.
 
     python tools/execute.py                        # all of nbs/
     python tools/execute.py nbs/01_schedule.ipynb  # this one
     python tools/execute.py --check [NOTEBOOK ...] # write nothing; fail where an output differs by a byte
 
-Progress bars are dropped, figures are kept in 32 colours, and what `nbdev_clean` strips is stripped. Anything else on
-stderr is a warning that a reader would see: it fails the run. So do an error and a file left behind. A notebook that
-fails stays as it was on disk.
+Progress bars are dropped, figures are kept in 32 colours, and what `nbdev_clean` strips is stripped. Anything
+else on stderr is a warning that a reader would see: it fails the run. So do an error and a file left behind.
+A notebook that fails stays as it was on disk.
 
-Outputs are the same to the byte on the same machine with the same packages. Another processor or another release of
-torch or matplotlib may change the last digits, or a picture's compression.
+Outputs are the same to the byte on the same machine with the same packages. Another processor or another
+release of torch or matplotlib may change the last digits, or a picture's compression.
 """
 
 import argparse
@@ -50,7 +51,8 @@ def beyond_progress(text: str) -> str:
 
 
 def few_colours(png: str) -> str:
-    "A picture in 32 colours, white, black and the course's palette among them: a quarter of the bytes, and hardly a difference to the eye. Animations stay as they are."
+    """A picture in 32 colours, white, black and the course's palette among them: a quarter of the bytes, and
+    hardly a difference to the eye. Animations stay as they are."""
     image, small = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
     if getattr(image, "is_animated", False):
         return png
@@ -151,7 +153,8 @@ def main() -> int:
         if not args.check:
             path.write_text(made, encoding="utf-8")
         print(
-            f"{path.name}: {time.time() - start:.0f} s, {len(made.encode()) / 1000:.0f} KB{', as committed' if args.check else ''}",
+            f"{path.name}: {time.time() - start:.0f} s, {len(made.encode()) / 1000:.0f} "
+            f"KB{', as committed' if args.check else ''}",
             flush=True,
         )
     if bad:

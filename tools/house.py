@@ -1,10 +1,12 @@
-"""The rooms of the package and the arrows between them, read from its imports; and their picture, site/static/house.svg.
+"""The rooms of the package and the arrows between them, read from its imports; and their picture,
+site/static/house.svg.
 
     python tools/house.py           # draw
     python tools/house.py --check   # write nothing; exit status 1 if the picture is out of date
 
-A room is a module, or a sub-package with all its modules. An arrow says "imports", wherever in a file the import
-stands. Drawn are those arrows that no other path implies, so what a room may use is all that can be reached from it.
+A room is a module, or a sub-package with all its modules. An arrow says "imports", wherever in a file the
+import stands. Drawn are those arrows that no other path implies, so what a room may use is all that can be
+reached from it.
 """
 
 import argparse
@@ -65,7 +67,8 @@ KINDS = {  # the course's palette, as in ddpm_abc.plot
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
-    "Every public module by its dotted name within the package, sub-packages too: `schedule`, `data`, `data.images`."
+    """Every public module by its dotted name within the package, sub-packages too: `schedule`, `data`,
+    `data.images`."""
     base, found = root / PACKAGE, {}
     for path in sorted(base.rglob("*.py")):
         parts = path.relative_to(base).with_suffix("").parts
@@ -77,7 +80,8 @@ def modules(root: Path = ROOT) -> dict[str, Path]:
 
 
 def sources(root: Path = ROOT) -> dict[str, Path]:
-    "Every file of the package by its dotted name, private ones and the package's own `__init__` (the empty name) too."
+    """Every file of the package by its dotted name, private ones and the package's own `__init__` (the empty
+    name) too."""
     base = root / PACKAGE
     return {
         ".".join(path.relative_to(base).with_suffix("").parts).removesuffix("__init__").rstrip("."): path
@@ -96,10 +100,12 @@ def room(module: str) -> str:
 
 
 def imports(module: str, root: Path = ROOT) -> tuple[set[str], set[str]]:
-    """What a module imports, wherever the import stands: modules of the package, and top-level names of others.
+    """What a module imports, wherever the import stands: modules of the package, and top-level names of
+    others.
 
-    A name of the package that is no module is its owner's: `from .data import digits` imports `data`. So is every
-    package on the way: whoever imports `data.images` runs `data`, but for the modules of `data` themselves.
+    A name of the package that is no module is its owner's: `from .data import digits` imports `data`. So is
+    every package on the way: whoever imports `data.images` runs `data`, but for the modules of `data`
+    themselves.
     """
     known = sources(root)
     path = known[module]
@@ -248,7 +254,8 @@ def picture(arrows: dict[str, set[str]]) -> str:
         boxes.append(f'<circle cx="{x + 5:g}" cy="{y - 4:g}" r="5" fill="{KINDS[kind][0]}"/>')
         boxes.append(text(x + 17, y, KINDS[kind][1], "holds"))
     tips = [
-        f'<marker id="{kind}" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        f'<marker id="{kind}" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" markerHeight="7" '
+        f'orient="auto">'
         f'<path d="M0 0L8 4L0 8Z" fill="{KINDS[kind][0]}"/></marker>'
         for kind in used_kinds
     ]

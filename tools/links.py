@@ -1,10 +1,11 @@
 """Make every link to this project name the user, repo and branch of settings.ini.
 
     python tools/links.py           # rewrite, after a change of settings.ini (or in a fork)
-    python tools/links.py --check   # write nothing; list the links that differ, exit status 1 if there are any
+    python tools/links.py --check   # write nothing; list the links that differ, exit status 1 if any do
 
-How a link to this project is told from a link to another: a Colab badge and a `git+https` install line are always ours,
-and so is any link that names a user and repo that those name today. The modules are left to `nbdev_export`.
+How a link to this project is told from a link to another: a Colab badge and a `git+https` install line are
+always ours, and so is any link that names a user and repo that those name today. The modules are left to
+`nbdev_export`.
 """
 
 import argparse
@@ -114,7 +115,8 @@ def main() -> int:
         if wrong and not args.check:
             path.write_text(new, encoding="utf-8")
     print(
-        f"{total} links {'differ from' if args.check else 'rewritten to'} {want['user']}/{want['repo']}, branch {want['branch']}"
+        f"{total} links {'differ from' if args.check else 'rewritten to'} {want['user']}/{want['repo']}, "
+        f"branch {want['branch']}"
     )
     return total > 0 and args.check
 

@@ -3,9 +3,9 @@
     python tools/readme.py           # write
     python tools/readme.py --check   # write nothing; exit status 1 if they are out of date
 
-What `nbdev_readme` does, without Quarto. A cell's directives decide what is shown: `#| hide` and `#| default_exp` leave
-it out, `#| echo: false` shows its output alone, `#| code-fold: true` folds its code, and `#| fig-alt: text` says what
-its picture shows to those who cannot see it.
+What `nbdev_readme` does, without Quarto. A cell's directives decide what is shown: `#| hide` and `#|
+default_exp` leave it out, `#| echo: false` shows its output alone, `#| code-fold: true` folds its code, and
+`#| fig-alt: text` says what its picture shows to those who cannot see it.
 """
 
 import argparse
@@ -107,7 +107,8 @@ def main() -> int:
         (ROOT / name).parent.mkdir(exist_ok=True)
         (ROOT / name).write_bytes(wanted[name])
     print(
-        f"README.md: {len(wanted) - 1} pictures, {f'wrote {len(stale)} files' if stale or extra else 'as it was'}"
+        f"README.md: {len(wanted) - 1} pictures, "
+        f"{f'wrote {len(stale)} files' if stale or extra else 'as it was'}"
     )
     return 0
 

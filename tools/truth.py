@@ -1,4 +1,5 @@
-"""Write the tables of nbs/95_truth.ipynb: the planted faults, the distances to other libraries, the equation index.
+"""Write the tables of nbs/95_truth.ipynb: the planted faults, the distances to other libraries, the equation
+index.
 
     python tools/truth.py          # run the faults and the peers, write the tables
     python tools/truth.py --check  # fail if a row is missing or stale; measured numbers may differ
@@ -112,7 +113,8 @@ def main() -> int:
     put(nb, {"equations": equation_index.table(found), "faults": faults(), "peers": peers()})
     NOTEBOOK.write_text(clean(nbformat.writes(nb)), encoding="utf-8")
     print(
-        f"{NOTEBOOK.name}: {len(found)} equations, {len(fault_rows())} faults, {len(importlib.import_module('peers').MEASURES)} comparisons"
+        f"{NOTEBOOK.name}: {len(found)} equations, {len(fault_rows())} faults, "
+        f"{len(importlib.import_module('peers').MEASURES)} comparisons"
     )
     return 0
 

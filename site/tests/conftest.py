@@ -39,7 +39,8 @@ def find_chromium() -> str:
     if path := next((path for name in names if name and (path := shutil.which(name))), None):
         return path
     pytest.exit(
-        "The site's tests need Chromium, and none was found. Install it (on Debian: apt-get install chromium) or name one: CHROMIUM=/path/to/chromium make test-site",
+        "The site's tests need Chromium, and none was found. Install it (on Debian: apt-get install "
+        "chromium) or name one: CHROMIUM=/path/to/chromium make test-site",
         returncode=1,
     )
 
@@ -56,7 +57,8 @@ def built() -> float:
 
 @pytest.fixture(scope="session")
 def base(built: float) -> str:
-    "The address of a server on this machine that has the site where GitHub Pages would: in a folder, with a page for what is not there."
+    """The address of a server on this machine that has the site where GitHub Pages would: in a folder, with a
+    page for what is not there."""
     ini = configparser.ConfigParser(delimiters=["="])
     ini.read(ROOT / "settings.ini", encoding="utf-8")
     folder = ini["DEFAULT"]["doc_baseurl"]
@@ -91,7 +93,8 @@ def chromium():
 
 @pytest.fixture
 def open_page(chromium, base):
-    "open_page(name, theme=..., width=...): a page that has loaded, with what it logged and asked for in .errors and .outside."
+    """open_page(name, theme=..., width=...): a page that has loaded, with what it logged and asked for in
+    .errors and .outside."""
     contexts = []
 
     def open_(name: str, theme: str = "light", width: int = 1280, javascript: bool = True, **more):

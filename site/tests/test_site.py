@@ -276,7 +276,8 @@ def test_axe_finds_no_serious_violation(open_page, theme):
         ]:
             if v["impact"] in ("serious", "critical"):
                 bad.append(
-                    f"{name}: {v['id']} ({len(v['nodes'])}): {v['help']}: {v['nodes'][0]['html'][:140]} {v['nodes'][0].get('failureSummary', '')[:200]}"
+                    f"{name}: {v['id']} ({len(v['nodes'])}): {v['help']}: {v['nodes'][0]['html'][:140]} "
+                    f"{v['nodes'][0].get('failureSummary', '')[:200]}"
                 )
         page.context.close()
     assert not bad, "\n".join(bad)
@@ -310,7 +311,8 @@ def test_an_equation_previews_on_hover_and_on_focus(open_page):
 
 def pixels(page, selector: str) -> list[int]:
     return page.evaluate(
-        "s => { const c = document.querySelector(s); return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data] }",
+        "s => { const c = document.querySelector(s); return [...c.getContext('2d').getImageData(0, 0, "
+        "c.width, c.height).data] }",
         selector,
     )
 
