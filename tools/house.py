@@ -31,7 +31,7 @@ class Room(NamedTuple):
 
 ROOMS = {
     "gaussian": Room(0, "theory", "exactly solvable cases"),
-    "schedule": Room(1, "theory", "how much noise at each step", "a noise schedule"),
+    "schedule": Room(1, "theory", "how much noise at each t", "a noise schedule"),
     "forward": Room(1, "theory", "q(x_t | x_0), its posterior"),
     "parameterization": Room(1, "theory", "eps, x0, v: the Denoiser", "a thing to predict"),
     "training": Room(0, "process", "loss, loop, average", "a loss"),
@@ -201,7 +201,7 @@ def rows(arrows: dict[str, set[str]]) -> dict[str, int]:
 
 # --- the picture ---
 
-WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 172, 62, 196, 104, 28  # of a room, from room to room, around them
+WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 186, 62, 208, 108, 28  # of a room, from room to room, around them
 
 
 def places(arrows: dict[str, set[str]]) -> dict[str, tuple[float, int]]:
@@ -233,9 +233,10 @@ def picture(arrows: dict[str, set[str]]) -> str:
         for other in sorted(used):
             u, v = corner[other]
             a, b, c, d = x + WIDTH / 2, y + HEIGHT, u + WIDTH / 2, v - 5
-            bend = max(24, (d - b) / 2)
+            bend = DOWN - HEIGHT - 8  # it turns in the gap below its room, then falls straight
             lines.append(
-                f'<path d="M{a:g} {b:g}C{a:g} {b + bend:g} {c:g} {d - bend:g} {c:g} {d:g}" '
+                f'<path d="M{a:g} {b:g}C{a:g} {b + bend * 0.7:g} {c:g} {b + bend * 0.3:g} '
+                f'{c:g} {b + bend:g}V{d:g}" '
                 f'stroke="{KINDS[ROOMS[name].kind][0]}" marker-end="url(#{ROOMS[name].kind})"/>'
             )
     for name, (x, y) in sorted(corner.items()):
