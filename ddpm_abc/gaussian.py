@@ -83,7 +83,9 @@ def _check_noisy(d: int, x: Tensor, alpha_bar: Tensor) -> None:
     if x.shape[1] != d:
         raise ValueError(f"the data have {d} dimensions, got xt of shape {tuple(x.shape)}")
     if alpha_bar.ndim > 1 or (alpha_bar.ndim == 1 and len(alpha_bar) != len(x)):
-        raise ValueError(f"need one alpha_bar, or one for each of the {len(x)} items, got shape {tuple(alpha_bar.shape)}")
+        raise ValueError(
+            f"need one alpha_bar, or one for each of the {len(x)} items, got shape {tuple(alpha_bar.shape)}"
+        )
     if not ((alpha_bar >= 0) & (alpha_bar <= 1)).all():
         got = f"{alpha_bar.min().item():.3g} to {alpha_bar.max().item():.3g}"
         raise ValueError(f"alpha_bar must lie in [0, 1], got {got}")
@@ -121,7 +123,10 @@ class _Components:
         return self.weights.log() + gaussian_log_prob(d, torch.zeros_like(d), c).sum(-1)
 
     def _prepare(self, xt: Tensor, alpha_bar: Tensor | float) -> tuple[Tensor, Tensor]:
-        x, alpha_bar = xt.to("cpu", torch.float64).flatten(1), torch.as_tensor(alpha_bar, dtype=torch.float64, device="cpu")
+        x, alpha_bar = (
+            xt.to("cpu", torch.float64).flatten(1),
+            torch.as_tensor(alpha_bar, dtype=torch.float64, device="cpu"),
+        )
         _check_noisy(self.means.shape[1], x, alpha_bar)
         return x, alpha_bar.reshape(-1, 1, 1)
 
