@@ -38,16 +38,12 @@ import matplotlib.pyplot  # noqa: E402, F401 (this and others are imported once,
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torchvision.datasets  # noqa: E402, F401
-from ddpm_abc.run import run as running  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from ddpm_abc import data, plot  # noqa: E402, F401
-from ddpm_abc.cli import (  # noqa: E402, F401
-    main,  # noqa: E402
-    sample,
-    train,
-)
+from ddpm_abc.cli import main, sample, train  # noqa: E402, F401
 from ddpm_abc.parameterization import Denoiser  # noqa: E402
+from ddpm_abc.run import run as running  # noqa: E402
 from ddpm_abc.schedule import linear_schedule  # noqa: E402
 from ddpm_abc.storage import checkpoints, load_checkpoint, load_weights, read_metadata  # noqa: E402
 from ddpm_abc.storage.format import _read_sealed  # noqa: E402
