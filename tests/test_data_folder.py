@@ -403,6 +403,16 @@ def test_folders_without_images_are_named(tmp_path):
     assert f"no images in 3 folders: {none}, dogs, mice" in image_folder(tmp_path).notes
 
 
+def test_a_class_of_which_nothing_can_be_read_is_named(tmp_path):
+    paint(tmp_path / "cats" / "1.png", 0)
+    (tmp_path / "dogs").mkdir()
+    (tmp_path / "dogs" / "1.heic").write_bytes(b"x")
+    d = image_folder(tmp_path)
+    assert d.classes == ("cats",)
+    assert "no images in 1 folder: dogs" in d.notes
+    assert d.notes[0].startswith("passed over 1 file: 1 .heic. ")
+
+
 def test_hidden_files_and_those_of_systems_are_skipped(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
     home = tmp_path / ".cache" / "pictures"  # a hidden folder may be named

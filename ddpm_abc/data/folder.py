@@ -111,7 +111,7 @@ class _Listing:
     folders: list[Path] = field(default_factory=list)  # those below that were entered
     passed: Counter[str] = field(default_factory=Counter)  # the other files, by ending
 
-
+# %% ../../nbs/90c_folder.ipynb #ad35472e
 def _list_one(folder: Path) -> tuple[_Listing, list[Path]]:
     "What lies in one folder, and its sub-folders."
     found, below = _Listing(), []
