@@ -31,7 +31,9 @@ class Schedule:
 
     beta: Tensor  # (T+1,) variances; beta[0] = 0, the others in (0, 1), the last in (0, 1]
     alpha_bar: Tensor  # (T+1,) cumulative products of 1 - beta; alpha_bar[0] = 1, strictly decreasing
-    recipe: Mapping[str, Any] | None = None  # how it was built, as `build_schedule` takes it; files store this
+    recipe: Mapping[str, Any] | None = (
+        None  # how it was built, as `build_schedule` takes it; files store this
+    )
 
     def __post_init__(self):
         _check_tables(self.beta, self.alpha_bar)
@@ -73,15 +75,18 @@ def _check_tables(beta: Tensor, alpha_bar: Tensor) -> None:
         raise ValueError(f"beta[0] must be 0 and alpha_bar[0] must be 1 (t = 0 is clean data), got {got}")
     if not ((beta[1:] > 0) & (beta[1:] <= 1)).all() or (beta[1:-1] == 1).any():
         got = f"{beta[1:].min().item():.3g} to {beta[1:].max().item():.3g}"
-        raise ValueError(f"every beta[1:] must lie in (0, 1), and only the last may be 1, got a range of {got}")
+        raise ValueError(
+            f"every beta[1:] must lie in (0, 1), and only the last may be 1, got a range of {got}"
+        )
     if not torch.allclose(torch.cumprod(1 - beta, 0), alpha_bar, rtol=1e-9, atol=0):
         raise ValueError(
             "alpha_bar is not the cumulative product of 1 - beta: build the schedule with `schedule_from_beta(beta)`"
         )
-    if 0 < (left := alpha_bar[-1].item()) < 1e-60:
+    last = -2 if beta[-1] == 1 else -1  # where there should still be some signal
+    if (left := alpha_bar[last].item()) < 1e-60:
+        name = "alpha_bar_T" if last == -1 else "alpha_bar_{T-1}"
         raise ValueError(
-            f"alpha_bar_T = {left:.3g} leaves too little signal to compute with (at least 1e-60, or exactly 0):"
-            " lower T or the betas"
+            f"{name} = {left:.3g} leaves no signal to compute with (at least 1e-60): lower T or the betas"
         )
 
 # %% ../nbs/01_schedule.ipynb #f28293ad
@@ -103,10 +108,10 @@ def schedule_from_beta(
     """
     if beta.ndim != 1:
         raise ValueError(f"beta must have shape (T,), got {tuple(beta.shape)}")
-    return _build(beta, kind="betas", beta=beta.detach().to("cpu", torch.float64).tolist())
+    return _build(beta, {"kind": "betas", "beta": beta.detach().to("cpu", torch.float64).tolist()})
 
 
-def _build(beta: Tensor, **recipe: Any) -> Schedule:
+def _build(beta: Tensor, recipe: dict[str, Any]) -> Schedule:
     beta = torch.cat([torch.zeros(1, dtype=torch.float64), beta.detach().to("cpu", torch.float64)])
     sched = Schedule(beta, torch.cumprod(1 - beta, 0), recipe)
     if (left := sched.alpha_bar[-1].sqrt().item()) > _MOST_LEFT:
@@ -126,9 +131,11 @@ def linear_schedule(
     """
     _check_T(T)
     if not 0 < beta_min <= beta_max < 1:
-        raise ValueError(f"need 0 < beta_min <= beta_max < 1, got beta_min = {beta_min}, beta_max = {beta_max}")
+        raise ValueError(
+            f"need 0 < beta_min <= beta_max < 1, got beta_min = {beta_min}, beta_max = {beta_max}"
+        )
     beta = torch.linspace(beta_min, beta_max, T, dtype=torch.float64)
-    return _build(beta, kind="linear", T=T, beta_min=beta_min, beta_max=beta_max)
+    return _build(beta, {"kind": "linear", "T": T, "beta_min": beta_min, "beta_max": beta_max})
 
 
 def _check_T(T: int) -> None:
@@ -149,9 +156,9 @@ def cosine_schedule(
         raise ValueError(f"s must be a finite number, at least 0, got {s}")
     t = torch.arange(T + 1, dtype=torch.float64)
     f = torch.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2
-    return _build((1 - f[1:] / f[:-1]).clamp(max=0.999), kind="cosine", T=T, s=s)
+    return _build((1 - f[1:] / f[:-1]).clamp(max=0.999), {"kind": "cosine", "T": T, "s": s})
 
-# %% ../nbs/01_schedule.ipynb #a339891f
+# %% ../nbs/01_schedule.ipynb #c01246de
 LARGEST_T = 1_000_000  # a schedule is a table of T numbers, and T may come from a stranger's file
 
 

@@ -122,7 +122,7 @@ def _not_finite(step: int, t: Tensor, losses: Tensor) -> str:
         " Lower the learning rate, or look at the data."
     )
 
-# %% ../nbs/04_training.ipynb #770773ec
+# %% ../nbs/04_training.ipynb #28b149f3
 def _check_setup(denoise: Denoiser, opt: Optimizer, weight: Tensor | None) -> nn.Module:
     "The network in training, if it is one, and if the optimizer trains it."
     net, T = denoise.net, denoise.sched.T
@@ -131,7 +131,9 @@ def _check_setup(denoise: Denoiser, opt: Optimizer, weight: Tensor | None) -> nn
     own = {id(p) for p in net.parameters()}
     if not any(id(p) in own for group in opt.param_groups for p in group["params"]):
         remedy = f"build it anew, as in {type(opt).__name__}(net.parameters(), lr=...)"
-        raise ValueError(f"the optimizer holds no parameter of this network, so it would train another: {remedy}")
+        raise ValueError(
+            f"the optimizer holds no parameter of this network, so it would train another: {remedy}"
+        )
     if weight is not None and weight.shape != (T + 1,):
         got = tuple(weight.shape)
         raise ValueError(f"weight must have shape ({T + 1},), one number for each t from 0 to T, got {got}")
@@ -143,7 +145,7 @@ def _check_batch(net: nn.Module, x0: Tensor, y: Tensor | None = None) -> None:
     if not x0.is_floating_point():
         raise TypeError(f"train takes floating-point images in [-1, 1], got {x0.dtype}: {remedy}")
     low, high = (v.item() for v in x0.detach().aminmax())
-    if low < -1.01 or high > 1.01 or low >= 0:
+    if low < -1.01 or high > 1.01 or 0 <= low < high:
         found = f"the first batch lies in [{low:.3g}, {high:.3g}]"
         warnings.warn(f"{found}, and the schedule is made for data in [-1, 1]: {remedy}", stacklevel=3)
     n = getattr(net, "config", {}).get("n_classes")
@@ -151,7 +153,7 @@ def _check_batch(net: nn.Module, x0: Tensor, y: Tensor | None = None) -> None:
         found = f"{y.min().item()} to {y.max().item()}"
         raise ValueError(f"labels must lie in 0..{n - 1}, the classes of the network, got a range of {found}")
 
-# %% ../nbs/04_training.ipynb #9f94b8a7
+# %% ../nbs/04_training.ipynb #bb7c0fd8
 def _set_lr(opt: Optimizer, factor: float) -> None:
     for group in opt.param_groups:  # initial_lr is saved with the optimizer: a resumed run finds it there
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
@@ -166,15 +168,18 @@ def _set_gradient(
     counted.mean().backward()
     return nn.utils.clip_grad_norm_(net.parameters(), clip_norm)
 
-# %% ../nbs/04_training.ipynb #6cb99dc0
+# %% ../nbs/04_training.ipynb #ca8fb5dc
 def train(
     denoise: Denoiser,  # the network in training, its schedule, and what it predicts
-    batches: Iterable[Tensor | Sequence[Tensor]],  # clean data (B, ...) in [-1, 1], or pairs of it and labels (B,)
+    batches: Iterable[
+        Tensor | Sequence[Tensor]
+    ],  # clean data (B, ...) in [-1, 1], or pairs of it and labels (B,)
     opt: Optimizer,  # over the network's parameters
     *,
     ema: EMA | None = None,  # averaged after each step
     generator: torch.Generator | None = None,  # CPU generator for t and eps; the global one if not given
-    lr_factor: Callable[[int], float] | None = None,  # 0-based step -> factor for the optimizer's learning rate
+    lr_factor: Callable[[int], float]
+    | None = None,  # 0-based step -> factor for the optimizer's learning rate
     weight: Tensor | None = None,  # (T+1,) what the loss of each time counts; 1 if not given
     clip_norm: float = 1.0,  # limit for the norm of the gradient
     start: int = 0,  # steps already done, when resuming
