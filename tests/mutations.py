@@ -78,7 +78,7 @@ FAULTS = [
     # evaluation
     Fault("FID: root of the product missing", "metrics.fid", ".clamp(min=0).sqrt().sum()", ".clamp(min=0).sum()", "test_metrics.test_fid_is_that_of_scipy"),
     Fault("FID: means left out", "metrics.fid", "(m1 - m2).square().sum() + ", "", "test_metrics.test_fid_where_a_covariance_is_singular"),
-    Fault("KID: a point paired with itself", "metrics.kid", "(k.sum() - k.trace()) / (len(k) * (len(k) - 1))", "k.mean()", "test_metrics.test_kid_is_unbiased_and_knows_its_error"),
+    Fault("KID: a point paired with itself", "metrics.kid", "(w @ k @ w - w @ k.diagonal()) / (w.sum() * (w.sum() - 1))", "(w @ k @ w) / w.sum() ** 2", "test_metrics.test_kid_is_unbiased_and_knows_its_error"),
     Fault("a point counted as its own neighbour", "metrics.prdc", "kthvalue(k + 1)", "kthvalue(k)", "test_metrics.test_prdc_point_by_point"),
     Fault("precision and recall swapped", "metrics.prdc", "in_real.any(1).double().mean(), in_generated.any(0).double().mean()", "in_generated.any(0).double().mean(), in_real.any(1).double().mean()", "test_metrics.test_prdc_says_which_way_a_maker_fails"),
     # training
