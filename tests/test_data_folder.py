@@ -487,3 +487,27 @@ def test_thousands_of_files_are_read_and_the_bad_one_is_named(tmp_path):
     (tmp_path / "02999.bmp").write_bytes(b"BM")
     with pytest.raises(RuntimeError, match="02999.bmp"):
         image_folder(tmp_path, size=4)
+
+
+def test_images_keep_their_order_whichever_is_read_first(tmp_path, capsys):
+    "Several are read at a time, large and small ones in turn; a bar shows it where one is asked for."
+    for k in range(40):
+        Image.new("L", (900, 900) if k % 3 == 0 else (8, 8), 6 * k).save(tmp_path / f"{k:02}.png")
+    found = image_folder(tmp_path, size=8, progress=True)
+    assert found.images[:, 0, 0, 0].tolist() == [6 * k for k in range(40)]
+    assert "40/40" in capsys.readouterr().err
+    image_folder(tmp_path, size=8)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_first_damaged_image_is_named_and_the_others_are_left(tmp_path, monkeypatch):
+    from ddpm_abc.data import folder
+
+    tried = []
+    read = folder._read_image
+    monkeypatch.setattr(folder, "_read_image", lambda path, **kw: tried.append(path) or read(path, **kw))
+    for k in range(2000):
+        (tmp_path / f"{k:04}.png").write_bytes(b"" if k == 3 else b"x")
+    with pytest.raises(RuntimeError, match="0000.png"):
+        image_folder(tmp_path)
+    assert len(tried) < 1000
