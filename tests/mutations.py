@@ -9,7 +9,7 @@ and must fail. `explain` reads off the failed `assert` by how much.
 """
 
 import ast
-import importlib
+import importlib.util
 import inspect
 import itertools
 import linecache
@@ -22,6 +22,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+import ddpm_abc
 
 HERE = Path(__file__).parent
 
@@ -74,11 +76,11 @@ FAULTS = [
     Fault("best eps: shares of the components ignored", "gaussian._Components._log_joint", "self.weights.log() + ", "", "test_gaussian.test_log_prob_is_that_of_torch_distributions"),
     Fault("best eps: mean not shrunk", "gaussian._Components._whiten", "alpha_bar.sqrt() * self.means", "self.means", "test_gaussian.test_best_eps_is_the_mean_of_the_noise_that_made_xt"),
     # evaluation
-    Fault("FID: root of the product missing", "evaluation.frechet_distance", ".clamp(min=0).sqrt().sum()", ".clamp(min=0).sum()", "test_evaluation.test_frechet_distance_is_that_of_scipy"),
-    Fault("FID: means left out", "evaluation.frechet_distance", "(m1 - m2).square().sum() + ", "", "test_evaluation.test_frechet_distance_where_a_covariance_is_singular"),
-    Fault("KID: a point paired with itself", "evaluation.kernel_distance", "(k.sum() - k.trace()) / (len(k) * (len(k) - 1))", "k.mean()", "test_evaluation.test_kernel_distance_is_unbiased_and_knows_its_error"),
-    Fault("a point counted as its own neighbour", "evaluation.manifolds", "kthvalue(k + 1)", "kthvalue(k)", "test_evaluation.test_manifolds_point_by_point"),
-    Fault("precision and recall swapped", "evaluation.manifolds", "in_real.any(1).double().mean().item(), in_made.any(0)", "in_made.any(0).double().mean().item(), in_real.any(1)", "test_evaluation.test_manifolds_say_which_way_a_maker_fails"),
+    Fault("FID: root of the product missing", "metrics.fid", ".clamp(min=0).sqrt().sum()", ".clamp(min=0).sum()", "test_metrics.test_fid_is_that_of_scipy"),
+    Fault("FID: means left out", "metrics.fid", "(m1 - m2).square().sum() + ", "", "test_metrics.test_fid_where_a_covariance_is_singular"),
+    Fault("KID: a point paired with itself", "metrics.kid", "(w @ k @ w - w @ k.diagonal()) / (w.sum() * (w.sum() - 1))", "(w @ k @ w) / w.sum() ** 2", "test_metrics.test_kid_is_unbiased_and_knows_its_error"),
+    Fault("a point counted as its own neighbour", "metrics.prdc", "kthvalue(k + 1)", "kthvalue(k)", "test_metrics.test_prdc_point_by_point"),
+    Fault("precision and recall swapped", "metrics.prdc", "in_real.any(1).double().mean(), in_generated.any(0).double().mean()", "in_generated.any(0).double().mean(), in_real.any(1).double().mean()", "test_metrics.test_prdc_says_which_way_a_maker_fails"),
     # training
     Fault("network is told t - 1", "training.simple_loss", "t.to(xt.device)", "t.to(xt.device) - 1", "test_training.test_the_network_sees_the_noisy_image_and_its_time"),
     Fault("network is shown the clean image", "training.simple_loss", "denoise.net(xt,", "denoise.net(x0,", "test_training.test_the_network_sees_the_noisy_image_and_its_time"),
@@ -125,10 +127,10 @@ FAULTS = [
     Fault("x_0 clipped to [0, 1]", "sampling.ddpm_step", "clamp(-1, 1)", "clamp(0, 1)", "test_truth.test_clip_is_symmetric"),
     Fault("strided times leave out T", "sampling.spaced_times", "round(T *", "round((T - 1) *", "test_sampling.test_spaced_times"),
     # the data
-    Fault("data in [0, 1]", "data.to_unit", "/ 127.5 - 1", "/ 255", "test_gaussian.test_decoder_takes_the_pixels_that_the_data_module_makes"),
-    Fault("pixels cut off, not rounded", "data.to_uint8", ".round()", "", "test_truth.test_pixels_survive_the_round_trip"),
-    Fault("every epoch in the same order", "data._shuffled", "seed + 1_000_003 * epoch", "seed", "test_truth.test_epochs_differ_and_each_shows_every_image_once"),
-    Fault("images drawn with replacement", "data._shuffled", "torch.randperm(len(images), generator=g)", "torch.randint(len(images), (len(images),), generator=g)", "test_truth.test_epochs_differ_and_each_shows_every_image_once"),
+    Fault("data in [0, 1]", "data.images.to_unit", "/ 127.5 - 1", "/ 255", "test_gaussian.test_decoder_takes_the_pixels_that_the_data_module_makes"),
+    Fault("pixels cut off, not rounded", "data.images.to_uint8", ".round()", "", "test_truth.test_pixels_survive_the_round_trip"),
+    Fault("every epoch in the same order", "data.images._shuffled", "seed + 1_000_003 * epoch", "seed", "test_truth.test_epochs_differ_and_each_shows_every_image_once"),
+    Fault("images drawn with replacement", "data.images._shuffled", "torch.randperm(len(images), generator=g)", "torch.randint(len(images), (len(images),), generator=g)", "test_truth.test_epochs_differ_and_each_shows_every_image_once"),
     # the network
     Fault("embedding filled along the wrong axis", "unet.timestep_embedding", "torch.cat([angles.sin(), angles.cos()], dim=1)", "torch.where((torch.arange(len(t)) % 2 == 0)[:, None], angles.sin(), angles.cos()).repeat(1, 2)", "test_unet.test_embedding_depends_on_its_own_time_only"),
     Fault("embedding: wrong spacing of frequencies", "unet.timestep_embedding", "(half - 1)", "half", "test_unet.test_embedding_against_plain_python"),
@@ -152,11 +154,16 @@ FAULTS = [
 ]
 
 
+def is_module(package, name: str) -> bool:
+    return hasattr(package, "__path__") and importlib.util.find_spec(f"{package.__name__}.{name}") is not None
+
+
 def broken(fault: Fault):
     "The function with the fault in it, where it is bound, and the original."
-    module_name, _, path = fault.where.partition(".")
-    module = importlib.import_module(f"ddpm_abc.{module_name}")
-    *parents, name = path.split(".")
+    module, rest = ddpm_abc, fault.where.split(".")
+    while is_module(module, rest[0]):
+        module, rest = importlib.import_module(f"{module.__name__}.{rest[0]}"), rest[1:]
+    *parents, name = rest
     owner = getattr(module, parents[0]) if parents else module
     original = inspect.getattr_static(owner, name)
     source = textwrap.dedent(inspect.getsource(original.fget if isinstance(original, property) else original))
