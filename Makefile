@@ -46,7 +46,7 @@ site: $(SITE)/.installed
 	$(SITE)/bin/python site/build.py
 
 test-site: $(SITE)/.installed-test
-	$(SITE)/bin/python -m pytest site/tests
+	$(SITE)/bin/python -m pytest -n logical --dist worksteal site/tests
 
 export: $(VENV)/.installed-dev
 	$(BIN)/nbdev_export
