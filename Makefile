@@ -70,7 +70,7 @@ links: $(VENV)/.installed-dev
 	$(BIN)/python tools/readme.py
 
 coverage: $(VENV)/.installed-dev
-	$(PYTEST) --cov
+	$(PYTEST) --cov --cov-fail-under=98
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
