@@ -73,7 +73,7 @@ coverage: $(VENV)/.installed-dev
 	$(PYTEST) --cov --cov-fail-under=98
 
 slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 clean:
 	rm -rf build dist htmlcov .coverage .coverage.* *.egg-info .mypy_cache .ruff_cache .pytest_cache

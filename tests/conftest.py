@@ -3,6 +3,7 @@ kernels."""
 
 import os
 import random
+import venv
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker, and for the processes that its tests start
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -84,6 +85,17 @@ def linked(wheel, once):
     "An environment in which the wheel is installed, and its requirements are linked from this one."
     measuring = ["coverage"] if coverage.Coverage.current() else []
     return once("linked", lambda folder: alone.link_environment(folder, wheel, *measuring))
+
+
+@pytest.fixture(scope="session")
+def fresh(wheel, once):
+    "An environment that pip alone has filled: gigabytes, from the network. For slow tests."
+
+    def fill(folder):
+        venv.create(folder, with_pip=True, symlinks=True)
+        alone.call(folder / "bin/python", "-m", "pip", "install", wheel, "ipykernel")
+
+    return once("fresh", fill)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ opening, equations, links.
 import ast
 import base64
 import re
-import venv
 from pathlib import Path
 
 import alone
@@ -98,15 +97,6 @@ assert ("ignore", None, Warning) not in [f[:3] for f in warnings.filters]"""
         nb = alone.run_notebook(write_notebook(tmp_path / "rude.ipynb", source), forked_kernel, empty)
     said = nb.cells[0].outputs[0].text
     assert f" {alone.site_packages(linked) / 'ddpm_abc/__init__.py'} {empty} " in said
-
-
-@pytest.fixture(scope="module")
-def fresh(wheel, tmp_path_factory):
-    "An environment that pip alone has filled."
-    environment = tmp_path_factory.mktemp("fresh") / "env"
-    venv.create(environment, with_pip=True, symlinks=True)
-    alone.call(environment / "bin/python", "-m", "pip", "install", wheel, "ipykernel")
-    return environment
 
 
 @pytest.mark.slow
