@@ -86,6 +86,7 @@ torch.manual_seed(7)
 matplotlib.rcParams["lines.linewidth"] = 9"""
     asks = """
 import builtins, os, sys
+assert {"torch", "matplotlib.pyplot", "ipykernel.kernelapp"} <= sys.modules.keys()
 early = [name for name in sys.modules if name.startswith("ddpm_abc")]
 import ddpm_abc, matplotlib, torch, warnings
 print(early, ddpm_abc.__file__, os.getcwd(), sys.path[:2])
