@@ -9,7 +9,7 @@ and must fail. `explain` reads off the failed `assert` by how much.
 """
 
 import ast
-import importlib.util
+import importlib
 import inspect
 import itertools
 import linecache
@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import ddpm_abc
+from tools import house
 
 HERE = Path(__file__).parent
 
@@ -31,7 +31,7 @@ HERE = Path(__file__).parent
 @dataclass(frozen=True)
 class Fault:
     name: str  # what went wrong, in a reader's words
-    where: str  # module and function, as in "training.EMA.update"
+    where: str  # module and function, as in "training.EMA.update" or "data.images.to_unit"
     old: str  # a piece of its source; it must occur
     new: str  # what the fault puts there
     test: str  # the test that must fail, as in "test_forward.test_round_trip"
@@ -154,19 +154,24 @@ FAULTS = [
 ]
 
 
-def is_module(package, name: str) -> bool:
-    return hasattr(package, "__path__") and importlib.util.find_spec(f"{package.__name__}.{name}") is not None
+def locate(where: str):
+    "The module that a fault names, and the path within it: `training` and EMA, update."
+    parts, known = where.split("."), house.modules()
+    cut = max((i for i in range(1, len(parts)) if ".".join(parts[:i]) in known), default=0)
+    if cut == 0:
+        raise LookupError(f"{where} is in no module of ddpm_abc")
+    return importlib.import_module("ddpm_abc." + ".".join(parts[:cut])), parts[cut:]
 
 
 def broken(fault: Fault):
     "The function with the fault in it, where it is bound, and the original."
-    module, rest = ddpm_abc, fault.where.split(".")
-    while is_module(module, rest[0]):
-        module, rest = importlib.import_module(f"{module.__name__}.{rest[0]}"), rest[1:]
-    *parents, name = rest
+    module, (*parents, name) = locate(fault.where)
     owner = getattr(module, parents[0]) if parents else module
     original = inspect.getattr_static(owner, name)
     source = textwrap.dedent(inspect.getsource(original.fget if isinstance(original, property) else original))
+    home = getattr(getattr(original, "fget", original), "__module__", module.__name__)
+    if home != module.__name__:
+        raise LookupError(f"{fault.where} is only passed on by {module.__name__}: name the module that defines it")
     if fault.old not in source:
         raise LookupError(f"the fault {fault.name!r} no longer fits {fault.where}: {fault.old!r} is not in its source")
     made: dict = {}
@@ -178,7 +183,8 @@ def plant(fault: Fault, patch: pytest.MonkeyPatch, test_module) -> None:
     "Put the fault wherever the original function is bound."
     owner, name, original, faulty = broken(fault)
     patch.setattr(owner, name, faulty)
-    ours = [m for key, m in sys.modules.items() if key.split(".")[0] in ("ddpm_abc", "oracle")] + [test_module]
+    ours = [m for key, m in sys.modules.items() if key.split(".")[0] == "ddpm_abc"] + [test_module]
+    ours += [m for m in list(sys.modules.values()) if Path(getattr(m, "__file__", None) or ".").parent == HERE]
     for module in ours:
         for key, value in list(vars(module).items()):
             if value is original:
