@@ -54,8 +54,8 @@ class EMA:
     """An exponential moving average of a network's weights, the ones to sample from.
 
     Ho et al. 2020, appendix B. `ema.model` is a copy of the network in evaluation mode. The decay grows with
-    the number of updates n as (1 + n) / (10 + n), up to `decay`, so that the first average is not dominated by
-    the random start.
+    the number of updates n as (1 + n) / (10 + n), up to `decay`, so that the first average is not dominated
+    by the random start.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ def train(
     clip_norm: float = 1.0,  # limit for the norm of the gradient
     start: int = 0,  # steps already done, when resuming
 ) -> Iterator[TrainStep]:  # one item a step, after the step is taken
-    """Train on each batch in turn: Ho et al. 2020, Algorithm 1, with clipping, a schedule of the rate and EMA.
+    """Train on each batch in turn: Ho et al. 2020, Algorithm 1, with clipping, a varying rate and EMA.
 
     The batches lie on the network's device; labels go to it as `y`. The noise comes from a CPU generator on
     every device: one seed, one run. Warns if the first batch leaves [-1, 1] or does not reach below 0. Raises
