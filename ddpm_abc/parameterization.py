@@ -97,7 +97,7 @@ class Denoiser:
         t: int | Tensor,  # their time in 1..T, or (B,) of them
         **given: Any,  # what else the network takes, such as y, the labels
     ) -> Prediction:  # x0_hat and eps_hat, each like xt
-        "Raises `IndexError` for a time outside 1..T, and `ValueError` for an answer of another shape."
+        "Both guesses. Raises `IndexError` for t outside 1..T, `ValueError` for an answer of another shape."
         out = self.net(xt, _times(self.sched, xt, t), **given)
         return _complete(self.predicts, self.sched, xt, t, out)
 
@@ -137,9 +137,8 @@ def _times(sched: Schedule, xt: Tensor, t: int | Tensor) -> Tensor:
 def v_weight(
     sched: Schedule,  # the noise schedule
 ) -> Tensor:  # (T+1,) 1 / alpha_bar
-    """What an error of the noise must count to be an error of v: 1 + 1/SNR.
+    """What an error of the noise must count to be an error of v: 1 + 1/SNR; infinite where alpha_bar is 0.
 
-    In units of the image it is the SNR+1 weight of Salimans & Ho 2022, section 4. Infinite where alpha_bar is
-    0.
+    In units of the image it is the SNR+1 weight of Salimans & Ho 2022, section 4.
     """
     return 1 / sched.alpha_bar
