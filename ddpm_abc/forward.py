@@ -5,15 +5,12 @@
 # %% ../nbs/02_forward.ipynb #9c4c4e8f
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
-from .schedule import Schedule, at, like
+from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
-__all__ = ['EpsModel', 'q_mean_var', 'q_sample', 'predict_x0', 'predict_eps', 'q_posterior', 'velocity', 'x0_from_v',
-           'eps_from_v']
+__all__ = ['q_mean_var', 'q_sample', 'check_same_shape', 'predict_x0', 'predict_eps', 'q_posterior']
 
 # %% ../nbs/02_forward.ipynb #ceaf1fe7
 def q_mean_var(
@@ -22,8 +19,8 @@ def q_mean_var(
     t: int | Tensor,  # a time in 0..T, or (B,) of them
 ) -> tuple[Tensor, Tensor]:  # mean (B, ...) and variance () or (B, 1, ...) of q(x_t | x_0)
     "Mean and variance of q(x_t | x_0) in closed form: Ho et al. 2020, Eq. 4."
-    alpha_bar = at(sched.alpha_bar, t)
-    return like(alpha_bar.sqrt(), x0) * x0, like(1 - alpha_bar, x0)
+    alpha_bar = extract(sched.alpha_bar, t)
+    return broadcast(alpha_bar.sqrt(), x0) * x0, broadcast(1 - alpha_bar, x0)
 
 # %% ../nbs/02_forward.ipynb #fd56ef05
 def q_sample(
@@ -33,12 +30,15 @@ def q_sample(
     eps: Tensor,  # (B, ...) standard normal noise
 ) -> Tensor:  # x_t, (B, ...)
     "Draw x_t from q(x_t | x_0) with given noise: Ho et al. 2020, Eq. 4. Raises `ValueError` if the shapes differ."
-    _check_same_shape(x0=x0, eps=eps)
-    alpha_bar = at(sched.alpha_bar, t)
-    return like(alpha_bar.sqrt(), x0) * x0 + like((1 - alpha_bar).sqrt(), x0) * eps
+    check_same_shape(x0=x0, eps=eps)
+    alpha_bar = extract(sched.alpha_bar, t)
+    return broadcast(alpha_bar.sqrt(), x0) * x0 + broadcast((1 - alpha_bar).sqrt(), x0) * eps
 
 
-def _check_same_shape(**tensors: Tensor) -> None:
+def check_same_shape(
+    **tensors: Tensor,  # two tensors, by their names
+) -> None:
+    "Raise `ValueError`, with their names, unless the two have the same shape: broadcasting would hide the mistake."
     (name, x), (other, y) = tensors.items()
     if x.shape != y.shape:
         raise ValueError(f"{name} and {other} must have the same shape, got {tuple(x.shape)} and {tuple(y.shape)}")
@@ -51,9 +51,9 @@ def predict_x0(
     eps: Tensor,  # (B, ...) the noise in xt, or a network's estimate of it
 ) -> Tensor:  # x_0, (B, ...), not clipped
     "Solve Eq. 4 for x_0, given the noise: Ho et al. 2020, Eq. 15. Raises `ValueError` if the shapes differ."
-    _check_same_shape(xt=xt, eps=eps)
-    alpha_bar = at(sched.alpha_bar, t)
-    return (xt - like((1 - alpha_bar).sqrt(), xt) * eps) / like(alpha_bar.sqrt(), xt)
+    check_same_shape(xt=xt, eps=eps)
+    alpha_bar = extract(sched.alpha_bar, t)
+    return (xt - broadcast((1 - alpha_bar).sqrt(), xt) * eps) / broadcast(alpha_bar.sqrt(), xt)
 
 # %% ../nbs/02_forward.ipynb #6edff889
 def predict_eps(
@@ -63,11 +63,11 @@ def predict_eps(
     x0: Tensor,  # (B, ...) clean data, or an estimate of it
 ) -> Tensor:  # eps, (B, ...)
     "Solve Eq. 4 for the noise, given x_0. Raises `ValueError` at t = 0, where it is 0/0, and if the shapes differ."
-    _check_same_shape(xt=xt, x0=x0)
-    alpha_bar = at(sched.alpha_bar, t)
+    check_same_shape(xt=xt, x0=x0)
+    alpha_bar = extract(sched.alpha_bar, t)
     if (alpha_bar == 1).any():
         raise ValueError("predict_eps needs t >= 1: at t = 0 there is no noise to predict")
-    return (xt - like(alpha_bar.sqrt(), xt) * x0) / like((1 - alpha_bar).sqrt(), xt)
+    return (xt - broadcast(alpha_bar.sqrt(), xt) * x0) / broadcast((1 - alpha_bar).sqrt(), xt)
 
 # %% ../nbs/02_forward.ipynb #b58b3f37
 def q_posterior(
@@ -81,53 +81,17 @@ def q_posterior(
 
     With s = t - 1 the variance is beta_tilde_t. Raises `ValueError` unless s < t, and if the shapes differ.
     """
-    _check_same_shape(x0=x0, xt=xt)
-    ab_t = at(sched.alpha_bar, t)
+    check_same_shape(x0=x0, xt=xt)
+    ab_t = extract(sched.alpha_bar, t)
     if (ab_t == 1).any():
         raise ValueError(f"q_posterior needs t >= 1: nothing comes before t = 0, got t = {t}")
-    ab_s = at(sched.alpha_bar, t - 1 if s is None else s)
+    ab_s = extract(sched.alpha_bar, t - 1 if s is None else s)
     if not (ab_t < ab_s).all():
         raise ValueError(f"q_posterior needs s < t, got t = {t}, s = {s}")
     alpha = ab_t / ab_s  # alpha_t when s = t - 1
     beta = 1 - alpha
-    mean = like(ab_s.sqrt() * beta / (1 - ab_t), x0) * x0 + like(alpha.sqrt() * (1 - ab_s) / (1 - ab_t), xt) * xt
-    return mean, like(beta * (1 - ab_s) / (1 - ab_t), xt)
-
-# %% ../nbs/02_forward.ipynb #b8672d61
-EpsModel = Callable[[Tensor, Tensor], Tensor]  # xt (B, ...), t (B,) int64 -> eps_hat (B, ...)
-
-# %% ../nbs/02_forward.ipynb #5b1e02d7
-def velocity(
-    sched: Schedule,  # the noise schedule
-    x0: Tensor,  # (B, ...) clean data
-    t: int | Tensor,  # a time in 0..T, or (B,) of them
-    eps: Tensor,  # (B, ...) the noise that is mixed in
-) -> Tensor:  # v, (B, ...)
-    "The target v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0: Salimans & Ho 2022, appendix D. Raises `ValueError` if the shapes differ."
-    _check_same_shape(x0=x0, eps=eps)
-    alpha_bar = at(sched.alpha_bar, t)
-    return like(alpha_bar.sqrt(), x0) * eps - like((1 - alpha_bar).sqrt(), x0) * x0
-
-
-def x0_from_v(
-    sched: Schedule,  # the noise schedule
-    xt: Tensor,  # (B, ...) noisy data
-    t: int | Tensor,  # a time in 0..T, or (B,) of them
-    v: Tensor,  # (B, ...) the velocity, or a network's estimate of it
-) -> Tensor:  # x_0, (B, ...), not clipped
-    "Turn x_t and v back into x_0: Salimans & Ho 2022, appendix D. Raises `ValueError` if the shapes differ."
-    _check_same_shape(xt=xt, v=v)
-    alpha_bar = at(sched.alpha_bar, t)
-    return like(alpha_bar.sqrt(), xt) * xt - like((1 - alpha_bar).sqrt(), xt) * v
-
-
-def eps_from_v(
-    sched: Schedule,  # the noise schedule
-    xt: Tensor,  # (B, ...) noisy data
-    t: int | Tensor,  # a time in 0..T, or (B,) of them
-    v: Tensor,  # (B, ...) the velocity, or a network's estimate of it
-) -> Tensor:  # eps, (B, ...)
-    "Turn x_t and v back into the noise: Salimans & Ho 2022, appendix D. Raises `ValueError` if the shapes differ."
-    _check_same_shape(xt=xt, v=v)
-    alpha_bar = at(sched.alpha_bar, t)
-    return like((1 - alpha_bar).sqrt(), xt) * xt + like(alpha_bar.sqrt(), xt) * v
+    mean = (
+        broadcast(ab_s.sqrt() * beta / (1 - ab_t), x0) * x0
+        + broadcast(alpha.sqrt() * (1 - ab_s) / (1 - ab_t), xt) * xt
+    )
+    return mean, broadcast(beta * (1 - ab_s) / (1 - ab_t), xt)

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from .forward import EpsModel
-from .unet import UNet
+from .parameterization import Denoiser
 
 # %% auto #0
 __all__ = ['drop_labels', 'guided']
@@ -19,39 +19,44 @@ __all__ = ['drop_labels', 'guided']
 # %% ../nbs/09_guidance.ipynb #c3ae0006
 def drop_labels(
     y: Tensor,  # (B,) int64 labels
-    none: int,  # the class that stands for no label
-    share: float = 0.1,  # of the labels to drop, in [0, 1]
+    null_class: int,  # the class that stands for no label
+    drop_prob: float = 0.1,  # the probability that a label is dropped, in [0, 1]
     generator: torch.Generator | None = None,  # a CPU generator; the global one if not given
-) -> Tensor:  # (B,) int64 labels, some of them `none`
-    "Replace labels at random by the one that says nothing: Ho & Salimans 2022, Algorithm 1. Raises `ValueError` for a share outside [0, 1]."
-    if not 0 <= share <= 1:
-        raise ValueError(f"share must lie in [0, 1], got {share}")
-    dropped = torch.rand(len(y), generator=generator) < share
-    return torch.where(dropped.to(y.device), none, y)
+) -> Tensor:  # (B,) int64 labels, some of them `null_class`
+    """Replace labels at random by the one that says nothing: Ho & Salimans 2022, Algorithm 1.
+
+    Raises `ValueError` for a probability outside [0, 1].
+    """
+    if not 0 <= drop_prob <= 1:
+        raise ValueError(f"drop_prob must lie in [0, 1], got {drop_prob}")
+    dropped = torch.rand(len(y), generator=generator) < drop_prob
+    return torch.where(dropped.to(y.device), null_class, y)
 
 # %% ../nbs/09_guidance.ipynb #c3ae000e
 def guided(
-    net: UNet,  # built with n_classes, and trained with labels of which some were dropped
+    denoise: Denoiser,  # of a network with n_classes, trained with labels of which some were dropped
     y: Tensor,  # (B,) int64 classes to draw, one for each image of the batch, on the network's device
-    none: int,  # the class that stands for no label
+    null_class: int,  # the class that stands for no label
     scale: float = 1.0,  # w: 0 follows the labels as trained, more follows them more closely
-) -> EpsModel:  # for a batch of len(y)
-    """Classifier-free guidance, eps(y) + w (eps(y) - eps(none)): Ho & Salimans 2022, Eq. 6. Pass it to `sample`, with the device.
+) -> Denoiser:  # for a batch of len(y)
+    """Classifier-free guidance, eps(y) + w (eps(y) - eps(null)): Ho & Salimans 2022, Eq. 6.
 
-    Raises `ValueError` for a network without classes, a scale that is not finite, or a `none` that is no class of it; the
-    answer raises what the network raises, for labels out of range or not as many as images.
+    Many programs have a guidance scale of 1 + w instead. Raises `ValueError` for a network without classes, a scale
+    that is not finite, and labels or a null class that the network does not have.
     """
-    if (n := net.config["n_classes"]) is None:
+    n = getattr(denoise.net, "config", {}).get("n_classes")
+    if n is None:
         raise ValueError("guided needs a network that is told classes: build it with n_classes, and train it with labels")
     if not math.isfinite(scale):
         raise ValueError(f"scale must be finite, got {scale}")
-    if not 0 <= none < n:
-        raise ValueError(f"none must be one of the network's classes 0..{n - 1}, got {none}")
+    for name, c in (("null_class", torch.tensor(null_class)), ("y", y)):
+        if not ((c >= 0) & (c < n)).all():
+            raise ValueError(f"{name} must be of the network's classes 0..{n - 1}, got {c.tolist()}")
 
-    def model(xt: Tensor, t: Tensor) -> Tensor:
-        told = net(xt, t, y)
+    def net(xt: Tensor, t: Tensor) -> Tensor:
+        conditional = denoise.net(xt, t, y=y)
         if scale == 0:
-            return told
-        return told + scale * (told - net(xt, t, torch.full_like(y, none)))
+            return conditional
+        return conditional + scale * (conditional - denoise.net(xt, t, y=torch.full_like(y, null_class)))
 
-    return model
+    return replace(denoise, net=net)

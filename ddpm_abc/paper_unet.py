@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .unet import Attention, GroupNorm, Level, ResBlock, timestep_embedding, zero_init
+from .unet import Attention, GroupNorm, Level, ResBlock, UNetBase, middle_level, zero_init
 
 # %% auto #0
 __all__ = ['PaperDown', 'PaperUp', 'PaperUNet', 'diffusers_names', 'load_diffusers']
@@ -46,39 +45,67 @@ class PaperUp(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, C, 2H, 2W)
         return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))
 
-# %% ../nbs/94_paper_unet.ipynb #c958cbd6
-def _check_paper_config(size: int, channels: tuple[int, ...], blocks: int, attention_at: tuple[int, ...], groups: int) -> None:
-    if not channels or blocks < 1 or groups < 1:
-        raise ValueError(f"channels must not be empty, and blocks and groups must be at least 1, got {channels}, {blocks} and {groups}")
-    factor = 2 ** (len(channels) - 1)
-    if size < 1 or size % factor:
-        raise ValueError(f"size must be divisible by {factor}, since {len(channels) - 1} levels halve it, got {size}")
-    for c in channels:
-        if c < 4 or c % 2 or c % groups or c == groups:
-            raise ValueError(f"every entry of channels must be even, at least 4, and a multiple of groups = {groups} larger than it, got {c}")
-    sizes = [size // 2**i for i in range(len(channels))]
-    for n in attention_at:
-        if n not in sizes:
-            raise ValueError(f"attention_at names a size that the network does not have: got {n}, its sizes are {sizes}")
+# %% ../nbs/94_paper_unet.ipynb #12ef2fb6
+def _block(c_in: int, c_out: int, attention: bool, emb_dim: int, groups: int) -> Level:
+    layers: list[nn.Module] = [ResBlock(c_in, c_out, emb_dim, groups)]
+    return Level([*layers, Attention(c_out, groups)] if attention else layers)
 
-# %% ../nbs/94_paper_unet.ipynb #38b8fe79
-def _check_paper_input(in_channels: int, factor: int, xt: Tensor, t: Tensor) -> None:
-    if xt.ndim != 4 or xt.shape[1] != in_channels or xt.shape[2] % factor or xt.shape[3] % factor:
-        raise ValueError(f"xt must have shape (B, {in_channels}, H, W) with H and W divisible by {factor}, got {tuple(xt.shape)}")
-    if t.shape != xt.shape[:1] or t.is_floating_point():
-        raise ValueError(f"t must be whole numbers (int64) of shape ({len(xt)},), one for each image, got {t.dtype} of shape {tuple(t.shape)}")
-    if len(t) and t.min() < 1:
-        raise ValueError(f"t must lie in 1..T, got {t.min().item()}: PaperUNet subtracts 1 itself, do not pass the 0-based timestep of diffusers")
+
+def _way_down(
+    sized: list[tuple[int, bool]], blocks: int, emb_dim: int, groups: int
+) -> tuple[nn.ModuleList, nn.ModuleList, list[int]]:
+    "The levels, what lies between them, and the channels of each copy; `sized` is (channels, attention) of each level."
+    levels, downs, c = nn.ModuleList(), nn.ModuleList(), sized[0][0]
+    skips = [c]
+    for i, (c_out, at) in enumerate(sized):
+        levels.append(nn.ModuleList(_block(c if k == 0 else c_out, c_out, at, emb_dim, groups) for k in range(blocks)))
+        c = c_out
+        skips += [c] * blocks
+        if i < len(sized) - 1:
+            downs.append(PaperDown(c))
+            skips.append(c)
+    return levels, downs, skips
+
+
+def _way_up(
+    sized: list[tuple[int, bool]], blocks: int, emb_dim: int, groups: int, skips: list[int]
+) -> tuple[nn.ModuleList, nn.ModuleList]:
+    levels, ups, c = nn.ModuleList(), nn.ModuleList(), sized[-1][0]
+    for i, (c_out, at) in enumerate(reversed(sized)):
+        widths = [(c if k == 0 else c_out) + skips.pop() for k in range(blocks + 1)]
+        levels.append(nn.ModuleList(_block(c_in, c_out, at, emb_dim, groups) for c_in in widths))
+        c = c_out
+        if i < len(sized) - 1:
+            ups.append(PaperUp(c))
+    return levels, ups
+
+# %% ../nbs/94_paper_unet.ipynb #b84222b2
+def _walk(net: PaperUNet, xt: Tensor, emb: Tensor) -> Tensor:
+    "Down, through the middle and up, with a stack of copies."
+    skips = [h := net.conv_in(xt)]
+    for i, level in enumerate(net.down_levels):
+        for block in level.children():
+            skips.append(h := block(h, emb))
+        if i < len(net.downs):
+            skips.append(h := net.downs[i](h))
+    h = net.middle(h, emb)
+    for i, level in enumerate(net.up_levels):
+        for block in level.children():
+            h = block(torch.cat([h, skips.pop()], dim=1), emb)
+        if i < len(net.ups):
+            h = net.ups[i](h)
+    return net.conv_out(F.silu(net.norm_out(h)))
 
 # %% ../nbs/94_paper_unet.ipynb #9835d2e4
-class PaperUNet(nn.Module):
+class PaperUNet(UNetBase):
     """The CIFAR-10 network of Ho et al. 2020 (appendix B), wired so that its published weights fit.
 
-    Input `xt` (B, in_channels, H, W) and `t` (B,) int64 in 1..T, as everywhere in this library. Output eps_hat, like `xt`.
-    The published weights count time from 0, so the network embeds t - 1: callers must not subtract 1 themselves.
-    It has no dropout (the paper trained with 0.1), which weights in use do not need. `config` holds the arguments.
-    Raises `ValueError` for a configuration or an input that does not fit, and for a t below 1.
+    Input and output are those of `UNet`, times in 1..T too. The published weights count time from 0, so the network
+    embeds t - 1: callers must not subtract 1 themselves. It has no dropout (the paper trained with 0.1).
+    Raises `ValueError` for a configuration or an input that does not fit.
     """
+
+    first_time = 1
 
     def __init__(
         self,
@@ -86,67 +113,27 @@ class PaperUNet(nn.Module):
         size: int = 32,  # height and width of the images
         channels: tuple[int, ...] = (128, 256, 256, 256),  # channels at each level; each level halves the size
         blocks: int = 2,  # residual blocks a level on the way down; one more on the way up
-        attention_at: tuple[int, ...] = (16,),  # sizes at which attention follows each block; the middle always has it
+        attention_at: tuple[int, ...] = (16,),  # sizes with attention after each block; the middle always has it
         groups: int = 32,  # groups of GroupNorm; divides every entry of channels
+        n_classes: int | None = None,  # number of classes for a class-conditional network
     ):
-        super().__init__()
         channels, attention_at = tuple(channels), tuple(attention_at)
-        _check_paper_config(size, channels, blocks, attention_at, groups)
-        self.config: dict[str, Any] = {
-            "in_channels": in_channels, "size": size, "channels": channels,
-            "blocks": blocks, "attention_at": attention_at, "groups": groups,
-        }
-        c, c_mid, emb_dim = channels[0], channels[-1], 4 * channels[0]
-        sized = [(c_level, size // 2**i) for i, c_level in enumerate(channels)]
-
-        def block(c_in: int, c_out: int, n: int) -> Level:
-            layers: list[nn.Module] = [ResBlock(c_in, c_out, emb_dim, groups)]
-            return Level(layers + [Attention(c_out, groups)] * (n in attention_at))
-
-        self.time_mlp = nn.Sequential(nn.Linear(c, emb_dim), nn.SiLU(), nn.Linear(emb_dim, emb_dim))
-        self.conv_in = nn.Conv2d(in_channels, c, 3, padding=1)
-        self.down_levels, self.downs = nn.ModuleList(), nn.ModuleList()
-        skips = [c]  # channels of each skip
-        for c_out, n in sized:
-            self.down_levels.append(nn.ModuleList(block(c if i == 0 else c_out, c_out, n) for i in range(blocks)))
-            c = c_out
-            skips += [c] * blocks
-            if n > sized[-1][1]:
-                self.downs.append(PaperDown(c))
-                skips.append(c)
-        self.middle = Level([ResBlock(c_mid, c_mid, emb_dim, groups), Attention(c_mid, groups), ResBlock(c_mid, c_mid, emb_dim, groups)])
-        self.up_levels, self.ups = nn.ModuleList(), nn.ModuleList()
-        for c_out, n in reversed(sized):
-            self.up_levels.append(nn.ModuleList(block((c if i == 0 else c_out) + skips.pop(), c_out, n) for i in range(blocks + 1)))
-            c = c_out
-            if n < size:
-                self.ups.append(PaperUp(c))
-        self.norm_out = GroupNorm(groups, c)
-        self.conv_out = zero_init(nn.Conv2d(c, in_channels, 3, padding=1))
+        super().__init__(in_channels=in_channels, size=size, channels=channels, blocks=blocks,
+                         attention_at=attention_at, groups=groups, n_classes=n_classes)  # fmt: skip
+        emb_dim = 4 * channels[0]
+        sized = [(c_level, (size // 2**i) in attention_at) for i, c_level in enumerate(channels)]
+        self.conv_in = nn.Conv2d(in_channels, channels[0], 3, padding=1)
+        self.down_levels, self.downs, skips = _way_down(sized, blocks, emb_dim, groups)
+        self.middle = middle_level(channels[-1], emb_dim, groups)
+        self.up_levels, self.ups = _way_up(sized, blocks, emb_dim, groups, skips)
+        self.norm_out = GroupNorm(groups, channels[0])
+        self.conv_out = zero_init(nn.Conv2d(channels[0], in_channels, 3, padding=1))
         for m in self.modules():
             if isinstance(m, GroupNorm):
                 m.eps = 1e-6  # PyTorch's default is 1e-5
 
-    def forward(
-        self,
-        xt: Tensor,  # (B, in_channels, H, W) noisy images
-        t: Tensor,  # (B,) int64 times in 1..T
-    ) -> Tensor:  # eps_hat, like xt
-        _check_paper_input(self.config["in_channels"], 2 ** len(self.downs), xt, t)
-        emb = self.time_mlp(timestep_embedding(t - 1, self.config["channels"][0]).to(xt.dtype))  # the weights count from 0
-        skips = [h := self.conv_in(xt)]
-        for i, level in enumerate(self.down_levels):
-            for block in level.children():
-                skips.append(h := block(h, emb))
-            if i < len(self.downs):
-                skips.append(h := self.downs[i](h))
-        h = self.middle(h, emb)
-        for i, level in enumerate(self.up_levels):
-            for block in level.children():
-                h = block(torch.cat([h, skips.pop()], dim=1), emb)
-            if i < len(self.ups):
-                h = self.ups[i](h)
-        return self.conv_out(F.silu(self.norm_out(h)))
+    def _predict(self, xt: Tensor, emb: Tensor) -> Tensor:
+        return _walk(self, xt, emb)
 
 # %% ../nbs/94_paper_unet.ipynb #219d0e9c
 _RULES = [  # a part of our name, and of theirs

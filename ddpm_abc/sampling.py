@@ -5,26 +5,30 @@
 # %% ../nbs/05_sampling.ipynb #52d6cbc5
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .forward import EpsModel, predict_x0, q_posterior
-from .schedule import Schedule, at, like
+from .forward import q_posterior
+from .parameterization import Denoiser
+from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
-__all__ = ['Step', 'ddpm_step', 'samples', 'sample', 'strided_times']
+__all__ = ['Noise', 'Sampler', 'ddpm_step', 'ddpm', 'image_generators', 'seeded_noise', 'sample', 'spaced_times']
 
 # %% ../nbs/05_sampling.ipynb #f0a1be5d
 def ddpm_step(
     sched: Schedule,  # the noise schedule
     xt: Tensor,  # (B, ...) noisy data at time t
-    eps_hat: Tensor,  # (B, ...) the network's estimate of its noise
+    x0_hat: Tensor,  # (B, ...) the estimate of x_0 from it
     t: int,  # the time of xt, in 1..T
     s: int,  # an earlier time, in 0..t-1
-    z: Tensor,  # (B, ...) standard normal noise; zeros for the mean
+    noise: Tensor,  # (B, ...) standard normal; zeros for the mean
     *,
     variance: str = "beta_tilde",  # or "beta", the larger choice
     clip: bool = True,  # clip the estimate of x_0 to [-1, 1], where the data live
@@ -32,76 +36,110 @@ def ddpm_step(
     """One step of ancestral sampling from t to s: Ho et al. 2020, Eq. 7 with the x_0 of Eq. 15.
 
     With s = t - 1 and no clipping it is Algorithm 2, line 4. `variance` picks one of the two choices of section 3.2.
+    Raises `ValueError` for another variance, and unless s < t.
     """
-    x0_hat = predict_x0(sched, xt, t, eps_hat)
-    if clip:
-        x0_hat = x0_hat.clamp(-1, 1)
-    mean, var = q_posterior(sched, x0_hat, xt, t, s)
+    mean, var = q_posterior(sched, x0_hat.clamp(-1, 1) if clip else x0_hat, xt, t, s)
     if variance == "beta":
-        var = like(1 - at(sched.alpha_bar, t) / at(sched.alpha_bar, s), xt)
+        var = broadcast(1 - extract(sched.alpha_bar, t) / extract(sched.alpha_bar, s), xt)
     elif variance != "beta_tilde":
         raise ValueError(f"variance must be 'beta_tilde' or 'beta', got {variance!r}")
-    return mean + var.sqrt() * z
+    return mean + var.sqrt() * noise
 
 # %% ../nbs/05_sampling.ipynb #409fca98
-Step = Callable[[Schedule, Tensor, Tensor, int, int, Tensor], Tensor]  # sched, xt, eps_hat, t, s, z -> xs
+Noise = Callable[[Tensor], Tensor]  # x -> standard normal noise like x
 
 
 @torch.no_grad()
-def samples(
-    model: EpsModel,  # predicts the noise in xt; a network in evaluation mode, best the EMA one
-    sched: Schedule,  # the noise schedule
-    shape: Sequence[int],  # of the whole batch: (B, C, H, W)
+def ddpm(
+    denoise: Denoiser,  # best with the averaged network, in evaluation mode
+    x: Tensor,  # (B, ...) the state at times[0]: pure noise at T, or anything else that has come as far
+    times: Sequence[int],  # where to go: strictly falling times in T..0, the first is that of x
+    noise: Noise,  # where the noise of each step comes from
     *,
-    step: Step = ddpm_step,  # how to go from x_t to x_s
-    times: Sequence[int] | None = None,  # strictly falling times that end in 0; T..0 if not given
-    generator: torch.Generator | None = None,  # CPU generator for x_T and z; the global one if not given
-    device: torch.device | str | None = None,  # that of the model's parameters if not given, else the CPU
-    dtype: torch.dtype = torch.float32,  # of the images
-) -> Iterator[Tensor]:  # x at each of the times, x_T first and x_0 last
-    """Walk the reverse chain from noise to data and yield every state: Ho et al. 2020, Algorithm 2.
+    variance: str = "beta_tilde",  # or "beta", as for `ddpm_step`
+    clip: bool = True,  # clip x0_hat to [-1, 1]
+) -> Iterator[Tensor]:  # the state after each step, at times[1:]
+    """Ancestral sampling, step by step: Ho et al. 2020, Algorithm 2. A step to t = 0 adds no noise.
 
-    The last step adds no noise. All noise comes from a CPU generator, so one seed gives one result on every device.
-    Raises `ValueError` if `times` does not fall strictly to 0 within 0..T.
+    Raises `ValueError` if `times` does not fall strictly within T..0.
     """
-    times = list(range(sched.T, -1, -1)) if times is None else list(times)
-    if len(times) < 2 or times[-1] != 0 or times[0] > sched.T or any(t <= s for t, s in zip(times, times[1:], strict=False)):
-        raise ValueError(f"times must fall strictly from at most T = {sched.T} to 0, got {times[:3]}...{times[-3:]}")
-    if device is None:
-        p = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-        device = torch.device("cpu") if p is None else p.device
-
-    def noise() -> Tensor:
-        return torch.randn(tuple(shape), generator=generator, dtype=dtype).to(device)
-
-    x = noise()
-    yield x
-    for t, s in zip(times, times[1:], strict=False):
-        eps_hat = model(x, torch.full((len(x),), t, device=device))
-        z = noise() if s > 0 else torch.zeros_like(x)
-        x = step(sched, x, eps_hat, t, s, z)
+    _check_times(times, denoise.sched.T)
+    for t, s in pairwise(times):
+        z = noise(x) if s > 0 else torch.zeros_like(x)
+        x = ddpm_step(denoise.sched, x, denoise(x, t).x0, t, s, z, variance=variance, clip=clip)
         yield x
 
+
+def _check_times(times: Sequence[int], T: int) -> None:
+    if len(times) < 2 or times[-1] < 0 or times[0] > T or any(t <= s for t, s in pairwise(times)):
+        got = f"{list(times[:3])}...{list(times[-3:])}" if len(times) > 6 else f"{list(times)}"
+        raise ValueError(f"times must fall strictly, from at most T = {T} to at least 0, got {got}")
+
+# %% ../nbs/05_sampling.ipynb #c7583e23
+def image_generators(
+    seed: int,  # at least 0
+    n: int,  # how many images
+    first: int = 0,  # the number k of the first of them
+) -> list[torch.Generator]:  # one CPU generator for each image
+    """A stream of random numbers for each image, which depends on `seed` and on the image's number alone.
+
+    Images k and k + 1 of one seed have as little to do with each other as those of two seeds: the streams are those of
+    NumPy's `SeedSequence`. Raises `ValueError` for a negative number.
+    """
+    if min(seed, n, first) < 0:
+        raise ValueError(f"seed, n and first must be at least 0, got {seed}, {n} and {first}")
+    states = (np.random.SeedSequence(seed, spawn_key=(k,)).generate_state(1, np.uint64) for k in range(first, first + n))
+    return [torch.Generator().manual_seed(int(state[0])) for state in states]
+
+
+def seeded_noise(
+    generator: torch.Generator | Sequence[torch.Generator] | None,  # a CPU generator for the batch, or one an image
+) -> Noise:  # draws on the CPU, and moves the noise to where it is needed
+    """Noise from generators: one for the whole batch, a list with one for each image, or the global one for None.
+
+    All noise is drawn on the CPU, so one seed gives one noise on every device. The noise raises `ValueError` for a
+    batch of another size than the list's.
+    """
+
+    def noise(x: Tensor) -> Tensor:
+        if generator is None or isinstance(generator, torch.Generator):
+            return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+        if len(generator) != len(x):
+            raise ValueError(f"need a generator for each of the {len(x)} images, got {len(generator)}")
+        return torch.stack([torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in generator]).to(x.device)
+
+    return noise
+
 # %% ../nbs/05_sampling.ipynb #5c0a96a5
+Sampler = Callable[[Denoiser, Tensor, Sequence[int], Noise], Iterator[Tensor]]
+
+
 def sample(
-    model: EpsModel,  # predicts the noise in xt; a network in evaluation mode, best the EMA one
-    sched: Schedule,  # the noise schedule
+    denoise: Denoiser,  # best with the averaged network, in evaluation mode
     shape: Sequence[int],  # of the whole batch: (B, C, H, W)
     *,
+    sampler: Sampler = ddpm,  # how to walk; `partial(ddpm, clip=False)` changes an option
+    times: Sequence[int] | None = None,  # strictly falling times from T to 0; all of them if not given
+    generator: torch.Generator | Sequence[torch.Generator] | None = None,  # as for `seeded_noise`
+    device: torch.device | str | None = None,  # that of the network's parameters if not given, else the CPU
+    dtype: torch.dtype = torch.float32,  # of the images
     progress: bool = False,  # show a progress bar
-    **kwargs,  # as for `samples`: step, times, generator, device, dtype
 ) -> Tensor:  # x_0, (B, C, H, W), about in [-1, 1]
-    "Generate a batch: the last state of `samples`. Same arguments, same errors."
-    states = samples(model, sched, shape, **kwargs)
-    if progress:
-        times = kwargs.get("times")
-        states = tqdm(states, total=sched.T + 1 if times is None else len(times), desc="sampling", unit="step")
-    for x in states:  # noqa: B007
-        pass
-    return x
+    """Generate a batch: pure noise, and the last state of a sampler that starts from it.
+
+    Raises what the sampler and `seeded_noise` raise.
+    """
+    times = range(denoise.sched.T, -1, -1) if times is None else times
+    if device is None:
+        p = next(denoise.net.parameters(), None) if isinstance(denoise.net, nn.Module) else None
+        device = "cpu" if p is None else p.device
+    noise = seeded_noise(generator)
+    states = sampler(denoise, noise(torch.empty(*shape, dtype=dtype, device=device)), times, noise)
+    bar = tqdm(states, total=len(times) - 1, desc="sampling", unit="step", disable=not progress)
+    return deque(bar, maxlen=1)[0]
 
 # %% ../nbs/05_sampling.ipynb #218707a4
-def strided_times(
+def spaced_times(
     T: int,  # the schedule's number of steps
     steps: int,  # how many steps to take, 1..T
 ) -> list[int]:  # steps + 1 times, from T down to 0

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['Schedule', 'schedule_from_beta', 'linear_schedule', 'cosine_schedule', 'at', 'like']
+__all__ = ['LARGEST_T', 'SCHEDULES', 'Schedule', 'schedule_from_beta', 'linear_schedule', 'cosine_schedule', 'build_schedule',
+           'extract', 'broadcast']
 
 # %% ../nbs/01_schedule.ipynb #244f6b0f
 @dataclass(frozen=True, eq=False, repr=False)
@@ -21,12 +24,14 @@ class Schedule:
     """The noise schedule: two tables of length T+1, indexed by the paper's t = 0..T.
 
     `beta[t]` is the variance added by step t, `alpha_bar[t]` the share of the data's variance left after it
-    (Ho et al. 2020, Eq. 2 and 4). Both are float64 on the CPU; `beta[0] = 0` and `alpha_bar[0] = 1` stand for clean data.
+    (Ho et al. 2020, Eq. 2 and 4). Both are float64 on the CPU; `beta[0] = 0` and `alpha_bar[0] = 1` stand for
+    clean data. The last beta may be 1: nothing of the data is then left at T (zero terminal SNR, Lin et al. 2024).
     Raises `ValueError` if a table has the wrong shape or precision, or leaves its range.
     """
 
-    beta: Tensor  # (T+1,) variances; beta[0] = 0, the others in (0, 1)
+    beta: Tensor  # (T+1,) variances; beta[0] = 0, the others in (0, 1), the last in (0, 1]
     alpha_bar: Tensor  # (T+1,) cumulative products of 1 - beta; alpha_bar[0] = 1, strictly decreasing
+    recipe: Mapping[str, Any] | None = None  # how it was built, as `build_schedule` takes it; files store this
 
     def __post_init__(self):
         _check_tables(self.beta, self.alpha_bar)
@@ -58,40 +63,54 @@ class Schedule:
 # %% ../nbs/01_schedule.ipynb #870605d7
 def _check_tables(beta: Tensor, alpha_bar: Tensor) -> None:
     if beta.ndim != 1 or beta.shape != alpha_bar.shape or len(beta) < 2:
-        raise ValueError(f"beta and alpha_bar must both have shape (T+1,) with T >= 1, got {tuple(beta.shape)} and {tuple(alpha_bar.shape)}")
+        got = f"{tuple(beta.shape)} and {tuple(alpha_bar.shape)}"
+        raise ValueError(f"beta and alpha_bar must both have shape (T+1,) with T >= 1, got {got}")
     if beta.dtype != torch.float64 or alpha_bar.dtype != torch.float64:
-        raise ValueError(f"beta and alpha_bar must be float64, got {beta.dtype} and {alpha_bar.dtype}: 1 - alpha_bar would lose digits")
+        got = f"{beta.dtype} and {alpha_bar.dtype}"
+        raise ValueError(f"beta and alpha_bar must be float64, got {got}: 1 - alpha_bar would lose digits")
     if beta[0] != 0 or alpha_bar[0] != 1:
-        raise ValueError(f"beta[0] must be 0 and alpha_bar[0] must be 1 (t = 0 is clean data), got {beta[0].item()} and {alpha_bar[0].item()}")
-    if not ((beta[1:] > 0) & (beta[1:] < 1)).all():
-        raise ValueError(f"every beta[1:] must lie in (0, 1), got a range of {beta[1:].min().item():.3g} to {beta[1:].max().item():.3g}")
+        got = f"{beta[0].item()} and {alpha_bar[0].item()}"
+        raise ValueError(f"beta[0] must be 0 and alpha_bar[0] must be 1 (t = 0 is clean data), got {got}")
+    if not ((beta[1:] > 0) & (beta[1:] <= 1)).all() or (beta[1:-1] == 1).any():
+        got = f"{beta[1:].min().item():.3g} to {beta[1:].max().item():.3g}"
+        raise ValueError(f"every beta[1:] must lie in (0, 1), and only the last may be 1, got a range of {got}")
     if not torch.allclose(torch.cumprod(1 - beta, 0), alpha_bar, rtol=1e-9, atol=0):
-        raise ValueError("alpha_bar is not the cumulative product of 1 - beta: build the schedule with `schedule_from_beta(beta)`")
-    if alpha_bar[-1] < 1e-60:
-        raise ValueError(f"alpha_bar_T = {alpha_bar[-1].item():.3g} leaves no signal to compute with (at least 1e-60): lower T or the betas")
+        raise ValueError(
+            "alpha_bar is not the cumulative product of 1 - beta: build the schedule with `schedule_from_beta(beta)`"
+        )
+    if 0 < (left := alpha_bar[-1].item()) < 1e-60:
+        raise ValueError(
+            f"alpha_bar_T = {left:.3g} leaves too little signal to compute with (at least 1e-60, or exactly 0):"
+            " lower T or the betas"
+        )
 
 # %% ../nbs/01_schedule.ipynb #f28293ad
 _MOST_LEFT = 0.02  # sqrt(alpha_bar_T) above this is reported
+_STOPS_SHORT = (
+    "the schedule stops short of noise: sqrt(alpha_bar_T) = {left:.3f} at T = {T}, and sampling starts as if it were 0"
+    " (the limit is {limit}). Raise T or the betas (a linear schedule: beta_min = 0.1/T, beta_max = 20/T),"
+    " or use cosine_schedule(T)."
+)
 
 
 def schedule_from_beta(
-    beta: Tensor,  # (T,) variances of steps 1..T, each in (0, 1)
+    beta: Tensor,  # (T,) variances of steps 1..T, each in (0, 1); the last may be 1
 ) -> Schedule:  # its tables, padded with t = 0
     """Build a schedule from T variances (Ho et al. 2020, Eq. 2 and 4).
 
     Warns when the last step stops short of noise: when sqrt(alpha_bar_T), the factor of x_0 in x_T, exceeds 0.02.
     Raises `ValueError` for a table that is not one-dimensional, is empty, or leaves (0, 1).
     """
-    return _build(beta)
-
-
-def _build(beta: Tensor) -> Schedule:
     if beta.ndim != 1:
         raise ValueError(f"beta must have shape (T,), got {tuple(beta.shape)}")
+    return _build(beta, kind="betas", beta=beta.detach().to("cpu", torch.float64).tolist())
+
+
+def _build(beta: Tensor, **recipe: Any) -> Schedule:
     beta = torch.cat([torch.zeros(1, dtype=torch.float64), beta.detach().to("cpu", torch.float64)])
-    sched = Schedule(beta, torch.cumprod(1 - beta, 0))
+    sched = Schedule(beta, torch.cumprod(1 - beta, 0), recipe)
     if (left := sched.alpha_bar[-1].sqrt().item()) > _MOST_LEFT:
-        warnings.warn(f"the schedule stops short of noise: sqrt(alpha_bar_T) = {left:.3f} at T = {sched.T}, and sampling starts as if it were 0 (the limit is {_MOST_LEFT}). Raise T or the betas (a linear schedule: beta_min = 0.1/T, beta_max = 20/T), or use cosine_schedule(T).", stacklevel=3)
+        warnings.warn(_STOPS_SHORT.format(left=left, T=sched.T, limit=_MOST_LEFT), stacklevel=3)
     return sched
 
 # %% ../nbs/01_schedule.ipynb #a830f668
@@ -108,7 +127,8 @@ def linear_schedule(
     _check_T(T)
     if not 0 < beta_min <= beta_max < 1:
         raise ValueError(f"need 0 < beta_min <= beta_max < 1, got beta_min = {beta_min}, beta_max = {beta_max}")
-    return _build(torch.linspace(beta_min, beta_max, T, dtype=torch.float64))
+    beta = torch.linspace(beta_min, beta_max, T, dtype=torch.float64)
+    return _build(beta, kind="linear", T=T, beta_min=beta_min, beta_max=beta_max)
 
 
 def _check_T(T: int) -> None:
@@ -129,10 +149,43 @@ def cosine_schedule(
         raise ValueError(f"s must be a finite number, at least 0, got {s}")
     t = torch.arange(T + 1, dtype=torch.float64)
     f = torch.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2
-    return _build((1 - f[1:] / f[:-1]).clamp(max=0.999))
+    return _build((1 - f[1:] / f[:-1]).clamp(max=0.999), kind="cosine", T=T, s=s)
+
+# %% ../nbs/01_schedule.ipynb #a339891f
+LARGEST_T = 1_000_000  # a schedule is a table of T numbers, and T may come from a stranger's file
+
+
+def _schedule_from_list(beta: list[float]) -> Schedule:
+    if not isinstance(beta, list) or len(beta) > LARGEST_T or not all(type(b) is float for b in beta):
+        raise ValueError(f"beta must be a list of at most {LARGEST_T:,} numbers")
+    return schedule_from_beta(torch.tensor(beta, dtype=torch.float64))
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {  # by their kind
+    "linear": linear_schedule, "cosine": cosine_schedule, "betas": _schedule_from_list,
+}  # fmt: skip
+
+
+def build_schedule(
+    recipe: Mapping[str, Any],  # its kind, "linear", "cosine" or "betas", and that function's arguments
+) -> Schedule:  # the schedule
+    """Build the schedule that a recipe describes, such as {"kind": "linear", "T": 1000}.
+
+    Raises `ValueError` for an unknown kind, argument or value.
+    """
+    arguments = dict(recipe)
+    kind = arguments.pop("kind", None)
+    if not isinstance(kind, str) or kind not in SCHEDULES:
+        raise ValueError(f"unknown schedule {kind!r}: use {' or '.join(SCHEDULES)}")
+    if isinstance(T := arguments.get("T"), int) and T > LARGEST_T:
+        raise ValueError(f"T must be at most {LARGEST_T:,}, got {T:,}")
+    try:
+        return SCHEDULES[kind](**arguments)
+    except (TypeError, OverflowError) as e:
+        raise ValueError(f"the {kind} schedule cannot be built from {arguments}: {e}") from None
 
 # %% ../nbs/01_schedule.ipynb #644c0c29
-def at(
+def extract(
     table: Tensor,  # (T+1,) a table of a Schedule
     t: int | Tensor,  # a time, or (B,) times, each in 0..T
 ) -> Tensor:  # () or (B,) values, in the table's precision
@@ -150,16 +203,19 @@ def at(
     return table[t.long()]
 
 # %% ../nbs/01_schedule.ipynb #761996d1
-def like(
+def broadcast(
     coef: Tensor,  # () or (B,) coefficients
     x: Tensor,  # (B, ...) the floating-point tensor they will multiply
 ) -> Tensor:  # the coefficients with x's dtype and device, shaped () or (B, 1, ..., 1)
     """Make per-item coefficients broadcast against x. They are computed in float64 and rounded only here.
 
-    Raises `ValueError` when there are not as many coefficients as items, and `TypeError` for whole-number x, such as raw pixels.
+    Raises `ValueError` when there are not as many coefficients as items, and `TypeError` for whole-number x, such as
+    raw pixels.
     """
     if not x.is_floating_point():
-        raise TypeError(f"expected floating-point data in [-1, 1], got {x.dtype}: convert pixels with ddpm_abc.data.to_unit")
+        want = "expected floating-point data in [-1, 1]"
+        raise TypeError(f"{want}, got {x.dtype}: convert pixels with ddpm_abc.data.to_unit")
     if coef.ndim > 1 or (coef.ndim == 1 and coef.shape != x.shape[:1]):
-        raise ValueError(f"need one time, or one for each item of a batch of shape {tuple(x.shape)}, got times of shape {tuple(coef.shape)}")
+        want = f"need one time, or one for each item of a batch of shape {tuple(x.shape)}"
+        raise ValueError(f"{want}, got times of shape {tuple(coef.shape)}")
     return coef.to(x).reshape(coef.shape + (1,) * (x.ndim - 1 if coef.ndim else 0))

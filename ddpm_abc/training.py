@@ -7,32 +7,37 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .forward import EpsModel, q_sample
-from .schedule import Schedule, at, like
+from .forward import q_sample
+from .parameterization import Denoiser
+from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
-__all__ = ['eps_loss', 'sample_t', 'EMA', 'warmup_cosine', 'TrainStep', 'train']
+__all__ = ['simple_loss', 'sample_t', 'EMA', 'warmup_cosine', 'TrainStep', 'train']
 
 # %% ../nbs/04_training.ipynb #5a3be54c
-def eps_loss(
-    model: EpsModel,  # predicts the noise in xt
-    sched: Schedule,  # the noise schedule
+def simple_loss(
+    denoise: Denoiser,  # the network in training, its schedule, and what it predicts
     x0: Tensor,  # (B, ...) clean data in [-1, 1]
     t: Tensor,  # (B,) int64 times in 1..T
     eps: Tensor,  # (B, ...) standard normal noise
+    **given: Any,  # what else the network takes, such as y, the labels
 ) -> Tensor:  # (B,) mean squared error of each item
-    "Each item's squared error of the predicted noise, averaged over its pixels: L_simple, Ho et al. 2020, Eq. 14."
-    xt = q_sample(sched, x0, t, eps)
-    eps_hat = model(xt, t.to(xt.device))
-    return (eps_hat - eps).square().flatten(1).mean(1)
+    """Each item's squared error, averaged over its pixels: L_simple, Ho et al. 2020, Eq. 14.
+
+    It is the error of what the network predicts: the noise, as in the paper, or x0 or v (Salimans & Ho 2022, section 4).
+    """
+    xt = q_sample(denoise.sched, x0, t, eps)
+    out = denoise.net(xt, t.to(xt.device), **given)
+    return (out - denoise.target(x0, t, eps)).square().flatten(1).mean(1)
 
 # %% ../nbs/04_training.ipynb #2df3b037
 def sample_t(
@@ -94,7 +99,7 @@ class TrainStep:
 
     step: int  # 1 for the first
     t: Tensor  # (B,) the times drawn
-    losses: Tensor  # (B,) each item's loss
+    losses: Tensor  # (B,) each item's `simple_loss`, not weighted
     grad_norm: Tensor  # () norm of the gradient before clipping
     lr: float  # learning rate of this step
 
@@ -106,14 +111,65 @@ class TrainStep:
 # %% ../nbs/04_training.ipynb #1994abb9
 def _not_finite(step: int, t: Tensor, losses: Tensor) -> str:
     bad = t[~losses.detach().isfinite().cpu()].tolist()
-    what = f"the loss is not finite at t = {', '.join(map(str, bad[:8]))}{', ...' if len(bad) > 8 else ''} ({len(bad)} of {len(t)} items)" if bad else f"the gradient is not finite (loss {losses.mean().item():.3g}, t from {t.min().item()} to {t.max().item()})"
-    return f"step {step + 1}, on batch {step}: {what}. The step was not taken: the weights are those of step {step}. Lower the learning rate, or look at the data."
+    if bad:
+        times = f"{', '.join(map(str, bad[:8]))}{', ...' if len(bad) > 8 else ''}"
+        what = f"the loss is not finite at t = {times} ({len(bad)} of {len(t)} items)"
+    else:
+        at = f"loss {losses.mean().item():.3g}, t from {t.min().item()} to {t.max().item()}"
+        what = f"the gradient is not finite ({at})"
+    return (
+        f"step {step + 1}, on batch {step}: {what}. The step was not taken: the weights are those of step {step}."
+        " Lower the learning rate, or look at the data."
+    )
+
+# %% ../nbs/04_training.ipynb #770773ec
+def _check_setup(denoise: Denoiser, opt: Optimizer, weight: Tensor | None) -> nn.Module:
+    "The network in training, if it is one, and if the optimizer trains it."
+    net, T = denoise.net, denoise.sched.T
+    if not isinstance(net, nn.Module):
+        raise TypeError(f"train needs a network with parameters (an nn.Module), got {type(net).__name__}")
+    own = {id(p) for p in net.parameters()}
+    if not any(id(p) in own for group in opt.param_groups for p in group["params"]):
+        remedy = f"build it anew, as in {type(opt).__name__}(net.parameters(), lr=...)"
+        raise ValueError(f"the optimizer holds no parameter of this network, so it would train another: {remedy}")
+    if weight is not None and weight.shape != (T + 1,):
+        got = tuple(weight.shape)
+        raise ValueError(f"weight must have shape ({T + 1},), one number for each t from 0 to T, got {got}")
+    return net
 
 
+def _check_batch(net: nn.Module, x0: Tensor, y: Tensor | None = None) -> None:
+    remedy = "scale pixels with ddpm_abc.data.to_unit"
+    if not x0.is_floating_point():
+        raise TypeError(f"train takes floating-point images in [-1, 1], got {x0.dtype}: {remedy}")
+    low, high = (v.item() for v in x0.detach().aminmax())
+    if low < -1.01 or high > 1.01 or low >= 0:
+        found = f"the first batch lies in [{low:.3g}, {high:.3g}]"
+        warnings.warn(f"{found}, and the schedule is made for data in [-1, 1]: {remedy}", stacklevel=3)
+    n = getattr(net, "config", {}).get("n_classes")
+    if y is not None and n is not None and not 0 <= y.min() <= y.max() < n:
+        found = f"{y.min().item()} to {y.max().item()}"
+        raise ValueError(f"labels must lie in 0..{n - 1}, the classes of the network, got a range of {found}")
+
+# %% ../nbs/04_training.ipynb #9f94b8a7
+def _set_lr(opt: Optimizer, factor: float) -> None:
+    for group in opt.param_groups:  # initial_lr is saved with the optimizer: a resumed run finds it there
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+
+def _set_gradient(
+    net: nn.Module, opt: Optimizer, t: Tensor, losses: Tensor, weight: Tensor | None, clip_norm: float
+) -> Tensor:
+    "That of the mean loss, clipped. Returns its norm before clipping."
+    opt.zero_grad()
+    counted = losses if weight is None else losses * broadcast(extract(weight, t), losses)
+    counted.mean().backward()
+    return nn.utils.clip_grad_norm_(net.parameters(), clip_norm)
+
+# %% ../nbs/04_training.ipynb #6cb99dc0
 def train(
-    model: nn.Module,  # the network in training
-    sched: Schedule,  # the noise schedule
-    batches: Iterable[Tensor | Sequence[Tensor]],  # clean data (B, ...) in [-1, 1], or pairs of it and labels (B,), on the network's device
+    denoise: Denoiser,  # the network in training, its schedule, and what it predicts
+    batches: Iterable[Tensor | Sequence[Tensor]],  # clean data (B, ...) in [-1, 1], or pairs of it and labels (B,)
     opt: Optimizer,  # over the network's parameters
     *,
     ema: EMA | None = None,  # averaged after each step
@@ -125,28 +181,26 @@ def train(
 ) -> Iterator[TrainStep]:  # one item a step, after the step is taken
     """Train on each batch in turn: Ho et al. 2020, Algorithm 1, with clipping, a learning-rate schedule and EMA.
 
-    Labels, where a batch has them, go to the network as `y`. Yields after the step, so that a caller who stops has lost
-    nothing. The noise comes from a CPU generator on every device: one seed, one run. `TrainStep.losses` are not weighted.
-    Raises `FloatingPointError` before a step whose loss or gradient is not finite, and `ValueError` for a weight of another shape.
+    The batches lie on the network's device; labels go to it as `y`. The noise comes from a CPU generator on every device:
+    one seed, one run. Warns if the first batch leaves [-1, 1] or does not reach below 0. Raises `ValueError` for an
+    optimizer of another network, a weight of another shape and labels out of range, `TypeError` for raw pixels, and
+    `FloatingPointError` before a step whose loss or gradient is not finite.
     """
-    if weight is not None and weight.shape != (sched.T + 1,):
-        raise ValueError(f"weight must have shape ({sched.T + 1},), one number for each t from 0 to T, got {tuple(weight.shape)}")
-    model.train()
+    net = _check_setup(denoise, opt, weight)
+    net.train()
     for step, batch in enumerate(batches, start):
-        x0, y = (batch, None) if isinstance(batch, Tensor) else batch
+        x0, given = (batch, {}) if isinstance(batch, Tensor) else (batch[0], {"y": y for y in batch[1:]})
+        if step == start:
+            _check_batch(net, x0, **given)
         if lr_factor is not None:
-            for group in opt.param_groups:  # initial_lr is saved with the optimizer: a resumed run finds it there
-                group["lr"] = group.setdefault("initial_lr", group["lr"]) * lr_factor(step)
-        t = sample_t(sched, len(x0), generator)
+            _set_lr(opt, lr_factor(step))
+        t = sample_t(denoise.sched, len(x0), generator)
         eps = torch.randn(x0.shape, generator=generator, dtype=x0.dtype).to(x0.device)
-        losses = eps_loss(model if y is None else partial(model, y=y), sched, x0, t, eps)
-        opt.zero_grad()
-        counted = losses if weight is None else losses * like(at(weight, t), losses)
-        counted.mean().backward()
-        grad_norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        losses = simple_loss(denoise, x0, t, eps, **given)
+        grad_norm = _set_gradient(net, opt, t, losses, weight, clip_norm)
         if not torch.isfinite(grad_norm + losses.sum()):
             raise FloatingPointError(_not_finite(step, t, losses))
         opt.step()
         if ema is not None:
-            ema.update(model)
+            ema.update(net)
         yield TrainStep(step + 1, t, losses.detach(), grad_norm, opt.param_groups[0]["lr"])

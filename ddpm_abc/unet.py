@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 # %% auto #0
-__all__ = ['timestep_embedding', 'GroupNorm', 'zero_init', 'ResBlock', 'Attention', 'Down', 'Up', 'Level', 'UNet', 'pick_device',
-           'has_fast_bf16', 'speed_up']
+__all__ = ['timestep_embedding', 'GroupNorm', 'zero_init', 'ResBlock', 'Attention', 'Down', 'Up', 'Level', 'UNetBase',
+           'walk_down', 'walk_up', 'middle_level', 'UNet', 'pick_device', 'has_fast_bf16', 'prepare', 'describe']
 
 # %% ../nbs/03_unet.ipynb #30645217
 def timestep_embedding(
@@ -140,16 +140,24 @@ class Level(nn.ModuleList):
         return h
 
 # %% ../nbs/03_unet.ipynb #b8247abc
-def _check_config(in_channels: int, size: int, channels: tuple[int, ...], blocks: int, attention_at: tuple[int, ...], groups: int, n_classes: int | None) -> None:
+def _check_config(
+    in_channels: int, size: int, channels: tuple[int, ...], blocks: int, attention_at: tuple[int, ...], groups: int,
+    n_classes: int | None,
+) -> None:  # fmt: skip
     if in_channels < 1 or blocks < 1 or groups < 1 or not channels:
-        raise ValueError(f"in_channels, blocks and groups must be at least 1 and channels not empty, got {in_channels}, {blocks}, {groups} and {channels}")
+        got = f"{in_channels}, {blocks}, {groups} and {channels}"
+        raise ValueError(f"in_channels, blocks and groups must be at least 1 and channels not empty, got {got}")
     halvings = len(channels) - 1
     factor = 2**halvings
     if size < 1 or size % factor:
-        raise ValueError(f"size must be divisible by {factor}, since {halvings} levels halve it, got {size}. Pad or resize the images to {-(-max(size, 1) // factor) * factor}.")
+        better = -(-max(size, 1) // factor) * factor
+        need = f"size must be divisible by {factor}, since {halvings} levels halve it"
+        raise ValueError(f"{need}, got {size}. Pad or resize the images to {better}.")
     for c in channels:
         if c < 4 or c % 2 or c % groups or c == groups:
-            raise ValueError(f"every entry of channels must be even, at least 4, and a multiple of groups = {groups} with at least two channels a group (GroupNorm over one channel erases the time), got {c}")
+            need = f"every entry of channels must be even, at least 4, and a multiple of groups = {groups}"
+            why = "with at least two channels a group (GroupNorm over one channel erases the time)"
+            raise ValueError(f"{need} {why}, got {c}")
     sizes = [size // 2**i for i in range(len(channels))]
     for n in attention_at:
         if n not in sizes:
@@ -159,104 +167,151 @@ def _check_config(in_channels: int, size: int, channels: tuple[int, ...], blocks
 
 # %% ../nbs/03_unet.ipynb #ca0ab040
 def _check_input(config: dict[str, Any], xt: Tensor, t: Tensor, y: Tensor | None) -> None:
+    "Shapes and kinds of number alone: a look at the values would keep the network from being compiled or exported."
     c, halvings, n_classes = config["in_channels"], len(config["channels"]) - 1, config["n_classes"]
     factor = 2**halvings
     if xt.ndim != 4 or xt.shape[1] != c:
         raise ValueError(f"xt must have shape (B, {c}, H, W), got {tuple(xt.shape)}")
     if xt.shape[2] % factor or xt.shape[3] % factor:
         better = "x".join(str(-(-n // factor) * factor) for n in xt.shape[2:])
-        raise ValueError(f"height and width must be divisible by {factor}, since {halvings} levels halve them, got {xt.shape[2]}x{xt.shape[3]}. Pad or resize the images to {better}.")
-    if t.shape != xt.shape[:1] or t.is_floating_point():
-        raise ValueError(f"t must be whole numbers (int64) of shape ({len(xt)},), one for each image, got {t.dtype} of shape {tuple(t.shape)}")
-    if (y is None) != (n_classes is None):
-        raise ValueError("labels y were given to a network built without n_classes" if y is not None else f"this network was built with n_classes = {n_classes}: pass labels y")
-    if y is not None:
-        if y.shape != t.shape or y.is_floating_point():
-            raise ValueError(f"y must be whole numbers (int64) of shape ({len(xt)},), one for each image, got {y.dtype} of shape {tuple(y.shape)}")
-        if len(y) and not 0 <= y.min() <= y.max() < n_classes:
-            raise ValueError(f"y must lie in 0..{n_classes - 1}, got a range of {y.min().item()} to {y.max().item()}")
+        need = f"height and width must be divisible by {factor}, since {halvings} levels halve them"
+        raise ValueError(f"{need}, got {xt.shape[2]}x{xt.shape[3]}. Pad or resize the images to {better}.")
+    if n_classes is None and y is not None:
+        raise ValueError("labels y were given to a network built without n_classes")
+    if n_classes is not None and y is None:
+        raise ValueError(f"this network was built with n_classes = {n_classes}: pass labels y")
+    for name, numbers in (("t", t), ("y", y)):
+        if numbers is not None and (numbers.shape != xt.shape[:1] or numbers.is_floating_point()):
+            need = f"{name} must be whole numbers (int64) of shape ({len(xt)},), one for each image"
+            raise ValueError(f"{need}, got {numbers.dtype} of shape {tuple(numbers.shape)}")
 
-# %% ../nbs/03_unet.ipynb #6e3753f1
-class UNet(nn.Module):
-    """The noise predictor eps_theta(x_t, t): a U-Net of residual blocks (Ho et al. 2020, appendix B, made small).
+# %% ../nbs/03_unet.ipynb #11e1c4fa
+class UNetBase(nn.Module):
+    """What the U-Nets here share: checks, the embedding of time and class, autocast.
 
-    Input `xt` (B, in_channels, H, W), `t` (B,) int64 in 1..T, and, when built with `n_classes`, labels `y` (B,) int64.
-    Output eps_hat, shaped like `xt`. H and W must be divisible by 2^(levels - 1). At first the output is zero everywhere.
-    `config` holds the arguments: `UNet(**net.config)` is a network of the same build.
-    Raises `ValueError` for a configuration or an input that does not fit, naming what would.
+    `config` holds the arguments of the subclass: `type(net)(**net.config)` is a network of the same build. A subclass
+    builds its layers and says in `_predict` what becomes of the images and the embedding. Labels beyond n_classes raise
+    the `IndexError` of `nn.Embedding`; whether times and labels fit is for callers to check, once.
     """
 
-    predicts = "eps"  # what the network's last layer means; what it answers with is the noise in any case
+    first_time = 0  # what the network calls the time before the first step; subtracted from t
 
     def __init__(
         self,
-        in_channels: int = 1,  # 1 for grey images, 3 for colour
+        **config: Any,  # arguments of the subclass
+    ):
+        super().__init__()
+        _check_config(**config)
+        self.config = config
+        self.autocast_dtype: torch.dtype | None = None  # set by `prepare`
+        c, n_classes = config["channels"][0], config["n_classes"]
+        self.time_mlp = nn.Sequential(nn.Linear(c, 4 * c), nn.SiLU(), nn.Linear(4 * c, 4 * c))
+        self.class_emb = nn.Embedding(n_classes, 4 * c) if n_classes else None
+
+    def forward(self, xt: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        _check_input(self.config, xt, t, y)
+        if self.autocast_dtype is None:
+            return self._predict(xt, self._embed(xt, t, y))
+        with torch.autocast(xt.device.type, self.autocast_dtype):
+            return self._predict(xt, self._embed(xt, t, y)).to(xt.dtype)
+
+    def _embed(self, xt: Tensor, t: Tensor, y: Tensor | None) -> Tensor:  # (B, emb_dim)
+        emb = timestep_embedding(t - self.first_time, self.config["channels"][0])
+        emb = self.time_mlp(emb.to(xt.dtype))
+        return emb if self.class_emb is None else emb + self.class_emb(y)
+
+    def _predict(self, xt: Tensor, emb: Tensor) -> Tensor:  # (B, C, H, W), (B, emb_dim) -> like xt
+        raise NotImplementedError
+
+# %% ../nbs/03_unet.ipynb #a749ec3e
+def walk_down(
+    levels: nn.ModuleList,  # of `Level`, from the largest size to the smallest
+    downs: nn.ModuleList,  # between each level and the next
+    h: Tensor,  # (B, c_0, H, W)
+    emb: Tensor,  # (B, emb_dim) time and class
+) -> tuple[Tensor, list[Tensor]]:  # (B, c, H', W') at the bottom, and a copy from the end of each level
+    "Step 2 of the U-Net. The copy is taken before halving."
+    skips = []
+    for i, level in enumerate(levels):
+        h = level(h, emb)
+        skips.append(h)
+        if i < len(downs):
+            h = downs[i](h)
+    return h, skips
+
+
+def walk_up(
+    levels: nn.ModuleList,  # of `Level`, from the smallest size to the largest
+    ups: nn.ModuleList,  # between each level and the next
+    h: Tensor,  # (B, c, H', W') at the bottom
+    skips: list[Tensor],  # what `walk_down` kept
+    emb: Tensor,  # (B, emb_dim) time and class
+) -> Tensor:  # (B, c_0, H, W)
+    "Step 4 of the U-Net."
+    for i, (level, skip) in enumerate(zip(levels, reversed(skips), strict=True)):
+        h = level(torch.cat([h, skip], dim=1), emb)
+        if i < len(ups):
+            h = ups[i](h)
+    return h
+
+# %% ../nbs/03_unet.ipynb #c5eb8f2f
+def middle_level(
+    channels: int,  # channels in and out
+    emb_dim: int,  # size of the embedding
+    groups: int,  # groups of GroupNorm
+) -> Level:  # residual block, attention, residual block
+    "Step 3 of the U-Net: the bottom."
+    def block() -> ResBlock:
+        return ResBlock(channels, channels, emb_dim, groups)
+
+    return Level([block(), Attention(channels, groups), block()])
+
+
+def _level(c_in: int, c_out: int, blocks: int, attention: bool, emb_dim: int, groups: int) -> Level:
+    layers: list[nn.Module] = []
+    for i in range(blocks):
+        layers.append(ResBlock(c_in if i == 0 else c_out, c_out, emb_dim, groups))
+        if attention:
+            layers.append(Attention(c_out, groups))
+    return Level(layers)
+
+# %% ../nbs/03_unet.ipynb #6e3753f1
+class UNet(UNetBase):
+    """The noise predictor eps_theta(x_t, t): a U-Net of residual blocks (Ho et al. 2020, appendix B, made small).
+
+    Input `xt` (B, in_channels, H, W), `t` (B,) int64 in 1..T, and, when built with `n_classes`, labels `y` (B,) int64.
+    Output like `xt`, zero everywhere at first. H and W must be divisible by 2^(levels - 1).
+    Raises `ValueError` for a configuration or an input that does not fit, naming what would.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,  # channels of the images
         size: int = 28,  # height and width of the images
         channels: tuple[int, ...] = (32, 64, 96),  # channels at each level; each level halves the size
         blocks: int = 1,  # residual blocks a level, on the way down and on the way up
-        attention_at: tuple[int, ...] = (),  # sizes at which attention also follows each block; the middle always has it
-        groups: int = 8,  # groups of GroupNorm; divides every entry of channels, with at least two channels a group
+        attention_at: tuple[int, ...] = (),  # sizes with attention after each block; the middle always has it
+        groups: int = 8,  # groups of GroupNorm; divides every entry of channels, at least two channels a group
         n_classes: int | None = None,  # number of classes for a class-conditional network
     ):
-        super().__init__()
         channels, attention_at = tuple(channels), tuple(attention_at)
-        _check_config(in_channels, size, channels, blocks, attention_at, groups, n_classes)
-        self.config: dict[str, Any] = {
-            "in_channels": in_channels, "size": size, "channels": channels, "blocks": blocks,
-            "attention_at": attention_at, "groups": groups, "n_classes": n_classes,
-        }
-        self.autocast_dtype: torch.dtype | None = None  # set by speed_up
-        c0, c_mid, emb_dim = channels[0], channels[-1], 4 * channels[0]
+        super().__init__(in_channels=in_channels, size=size, channels=channels, blocks=blocks,
+                         attention_at=attention_at, groups=groups, n_classes=n_classes)  # fmt: skip
+        c0, emb_dim = channels[0], 4 * channels[0]
         pairs = list(zip(channels[:-1], channels[1:], strict=True))  # (c_i, c_{i+1})
-        sized = [(c, size // 2**i) for i, c in enumerate(channels)]  # (c_i, size_i)
-
-        def level(c_in: int, c_out: int, size: int) -> Level:
-            layers: list[nn.Module] = []
-            for i in range(blocks):
-                layers.append(ResBlock(c_in if i == 0 else c_out, c_out, emb_dim, groups))
-                if size in attention_at:
-                    layers.append(Attention(c_out, groups))
-            return Level(layers)
-
-        self.time_mlp = nn.Sequential(nn.Linear(c0, emb_dim), nn.SiLU(), nn.Linear(emb_dim, emb_dim))
-        self.class_emb = nn.Embedding(n_classes, emb_dim) if n_classes else None
+        sized = [(c, (size // 2**i) in attention_at) for i, c in enumerate(channels)]
         self.conv_in = nn.Conv2d(in_channels, c0, 3, padding=1)
-        self.down_levels = nn.ModuleList(level(c, c, n) for c, n in sized)
+        self.down_levels = nn.ModuleList(_level(c, c, blocks, at, emb_dim, groups) for c, at in sized)
         self.downs = nn.ModuleList(Down(c, c_next) for c, c_next in pairs)
-        self.middle = Level([ResBlock(c_mid, c_mid, emb_dim, groups), Attention(c_mid, groups), ResBlock(c_mid, c_mid, emb_dim, groups)])
-        self.up_levels = nn.ModuleList(level(2 * c, c, n) for c, n in reversed(sized))
+        self.middle = middle_level(channels[-1], emb_dim, groups)
+        self.up_levels = nn.ModuleList(_level(2 * c, c, blocks, at, emb_dim, groups) for c, at in reversed(sized))
         self.ups = nn.ModuleList(Up(c_next, c) for c, c_next in reversed(pairs))
         self.norm_out = GroupNorm(groups, c0)
         self.conv_out = zero_init(nn.Conv2d(c0, in_channels, 3, padding=1))
 
-    def forward(
-        self,
-        xt: Tensor,  # (B, in_channels, H, W) noisy images
-        t: Tensor,  # (B,) int64 times in 1..T
-        y: Tensor | None = None,  # (B,) int64 labels; given exactly when the network was built with n_classes
-    ) -> Tensor:  # eps_hat, like xt
-        _check_input(self.config, xt, t, y)
-        if self.autocast_dtype is None:
-            return self._predict(xt, t, y)
-        with torch.autocast(xt.device.type, self.autocast_dtype):
-            return self._predict(xt, t, y).to(xt.dtype)
-
-    def _predict(self, xt: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-        emb = self.time_mlp(timestep_embedding(t, self.config["channels"][0]).to(xt.dtype))
-        if self.class_emb is not None:
-            emb = emb + self.class_emb(y)
-        h = self.conv_in(xt)
-        skips = []
-        for i, level in enumerate(self.down_levels):
-            h = level(h, emb)
-            skips.append(h)
-            if i < len(self.downs):
-                h = self.downs[i](h)
-        h = self.middle(h, emb)
-        for i, level in enumerate(self.up_levels):
-            h = level(torch.cat([h, skips.pop()], dim=1), emb)
-            if i < len(self.ups):
-                h = self.ups[i](h)
+    def _predict(self, xt: Tensor, emb: Tensor) -> Tensor:
+        h, skips = walk_down(self.down_levels, self.downs, self.conv_in(xt), emb)
+        h = walk_up(self.up_levels, self.ups, self.middle(h, emb), skips, emb)
         return self.conv_out(F.silu(self.norm_out(h)))
 
 # %% ../nbs/03_unet.ipynb #ba947e69
@@ -289,22 +344,36 @@ def has_fast_bf16(
     return False
 
 # %% ../nbs/03_unet.ipynb #c55022f5
-def speed_up(
-    net: UNet,  # the network to move
-    device: torch.device | str = "auto",  # where to
-) -> UNet:  # the same network, moved and set up
-    """Move a network to the device, lay its weights out channels_last, use bfloat16 where it pays, and say so in one line.
+_Net = TypeVar("_Net", bound=nn.Module)
 
-    MPS keeps the default layout. Raises `ValueError` for a device that is not there.
+
+def prepare(
+    net: _Net,  # the network to move; any module, but only a `UNetBase` has a precision to choose
+    device: torch.device | str = "auto",  # where to
+) -> _Net:  # the same network, moved and set up
+    """Move a network to the device, lay its weights out channels_last, and use bfloat16 where it pays.
+
+    MPS keeps the default layout. `describe` says what was chosen. Raises `ValueError` for a device that is not there.
     """
     device = pick_device(str(device))
     layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
     net.to(device).to(memory_format=layout)
-    net.autocast_dtype = torch.bfloat16 if has_fast_bf16(device) else None
-    print(
-        f"network: {sum(p.numel() for p in net.parameters()):,} parameters"
-        f" on {device}{f' ({torch.get_num_threads()} threads)' if device.type == 'cpu' else ''}"
-        f", {'default layout' if device.type == 'mps' else 'channels_last'}"
-        f", {'bfloat16 autocast' if net.autocast_dtype else 'float32'}"
-    )
+    if hasattr(net, "autocast_dtype"):
+        net.autocast_dtype = torch.bfloat16 if has_fast_bf16(device) else None
     return net
+
+
+def describe(
+    net: nn.Module,  # a network, best after `prepare`
+) -> str:  # one line, to print
+    "Say how large a network is, and where and how it runs."
+    params = list(net.parameters())
+    device = params[0].device if params else torch.device("cpu")
+    kernels = [p for p in params if p.ndim == 4]
+    last = bool(kernels) and all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+    return (
+        f"network: {sum(p.numel() for p in params):,} parameters"
+        f" on {device}{f' ({torch.get_num_threads()} threads)' if device.type == 'cpu' else ''}"
+        f", {'channels_last' if last else 'default layout'}"
+        f", {'bfloat16 autocast' if getattr(net, 'autocast_dtype', None) else 'float32'}"
+    )
