@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 
-
 class Stream:
     "A stream to print to, whose troubles are not the program's."
 
@@ -21,7 +20,10 @@ class Stream:
         if self.stream is not None:
             try:
                 self.stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
-            except (OSError, ValueError):  # a pipe that nobody reads any more, a terminal that hung up, a closed file
+            except (
+                OSError,
+                ValueError,
+            ):  # a pipe that nobody reads any more, a terminal that hung up, a closed file
                 self._give_up()
         return len(text)
 

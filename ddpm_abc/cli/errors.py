@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Literal
 
 import click
 
@@ -37,19 +38,26 @@ def words(error: object) -> str:
 
 
 @contextmanager
+def noting(action: Literal["always", "default"] = "default") -> Iterator[None]:
+    "Each warning of the library is a note, at once; the same one is said once, or always."
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        note(message)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter(action, UserWarning)
+        warnings.showwarning = show
+        yield
+
+
+@contextmanager
 def refusing() -> Iterator[None]:
-    "What the library has against a value is said in one line, and each warning is a note."
-    refused: Exception | None = None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        try:
+    "What the library has against a value is said in one line, with status 2, and each warning is a note."
+    try:
+        with noting("always"):
             yield
-        except (ValueError, RuntimeError, OSError) as e:
-            refused = e
-    for w in caught:
-        note(w.message)
-    if refused is not None:
-        raise Refused(refused) from refused
+    except (ValueError, RuntimeError, OSError) as e:
+        raise Refused(e) from e
 
 
 def report(error: click.ClickException) -> int:

@@ -11,7 +11,7 @@ from ddpm_abc import __version__
 from ddpm_abc.cli.console import say
 from ddpm_abc.cli.errors import report
 
-COMMANDS = ("train",)
+COMMANDS = ("demo", "train", "sample", "evaluate")  # each in a module of its name
 
 
 class Group(click.Group):
@@ -23,7 +23,9 @@ class Group(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         return import_module(f"ddpm_abc.cli.{cmd_name}").command if cmd_name in COMMANDS else None
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in COMMANDS and not ctx.resilient_parsing:
             known = f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}"
             raise click.UsageError(f"unknown command {args[0]!r}: use {known}", ctx)
@@ -48,7 +50,8 @@ def group(ctx: click.Context) -> None:
 
 
 def main(
-    argv: Sequence[str] | None = None,  # arguments, without the program's name; those of the command line if not given
+    argv: Sequence[str]
+    | None = None,  # arguments, without the program's name; those of the command line if not given
 ) -> int:  # exit status: 0 done, 1 failed on the way, 2 a wrong value, 128 and its number after a signal
     """Run `ddpm-abc`. No wrong value, no full disk and no Ctrl-C ends in a traceback.
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Callable
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
-from ddpm_abc.cli.errors import Failed, Refused, flag
-from ddpm_abc.run.settings import Choice, Flag, Kind, help_of, settings_of
+from ddpm_abc.cli.errors import Failed, flag
+from ddpm_abc.run.settings import Choice, Flag, Kind, help_of, settings_of, shown
 
 GUIDANCE = """with weights of `train --labels`, such as mnist-labels: 0 keeps to the class as trained, 1 or 2 more
 closely (chapter 09); any value but 0 takes twice the time"""
 WEIGHTS = """weights.safetensors of a training run; or mnist-labels, mnist-v or mnist, which draw digits, from the
 package"""
-DEFAULT_WEIGHTS = "mnist-labels"
+DEFAULT_WEIGHTS = "mnist-labels"  # of `sample` and `evaluate`, from the package
 
 
 class SettingType(click.ParamType):
@@ -34,11 +35,15 @@ class SettingType(click.ParamType):
         except ValueError as e:
             self.fail(str(e), param, ctx)
 
-    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
         if isinstance(self.kind, Choice):
             return [CompletionItem(name) for name in self.kind.names if name.startswith(incomplete)]
         files = {"FILE": "file", "FOLDER": "dir"}
-        return [CompletionItem(incomplete, type=files[self.kind.metavar])] if self.kind.metavar in files else []
+        return (
+            [CompletionItem(incomplete, type=files[self.kind.metavar])] if self.kind.metavar in files else []
+        )
 
 
 def options(config: Any) -> Callable[[Any], Any]:
@@ -46,7 +51,9 @@ def options(config: Any) -> Callable[[Any], Any]:
 
     def add(function: Any) -> Any:
         for name, s in reversed(settings_of(config).items()):
-            kind: dict[str, Any] = {"is_flag": True} if isinstance(s.kind, Flag) else {"type": SettingType(s.kind)}
+            kind: dict[str, Any] = (
+                {"is_flag": True} if isinstance(s.kind, Flag) else {"type": SettingType(s.kind)}
+            )
             kind["metavar"] = s.kind.metavar or None
             function = click.option(flag(name), name, default=None, help=help_of(s, flag), **kind)(function)
         return function
@@ -57,6 +64,16 @@ def options(config: Any) -> Callable[[Any], Any]:
 def typed(given: dict[str, Any]) -> dict[str, Any]:
     "The options that were typed."
     return {name: value for name, value in given.items() if value is not None}
+
+
+def retyped(command: str, config: Any, **changed: Any) -> str:
+    "The command line that gives these settings, some of them changed; None leaves one out."
+    declared = settings_of(config)
+    values = {
+        name: getattr(config, name) for name, s in declared.items() if getattr(config, name) != s.default
+    }
+    words = [(flag(name), shown(value)) for name, value in {**values, **changed}.items() if value is not None]
+    return shlex.join(["ddpm-abc", command, *(word for pair in words for word in pair)])
 
 
 class Command(click.Command):
@@ -83,7 +100,10 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (OSError, FloatingPointError, MemoryError) as e:
+        except (
+            OSError,
+            FloatingPointError,
+            MemoryError,
+            RuntimeError,
+        ) as e:  # the disk, the numbers, the device
             raise Failed(e) from e
-        except ValueError as e:  # of a setting that only Python can leave out, or of the library
-            raise Refused(e) from e

@@ -62,7 +62,7 @@ class TrainConfig:
     background: str = setting("white", Name("COLOR"), _BACKGROUND)  # behind transparent images of a folder
     root: str = setting("data", Name("FOLDER"), ROOT, kept=False)  # where downloads are
     steps: int | None = setting(None, Whole(1), _STEPS, otherwise=_NO_STEPS, kept=False)  # how many
-    minutes: float | None = setting(None, Number(0, "M"), _MINUTES, otherwise="no limit", kept=False)  # how long
+    minutes: float | None = setting(None, Number(0, "M"), _MINUTES, otherwise="none", kept=False)  # how long
     batch_size: int = setting(64, Whole(1), "images a step")  # at most as many as there are
     lr: float = setting(2e-3, Number(0), "highest learning rate, reached after a warm-up")  # of AdamW
     schedule: str = setting(

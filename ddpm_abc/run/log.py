@@ -23,7 +23,7 @@ def write_losses(
     losses: Sequence[float],  # of consecutive steps
     first: int = 1,  # number of the first of them
 ) -> None:
-    "Write the loss of each step to a table. Raises `OSError` if it cannot be written; an old one is then whole."
+    "Write the loss of each step to a table. Raises `OSError` if that fails; an old table is then whole."
     rows = ["step,loss", *(f"{first + i},{loss:.6f}" for i, loss in enumerate(losses))]
     write_atomically(path, ("\n".join(rows) + "\n").encode())
 
@@ -52,7 +52,7 @@ def draw_losses(
     first: int = 1,  # number of the first of them
     title: str = "Training loss",  # above the plot
 ) -> bool:  # whether it was drawn
-    "Draw the loss of each step, on a logarithmic scale. Warns if that fails, for nothing depends on the picture."
+    "Draw the loss of each step, on a logarithmic scale. Warns if that fails: nothing depends on it."
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # letters that the font lacks

@@ -10,20 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ..data import Images, batches, labelled_batches
-from ..guidance import drop_labels
-from ..parameterization import Denoiser
-from . import setup
-from .config import OtherSetting, TrainConfig, read_settings, saved_settings, settled
-from .log import read_losses, write_losses
-from .settings import ConfigError, shown
-from ..schedule import Schedule, build_schedule
 from ddpm_abc.storage import (
     Metadata,
     checkpoint_path,
@@ -36,8 +28,17 @@ from ddpm_abc.storage import (
     save_checkpoint,
     save_weights,
 )
+
+from ..data import Images, batches, labelled_batches
+from ..guidance import drop_labels
+from ..parameterization import Denoiser
+from ..schedule import Schedule, build_schedule
 from ..training import EMA, TrainStep, train, warmup_cosine
 from ..unet import prepare
+from . import setup
+from .config import OtherSetting, TrainConfig, read_settings, saved_settings, settled
+from .log import draw_losses, read_losses, write_losses
+from .settings import ConfigError, shown
 
 # %% auto #0
 __all__ = ['SAVE_EVERY', 'Run', 'RunExists', 'open_run', 'steps']
@@ -56,10 +57,15 @@ class Run:
     opt: Optimizer  # over the network's parameters
     ema: EMA  # the averaged network
     generator: torch.Generator  # of times, noise and dropped labels
-    digests: dict[str, str]  # of what is compared when it goes on: the images, and the weights it began with
+    digests: dict[str, str]  # of what is compared when it goes on: images, and weights to begin with
     step: int = 0  # steps done
     seconds: float = 0.0  # what they took
     losses: list[float] = field(default_factory=list)  # of the last of these steps, or of all
+
+    @property
+    def net(self) -> nn.Module:
+        "The network in training."
+        return cast("nn.Module", self.denoise.net)
 
     @property
     def out(self) -> Path:
@@ -78,7 +84,7 @@ class Run:
         return min(1.0, max(self.step / steps if steps else 0.0, of_time))
 
     def save(self) -> None:
-        "Write losses, averaged weights and a checkpoint. Then, if it can be read back, let the oldest one go."
+        "Write losses, averaged weights and a checkpoint; if it can be read back, the oldest one goes."
         write_losses(self.out / "loss.csv", self.losses, self.step - len(self.losses) + 1)
         told = {"run": saved_settings(self.config)}
         weights = self.out / "weights.safetensors"
@@ -89,6 +95,16 @@ class Run:
             self.path, self.denoise, self.opt, step=self.step, ema=self.ema, generator=self.generator, **about
         )
         keep_last(self.path)
+
+    def newest(self) -> str:
+        "What there is to go on from, in a sentence."
+        found = checkpoints(self.out)
+        return f"The newest checkpoint is {found[0]}" if found else "No checkpoint was written yet"
+
+    def draw_losses(self) -> bool:
+        "Draw the losses, and say whether that worked. Warns if it did not."
+        first, title = self.step - len(self.losses) + 1, f"{self.data.name}: loss of {self.step:,} steps"
+        return draw_losses(self.out / "loss.png", self.losses, first, title)
 
     def _classes(self) -> dict[str, dict[str, int]]:
         "How many images there are of each class, for whoever draws with a network that is told classes."
@@ -123,15 +139,16 @@ def _new(config: TrainConfig) -> Run:
         net = prepare(setup.new_network(config, data), device)
     else:
         setup.check_fit(init, config.init_from, data)
-        sched, digests["init_sha256"] = init.denoise.sched, setup.digest(*init.denoise.net.state_dict().values())
-        net = prepare(setup.network_like(init.denoise.net, config, data), device)
+        old, sched = init.denoise.net, init.denoise.sched
+        digests["init_sha256"] = setup.digest(*old.state_dict().values())
+        net = prepare(setup.network_like(old, config, data), device)
     return _assembled(config, data, net, sched, digests)
 
 # %% ../../nbs/93f_run.ipynb #5be329f5
 _NAMED = ("digits", "mnist", "fashion")  # the same everywhere
 _INSTEAD = "start anew in another {out}"
-_GONE = """the run in {path} was trained on {was}, which is not there any more: name its new place with {data}, or put
-it back"""
+_GONE = """the run in {path} was trained on {was}, which is not there any more: name its new place with {data}, or
+put it back"""
 _FEWER = "the run in {path} began with {before} images, and now there are {n}: put them back, or " + _INSTEAD
 _CHANGED = "the run in {path} began with {n} other images{labels}: put them back, or " + _INSTEAD
 
@@ -196,7 +213,8 @@ def _resumed(config: TrainConfig) -> Run:
     _check_init(config, path, saved, before["init_from"])
     device, sched = setup.device_of(config), build_schedule(saved.sched)
     data = _data_again(config, path, saved, before["data"])
-    net = setup.new_network(config, data, setup.KINDS[saved.net["kind"]], {key: saved.net[key] for key in setup.SHAPE})
+    shape = {key: saved.net[key] for key in setup.SHAPE}
+    net = setup.new_network(config, data, setup.KINDS[saved.net["kind"]], shape)
     digests = {key: saved.info[key] for key in ("images_sha256", "init_sha256") if key in saved.info}
     run = _assembled(config, data, prepare(net, device), sched, digests)
     run.step = load_checkpoint(path, run.denoise, run.opt, ema=run.ema, generator=run.generator)
@@ -212,7 +230,8 @@ class RunExists(ConfigError):
         path: Path,  # its newest checkpoint
     ):
         self.path = path
-        super().__init__("{path} is there already: go on from it with {resume}, or give another {out}", path=path)
+        text = "{path} is there already: go on from it with {resume}, or give another {out}"
+        super().__init__(text, path=path)
 
 
 @contextmanager
@@ -222,9 +241,9 @@ def open_run(
 ) -> Iterator[Run]:  # a context manager that gives the run, and owns its folder for as long
     """Set a run up, or bring it back, with every check before its first step.
 
-    Raises `ConfigError` for a setting that cannot be, `RunExists` for a folder that holds a run, `OtherSetting` for
-    a setting that the run does not have, and what `load`, `load_weights` and `load_checkpoint` raise. Warns of
-    checkpoints that are skipped, and of a machine that is another one.
+    Raises `ConfigError` for a setting that cannot be, `RunExists` for a folder that holds a run, `OtherSetting`
+    for a setting that the run does not have, and what `load`, `load_weights` and `load_checkpoint` raise. Warns
+    of checkpoints that are skipped, and of a machine that is another one.
     """
     out = Path(config.out)
     if resume and not out.is_dir():
@@ -257,8 +276,8 @@ def steps(
 ) -> Iterator[TrainStep]:  # what happened in each step, after it was taken
     """Train until the steps or the time are used up, and save every `SAVE_EVERY` steps.
 
-    What was done since is for the caller to save. Raises `FloatingPointError` before a step whose numbers are not finite, `OSError` if a checkpoint cannot be
-    written, `ConfigError` if the device's memory is full.
+    What was done since is for the caller to save. Raises `FloatingPointError` before a step whose numbers are not
+    finite, `OSError` if a checkpoint cannot be written, `ConfigError` if the device's memory is full.
     """
     clock = time.monotonic() - run.seconds
     loop = train(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -19,10 +20,10 @@ from torch import Tensor, nn
 
 from ..data import Images, load
 from ..paper_unet import PaperUNet
-from .config import TrainConfig
-from .settings import ConfigError, shown
 from ..storage import PRETRAINED_SHA256, Pretrained, load_weights, pretrained
 from ..unet import UNet, pick_device, zero_init
+from .config import TrainConfig
+from .settings import ConfigError, shown
 
 # %% auto #0
 __all__ = ['LARGEST_NET', 'KINDS', 'SHAPE', 'check_new', 'check_writable', 'device_of', 'images_of', 'digest', 'images_digest',
@@ -34,8 +35,8 @@ LARGEST_NET = 1_000_000_000  # parameters; more is a slip of the hand, and would
 _T_LINEAR = """{T} must be at least 21 with the linear schedule, whose betas rise to 20/T, got {got}: use
 {schedule} cosine"""
 _MULTIPLES = "{channels} must be multiples of 8 from 16 on, as in 32,64,96, got {c} in {got}"
-_LEVELS = """{channels} must name at most {most} levels for images of {size}x{size}, which each level but the first
-halves, got {n} ({got}): as in {better}"""
+_LEVELS = """{channels} must name at most {most} levels for images of {size}x{size}, which each level but the
+first halves, got {n} ({got}): as in {better}"""
 
 
 def check_new(
@@ -69,8 +70,8 @@ def check_writable(
 
 # %% ../../nbs/93e_setup.ipynb #a89ca1c4
 _TOO_FEW = "{batch_size} must be at most {n}, the number of images, got {got}"
-_ONE_CLASS = """{labels} needs images of several classes, and {got} has one: put those of each class into a folder of
-its own, FOLDER/CLASS/IMAGE"""
+_ONE_CLASS = """{labels} needs images of several classes, and {got} has one: put those of each class into a
+folder of its own, FOLDER/CLASS/IMAGE"""
 
 
 def device_of(
@@ -147,7 +148,8 @@ def _seed(seed: int) -> None:
 
 # %% ../../nbs/93e_setup.ipynb #9b4bcae4
 SHAPE = ("blocks", "attention_at", "groups")  # of a network, beside what the settings say
-_OTHER_IMAGES = "{init_from} {name} draws images of {drawn}, and those of {data} are {ours}: leave {init_from} out"
+_OTHER_IMAGES = """{init_from} {name} draws images of {drawn}, and those of {data} are {ours}: leave {init_from}
+out"""
 _OTHER_CLASSES = """{init_from} {name} is told {theirs} classes, and the images of {data} have {ours}: leave
 {init_from} out"""
 
@@ -155,14 +157,14 @@ _OTHER_CLASSES = """{init_from} {name} is told {theirs} classes, and the images 
 def weights_of(
     name: str,  # of a network of the package, or the path of a weights file
 ) -> Pretrained:  # the denoiser, and what is noted with it
-    "A network of the package by its name, or one in a file. Raises what `pretrained` and `load_weights` raise."
+    "A network of the package by its name, or one in a file. Raises what `load_weights` raises."
     return pretrained(name) if name in PRETRAINED_SHA256 else load_weights(name)
 
 
 def fixed_by(
     init: Pretrained,  # weights to begin with
 ) -> dict[str, Any]:  # the settings that go with them
-    "What weights settle of a run: schedule, length, channels, what is predicted, and labels if they are told them."
+    "What weights settle: schedule, length, channels, what is predicted, and labels if they know them."
     net, sched = init.denoise.net, init.denoise.sched
     kind = (sched.recipe or {}).get("kind", "betas")
     settings = {"schedule": kind, "T": sched.T, "channels": tuple(net.config["channels"])}
@@ -175,7 +177,7 @@ def check_fit(
     name: str,  # theirs, for the message
     data: Images,  # what the run is trained on
 ) -> None:
-    "Raise `ConfigError` for weights of other images, or of another number of classes."
+    "Raise `ConfigError` for weights of other images or another number of classes; warn of other classes."
     config = init.denoise.net.config
     drawn, ours = (config["in_channels"], config["size"], config["size"]), tuple(data.images.shape[1:])
     if drawn != ours:
@@ -184,6 +186,10 @@ def check_fit(
     if config["n_classes"] not in (None, len(data.classes) + 1):
         theirs = config["n_classes"] - 1
         raise ConfigError(_OTHER_CLASSES, name=name, theirs=theirs, ours=len(data.classes))
+    told = init.info.get("classes")
+    if isinstance(told, dict) and list(told) != list(data.classes):
+        before, now = shown(list(told)), shown(data.classes)
+        warnings.warn(f"where {name} was told {before}, it is now told {now}", stacklevel=2)
 
 # %% ../../nbs/93e_setup.ipynb #f6eb0dae
 def recipe_of(

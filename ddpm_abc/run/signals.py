@@ -19,10 +19,10 @@ STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 
 
 @contextmanager
-def noted_signals() -> Iterator[list[int]]:  # a context manager that gives the list of signals that have arrived
+def noted_signals() -> Iterator[list[int]]:  # a context manager; the list holds the signals that have come
     """Note the first Ctrl-C, SIGTERM or SIGHUP in a list, so that the work under way ends well.
 
-    The second one stops at once: Ctrl-C by `KeyboardInterrupt`, another by `SystemExit` with 128 and its number.
+    The second one stops at once: Ctrl-C by `KeyboardInterrupt`, others by `SystemExit` with 128 and the number.
     """
     seen: list[int] = []
 
