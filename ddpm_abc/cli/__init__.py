@@ -1,4 +1,4 @@
-"""The command line: a thin skin of click over `ddpm_abc.run`. Nothing here imports torch before a command runs."""
+"""The command line: a thin skin of click over `ddpm_abc.run`. No torch before a command runs."""
 
 from ddpm_abc.cli.main import main
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ddpm_abc.cli.errors import Refused, refusing
-from ddpm_abc.cli.options import Command, options, typed
+from ddpm_abc.cli.errors import Refused
+from ddpm_abc.cli.options import Command, options, retyped, typed
 from ddpm_abc.cli.sample import SampleConfig, sample
 from ddpm_abc.cli.train import train
 from ddpm_abc.run.config import DEVICE, OUT, SEED, OtherSetting, TrainConfig
@@ -46,7 +45,7 @@ def demo(config: DemoConfig) -> int:  # exit status
 
     common = {"seed": config.seed, "device": config.device, "out": config.out}
     told = TrainConfig(**DEMO, **common, given=frozenset(settings_of(TrainConfig)))
-    again = shlex.join(["ddpm-abc", "demo", "--out", config.out, *_device(config)])
+    again = retyped("demo", config, out=config.out)
     try:
         status = train(told, bool(checkpoints(config.out)), again)
     except Refused as e:
@@ -57,7 +56,3 @@ def demo(config: DemoConfig) -> int:  # exit status
         raise
     weights = str(Path(config.out) / "weights.safetensors")
     return status or sample(SampleConfig(weights=weights, **common), overwrite=True)
-
-
-def _device(config: DemoConfig) -> list[str]:
-    return ["--device", config.device] if config.device != "auto" else []

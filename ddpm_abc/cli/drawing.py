@@ -1,4 +1,4 @@
-"""What `sample` and `evaluate` share: weights, a progress bar, and images that are kept when a signal comes."""
+"""What `sample` and `evaluate` share: weights, a progress bar, and what is kept when a signal comes."""
 
 from __future__ import annotations
 
@@ -26,10 +26,8 @@ def drawing_of(config: Any) -> Drawing:
     found = weights_of(config.weights)
     label = getattr(config, "label", None)
     drawing = Drawing(found, config.weights, config.seed, config.steps or 0, label, config.guidance)
-    data, steps = (shown(found.info.get(key, "unknown")) for key in ("data", "steps"))
-    say(
-        f"weights: {config.weights}, trained on {'unknown data' if data == 'unknown' else data}, {steps} steps"
-    )
+    data, steps = shown(found.info.get("data", "unknown data")), shown(found.info.get("steps", "unknown"))
+    say(f"weights: {config.weights}, trained on {data}, {steps} steps")
     return drawing
 
 
@@ -37,12 +35,10 @@ def draw_images(
     drawing: Drawing,  # what to draw
     n: int,  # how many
     first: int,  # the number of the first
-    keep: Callable[
-        [int, Tensor], None
-    ],  # takes the number of the first image of a batch, and the batch, when it is done
+    keep: Callable[[int, Tensor], None],  # takes the number of its first image, and a batch that is done
     film: Film | None = None,  # sees each state
 ) -> tuple[int, int]:  # how many are done, and the signal that stopped it, or 0
-    "Draw images with a progress bar. The first signal ends it after the step under way; what is done is kept."
+    "Draw images with a progress bar. The first signal ends it after the step under way; what is done stays."
     import torch
 
     from ddpm_abc.run.draw import draw

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
     from ddpm_abc.run.draw import Drawing
 
-_DATA = "what to compare with: digits, 3,000 of the bundled ones, or mnist, the 10,000 images of the test set, downloaded"
+_DATA = """what to compare with: digits, 3,000 of the bundled ones, or mnist, the 10,000 images of the test
+set, downloaded"""
 _N = "how many digits, from 100 to as many as they are compared with; compare only figures of the same N"
 _STEPS = "reverse steps, at most the T of the training"
-_CACHE = """keep the digits there as they come, an .npz of 8 bits a pixel, and go on from there if it is begun: for a
-run of hours"""
-_COMPILE = """compile the network first, with torch.compile: worth its minute for a run of hours, and needs a C++
-compiler"""
+_CACHE = """keep the digits there as they come, an .npz of 8 bits a pixel, and go on from there if it is begun:
+for a run of hours"""
+_COMPILE = """compile the network first, with torch.compile: worth its minute for a run of hours, and
+needs a C++ compiler"""
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,8 @@ def _check(config: EvaluateConfig, drawing: Drawing) -> None:
         drawn = f"{net['in_channels']}x{net['size']}x{net['size']}"
         raise Refused(f"{config.weights} draws images of {drawn}: this command judges digits of 1x28x28")
     _check_origin(config.weights, drawing.found.info)
-    if (
-        config.compile
-        and device_of(config).type == "cpu"
-        and not any(map(shutil.which, ("g++", "clang++", "c++", "cl")))
-    ):
+    compiler = any(map(shutil.which, ("g++", "clang++", "c++", "cl")))
+    if config.compile and device_of(config).type == "cpu" and not compiler:
         raise Refused("--compile needs a C++ compiler, such as g++: install one, or leave --compile out")
     if config.data == "digits" and config.n > len(HELD_OUT):
         most = f"at most {len(HELD_OUT)} with --data digits"
@@ -111,12 +109,9 @@ def _check_origin(name: str, info: dict[str, Any]) -> None:
     if text.startswith(("digits", "MNIST")):
         return
     if trained_on is not None or text.startswith(("folder ", "Fashion-MNIST")):
-        raise Refused(
-            f"{name} was trained on {text}, and this command judges digits: give weights trained on digits or mnist"
-        )
-    note(
-        f"{name} does not say that it was trained on digits; these figures compare what it draws with digits"
-    )
+        remedy = "give weights trained on digits or mnist"
+        raise Refused(f"{name} was trained on {text}, and this command judges digits: {remedy}")
+    note(f"{name} does not say that it was trained on digits, and this command judges digits")
 
 
 def _real(config: EvaluateConfig) -> tuple[Tensor, Tensor | None]:
@@ -130,7 +125,7 @@ def _real(config: EvaluateConfig) -> tuple[Tensor, Tensor | None]:
 
 
 def _digits(config: EvaluateConfig, drawing: Drawing, kept: Tensor | None) -> tuple[Tensor, int]:
-    "The digits to judge, 8 bits a pixel as the real ones have; and the signal that stopped their drawing, or 0."
+    "The digits to judge, 8 bits a pixel as the real ones have; and the signal that ended it, or 0."
     import torch
 
     from ddpm_abc.data import to_uint8
@@ -174,7 +169,6 @@ def _judge(config: EvaluateConfig, digits: Tensor, train: Tensor, test: Tensor |
         return
     fid, lowest = fid_and_floor(generated, train, test)
     say(f"FID of {n:,} digits against the 10,000 of MNIST's test set: {fid:.3f}")
-    say(
-        f"the same of {n:,} real digits of the training set, the floor: {lowest:.3f}; ratio {fid / lowest:.2f}"
-    )
+    ratio = fid / lowest
+    say(f"the same of {n:,} real digits of the training set, the floor: {lowest:.3f}; ratio {ratio:.2f}")
     say(f"{seen}; chapter 06 explains FID and its floor")

@@ -37,8 +37,8 @@ class Group(click.Group):
     cls=Group,
     invoke_without_command=True,
     context_settings={"max_content_width": 100},
-    epilog="""Start with `ddpm-abc demo`: it trains for some minutes, then draws digits. Each command explains itself:
-    `ddpm-abc train --help`.""",
+    epilog="""Start with `ddpm-abc demo`: it trains for some minutes, then draws digits.
+    Each command explains itself: `ddpm-abc train --help`.""",
 )
 @click.version_option(__version__, prog_name="ddpm-abc", message="%(prog)s %(version)s")
 @click.pass_context

@@ -13,10 +13,10 @@ from click.shell_completion import CompletionItem
 from ddpm_abc.cli.errors import Failed, flag
 from ddpm_abc.run.settings import Choice, Flag, Kind, help_of, settings_of, shown
 
-GUIDANCE = """with weights of `train --labels`, such as mnist-labels: 0 keeps to the class as trained, 1 or 2 more
-closely (chapter 09); any value but 0 takes twice the time"""
-WEIGHTS = """weights.safetensors of a training run; or mnist-labels, mnist-v or mnist, which draw digits, from the
-package"""
+GUIDANCE = """with weights of `train --labels`, such as mnist-labels: 0 keeps to the class as trained, 1 or
+2 more closely (chapter 09); any value but 0 takes twice the time"""
+WEIGHTS = """weights.safetensors of a training run; or mnist-labels, mnist-v or mnist, which draw digits, from
+the package"""
 DEFAULT_WEIGHTS = "mnist-labels"  # of `sample` and `evaluate`, from the package
 
 
@@ -47,7 +47,7 @@ class SettingType(click.ParamType):
 
 
 def options(config: Any) -> Callable[[Any], Any]:
-    "Give a command an option for each setting that a configuration declares; those that are not typed are None."
+    "Give a command an option for each setting of a configuration; those that are not typed are None."
 
     def add(function: Any) -> Any:
         for name, s in reversed(settings_of(config).items()):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _LABEL = "the class to draw, as 7, with weights of `train --labels`"
 _ALL = "all, each as often as among the training images"
-_FIRST = "the number of the first image: image k of a seed is the same whatever else is drawn, so runs can be merged"
+_FIRST = "the number of the first image: image k of a seed is the same in every run, so runs can be merged"
 _STEPS = "reverse steps, at most the T of the training; fewer are faster and coarser"
 _FORMAT = "png, a file for each image as it is, or npz, one NumPy file of all, uint8 (N, C, H, W)"
 
@@ -61,6 +61,7 @@ class Files:
         self.config, self.drawing = config, drawing
         self.images: list[Tensor] = []  # all of them for npz, and as many as the overview shows for png
         self.names: list[Path] = []  # written so far
+        self.earlier = set(Path(config.out).glob("*.npz"))  # of earlier runs, and to stay
         part = f"{config.first:04}-" if config.first else ""
         self.film, self.overview = (
             self._path(image_name(drawing, f"{part}{word}")) for word in ("film", "grid")
@@ -107,22 +108,22 @@ class Files:
             self.images.append(pixels)
 
     def _keep_archive(self) -> None:
-        "Write all that is drawn so far, under a name that says how much that is, in place of the last such file."
+        "Write all that is drawn so far, under a name that says how much, in place of the file before."
         import torch
 
         from ddpm_abc.run.draw import write_kept
 
         images = torch.cat(self.images)
         path = self._archive(len(images))
-        before, there = self.names, path.exists()
         write_kept(path, images, self.drawing.of, self.config.first)
-        for old in before:
+        for old in set(self.names) - self.earlier:
             old.unlink(missing_ok=True)
-        self.names = [] if there and len(images) < self.config.n else [path]
+        self.names = [path]
 
     def shown(self) -> str:
         "The names of what was written, for people."
-        return str(self.names[0]) if len(self.names) == 1 else f"{self.names[0]} to {self.names[-1].name}"
+        first, last = self.names[0], self.names[-1]
+        return str(first) if first == last else f"{first} to {last.name}"
 
 
 def sample(
@@ -145,7 +146,7 @@ def _draw(config: SampleConfig, drawing: Drawing, files: Files) -> int:
     import torch
 
     from ddpm_abc.data import to_unit
-    from ddpm_abc.run.draw import FILMED, Film, save_overview
+    from ddpm_abc.run.draw import FILMED, OVERVIEW, Film, save_overview
     from ddpm_abc.unet import describe, prepare
 
     say(describe(prepare(drawing.found.denoise.net, config.device)))
@@ -155,18 +156,12 @@ def _draw(config: SampleConfig, drawing: Drawing, files: Files) -> int:
         say(f"images: {files.shown()}")
         if config.n > 1:
             save_overview(to_unit(torch.cat(files.images)), files.overview)
-            say(
-                f"the first of them on one sheet: {files.overview}"
-                if done > 256
-                else f"all on one sheet: {files.overview}"
-            )
+            say(f"the first {min(OVERVIEW, done)} of them on one sheet: {files.overview}")
         film.save(files.film)
         say(f"how {min(FILMED, done)} of them came about, an animation (open it in a browser): {files.film}")
     if stopped:
         rest = retyped("sample", config, first=config.first + done, n=config.n - done)
-        say(
-            f"stopped: {done} of {config.n} images are kept in {config.out}; draw the rest with: {rest}",
-            error=True,
-        )
+        kept = f"{done} of {config.n} images are kept in {config.out}"
+        say(f"stopped: {kept}; draw the rest with: {rest}", error=True)
         return 128 + stopped
     return 0
