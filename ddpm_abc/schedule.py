@@ -78,11 +78,10 @@ def _check_tables(beta: Tensor, alpha_bar: Tensor) -> None:
         raise ValueError(
             "alpha_bar is not the cumulative product of 1 - beta: build the schedule with `schedule_from_beta(beta)`"
         )
-    if 0 < (left := alpha_bar[-1].item()) < 1e-60:
-        raise ValueError(
-            f"alpha_bar_T = {left:.3g} leaves too little signal to compute with (at least 1e-60, or exactly 0):"
-            " lower T or the betas"
-        )
+    last = -2 if beta[-1] == 1 else -1  # where there should still be some signal
+    if (left := alpha_bar[last].item()) < 1e-60:
+        name = "alpha_bar_T" if last == -1 else "alpha_bar_{T-1}"
+        raise ValueError(f"{name} = {left:.3g} leaves no signal to compute with (at least 1e-60): lower T or the betas")
 
 # %% ../nbs/01_schedule.ipynb #f28293ad
 _MOST_LEFT = 0.02  # sqrt(alpha_bar_T) above this is reported
@@ -103,10 +102,10 @@ def schedule_from_beta(
     """
     if beta.ndim != 1:
         raise ValueError(f"beta must have shape (T,), got {tuple(beta.shape)}")
-    return _build(beta, kind="betas", beta=beta.detach().to("cpu", torch.float64).tolist())
+    return _build(beta, {"kind": "betas", "beta": beta.detach().to("cpu", torch.float64).tolist()})
 
 
-def _build(beta: Tensor, **recipe: Any) -> Schedule:
+def _build(beta: Tensor, recipe: dict[str, Any]) -> Schedule:
     beta = torch.cat([torch.zeros(1, dtype=torch.float64), beta.detach().to("cpu", torch.float64)])
     sched = Schedule(beta, torch.cumprod(1 - beta, 0), recipe)
     if (left := sched.alpha_bar[-1].sqrt().item()) > _MOST_LEFT:
@@ -128,7 +127,7 @@ def linear_schedule(
     if not 0 < beta_min <= beta_max < 1:
         raise ValueError(f"need 0 < beta_min <= beta_max < 1, got beta_min = {beta_min}, beta_max = {beta_max}")
     beta = torch.linspace(beta_min, beta_max, T, dtype=torch.float64)
-    return _build(beta, kind="linear", T=T, beta_min=beta_min, beta_max=beta_max)
+    return _build(beta, {"kind": "linear", "T": T, "beta_min": beta_min, "beta_max": beta_max})
 
 
 def _check_T(T: int) -> None:
@@ -149,9 +148,9 @@ def cosine_schedule(
         raise ValueError(f"s must be a finite number, at least 0, got {s}")
     t = torch.arange(T + 1, dtype=torch.float64)
     f = torch.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2
-    return _build((1 - f[1:] / f[:-1]).clamp(max=0.999), kind="cosine", T=T, s=s)
+    return _build((1 - f[1:] / f[:-1]).clamp(max=0.999), {"kind": "cosine", "T": T, "s": s})
 
-# %% ../nbs/01_schedule.ipynb #a339891f
+# %% ../nbs/01_schedule.ipynb #c01246de
 LARGEST_T = 1_000_000  # a schedule is a table of T numbers, and T may come from a stranger's file
 
 

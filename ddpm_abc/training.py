@@ -122,7 +122,7 @@ def _not_finite(step: int, t: Tensor, losses: Tensor) -> str:
         " Lower the learning rate, or look at the data."
     )
 
-# %% ../nbs/04_training.ipynb #770773ec
+# %% ../nbs/04_training.ipynb #28b149f3
 def _check_setup(denoise: Denoiser, opt: Optimizer, weight: Tensor | None) -> nn.Module:
     "The network in training, if it is one, and if the optimizer trains it."
     net, T = denoise.net, denoise.sched.T
@@ -143,7 +143,7 @@ def _check_batch(net: nn.Module, x0: Tensor, y: Tensor | None = None) -> None:
     if not x0.is_floating_point():
         raise TypeError(f"train takes floating-point images in [-1, 1], got {x0.dtype}: {remedy}")
     low, high = (v.item() for v in x0.detach().aminmax())
-    if low < -1.01 or high > 1.01 or low >= 0:
+    if low < -1.01 or high > 1.01 or 0 <= low < high:
         found = f"the first batch lies in [{low:.3g}, {high:.3g}]"
         warnings.warn(f"{found}, and the schedule is made for data in [-1, 1]: {remedy}", stacklevel=3)
     n = getattr(net, "config", {}).get("n_classes")
@@ -151,7 +151,7 @@ def _check_batch(net: nn.Module, x0: Tensor, y: Tensor | None = None) -> None:
         found = f"{y.min().item()} to {y.max().item()}"
         raise ValueError(f"labels must lie in 0..{n - 1}, the classes of the network, got a range of {found}")
 
-# %% ../nbs/04_training.ipynb #9f94b8a7
+# %% ../nbs/04_training.ipynb #bb7c0fd8
 def _set_lr(opt: Optimizer, factor: float) -> None:
     for group in opt.param_groups:  # initial_lr is saved with the optimizer: a resumed run finds it there
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
@@ -166,7 +166,7 @@ def _set_gradient(
     counted.mean().backward()
     return nn.utils.clip_grad_norm_(net.parameters(), clip_norm)
 
-# %% ../nbs/04_training.ipynb #6cb99dc0
+# %% ../nbs/04_training.ipynb #ca8fb5dc
 def train(
     denoise: Denoiser,  # the network in training, its schedule, and what it predicts
     batches: Iterable[Tensor | Sequence[Tensor]],  # clean data (B, ...) in [-1, 1], or pairs of it and labels (B,)

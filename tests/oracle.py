@@ -8,7 +8,7 @@ import math
 
 import torch
 
-from ddpm_abc.forward import q_posterior
+from ddpm_abc.forward import predict_x0, q_posterior
 from ddpm_abc.sampling import ddpm_step
 from ddpm_abc.schedule import schedule_from_beta
 
@@ -43,11 +43,16 @@ def reverse_var(sched, t, kind, s=VARIANCES):
     return {"beta": beta, "beta_tilde": beta * (1 - ab_prev) / (1 - ab), "exact": beta * marginal_var(sched, t - 1, s) / marginal_var(sched, t, s)}[kind]
 
 
+def step_by_eps(sched, xt, eps_hat, t, s, noise, **options):
+    "The library's reverse step, from a guess of the noise."
+    return ddpm_step(sched, xt, predict_x0(sched, xt, t, eps_hat), t, s, noise, **options)
+
+
 def step_map(sched, t, m=MEANS, variances=VARIANCES):
     "The mean of the library's reverse step with the exact network, as a * x_t + b."
     zero, one = torch.zeros(1, len(m), dtype=torch.float64), torch.ones(1, len(m), dtype=torch.float64)
     model, times = exact_eps(sched, m, variances), torch.tensor([t])
-    at_zero, at_one = (ddpm_step(sched, x, model(x, times), t, t - 1, zero, clip=False)[0] for x in (zero, one))
+    at_zero, at_one = (step_by_eps(sched, x, model(x, times), t, t - 1, zero, clip=False)[0] for x in (zero, one))
     return at_one - at_zero, at_zero
 
 

@@ -12,14 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
-from oracle import exact_eps
+from oracle import exact_eps, step_by_eps
 
-from ddpm_abc.forward import predict_eps, predict_x0, q_posterior, q_sample
-from ddpm_abc.sampling import ddpm_step, sample, strided_times
+from ddpm_abc import sampling
+from ddpm_abc.forward import predict_eps, q_posterior, q_sample
+from ddpm_abc.parameterization import Denoiser
+from ddpm_abc.sampling import sample, spaced_times
 from ddpm_abc.schedule import Schedule, cosine_schedule, linear_schedule
 
 
@@ -72,12 +75,15 @@ def apart(a, b) -> float:
     return (a.double() - b.double()).abs().max().item()
 
 
-def ddim_step(sched, xt, eps_hat, t, s, z, *, clip: bool = True):
+def ddim_walk(denoise, x, times, noise, *, clip: bool = True):
     "DDIM with eta = 0 (Song et al. 2021, Eq. 12) out of the library's parts: estimate x_0, its noise, and go to s with the same noise."
-    x0_hat = predict_x0(sched, xt, t, eps_hat)
-    if clip:
-        x0_hat = x0_hat.clamp(-1, 1)
-    return q_sample(sched, x0_hat, s, predict_eps(sched, xt, t, x0_hat))
+    sched = denoise.sched
+    for t, s in pairwise(times):
+        x0_hat = denoise(x, t).x0
+        if clip:
+            x0_hat = x0_hat.clamp(-1, 1)
+        x = q_sample(sched, x0_hat, s, predict_eps(sched, x, t, x0_hat))
+        yield x
 
 
 # --- diffusers: tables -----------------------------------------------------------------------------------------------
@@ -108,7 +114,7 @@ def ddpm_steps(scheduler, variance: str, clip: bool) -> float:
         x, eps_hat = batch(8, 3, 4, 4, seed=t), batch(8, 3, 4, 4, seed=2000 + t)
         z = torch.randn(x.shape, generator=torch.Generator().manual_seed(t), dtype=torch.float64) * (t > 1)
         theirs = scheduler.step(eps_hat, t - 1, x, generator=torch.Generator().manual_seed(t)).prev_sample
-        ours = ddpm_step(sched, x, eps_hat, t, t - 1, z, variance=variance, clip=clip)
+        ours = step_by_eps(sched, x, eps_hat, t, t - 1, z, variance=variance, clip=clip)
         worst = max(worst, apart(theirs, ours) / ours.abs().max().item())
     return worst
 
@@ -133,7 +139,7 @@ def _():
     for t in (2, 3, 10, 100, 500, 1000):
         x, eps_hat, z = batch(3, 8, 3, 4, 4, seed=t)
         theirs = scheduler.step(eps_hat, t - 1, x, eta=1.0, variance_noise=z).prev_sample
-        worst = max(worst, apart(theirs, ddpm_step(sched, x, eps_hat, t, t - 1, z, clip=False)))
+        worst = max(worst, apart(theirs, step_by_eps(sched, x, eps_hat, t, t - 1, z, clip=False)))
     return Row("diffusers", worst, 1e-11)
 
 
@@ -142,7 +148,7 @@ def ddim_clipped(**kwargs) -> float:
     scheduler = ddim(sched)
     scheduler.set_timesteps(1000)
     x, eps_hat, z = batch(3, 8, 3, 4, 4, seed=5)
-    return apart(scheduler.step(eps_hat, 499, x, eta=1.0, variance_noise=z, **kwargs).prev_sample, ddpm_step(sched, x, eps_hat, 500, 499, z))
+    return apart(scheduler.step(eps_hat, 499, x, eta=1.0, variance_noise=z, **kwargs).prev_sample, step_by_eps(sched, x, eps_hat, 500, 499, z))
 
 
 @measure("clipped DDIM step with eta = 1 and DDPM step, eps recomputed")
@@ -161,7 +167,8 @@ def _():
 def ddpm_trajectories(scheduler, sched: Schedule, times, **kwargs) -> float:
     "From the same x_T, with the same network and the same z."
     model = exact_eps(sched)
-    ours = sample(model, sched, (16, 4), times=times, step=partial(ddpm_step, **kwargs), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    sampler, g = partial(sampling.ddpm, **kwargs), torch.Generator().manual_seed(0)
+    ours = sample(Denoiser(model, sched), (16, 4), times=times, sampler=sampler, generator=g, dtype=torch.float64)
     g = torch.Generator().manual_seed(0)
     x = torch.randn(16, 4, generator=g, dtype=torch.float64)
     for t in scheduler.timesteps.tolist():
@@ -191,7 +198,7 @@ def _():
     sched = linear_schedule()
     scheduler = ddpm(sched, clip_sample=False, timestep_spacing="trailing")
     scheduler.set_timesteps(50)
-    return Row("diffusers", ddpm_trajectories(scheduler, sched, strided_times(1000, 50), clip=False), 1e-8, why="diffusers adds noise of variance 1e-20 on the last step")
+    return Row("diffusers", ddpm_trajectories(scheduler, sched, spaced_times(1000, 50), clip=False), 1e-8, why="diffusers adds noise of variance 1e-20 on the last step")
 
 
 @measure("DDPM, 50 of 1000 steps, beta, float64 tables")
@@ -199,12 +206,13 @@ def _():
     sched = linear_schedule()
     scheduler = ddpm(sched, clip_sample=False, timestep_spacing="trailing", variance_type="fixed_large")
     scheduler.set_timesteps(50)
-    return Row("diffusers", ddpm_trajectories(scheduler, sched, strided_times(1000, 50), clip=False, variance="beta"), 1e-2, agrees=False, why="diffusers leaves the noise out where its t is 0, which a strided walk never visits: its last step, from 19 to the data, adds noise")
+    return Row("diffusers", ddpm_trajectories(scheduler, sched, spaced_times(1000, 50), clip=False, variance="beta"), 1e-2, agrees=False, why="diffusers leaves the noise out where its t is 0, which a strided walk never visits: its last step, from 19 to the data, adds noise")
 
 
 def ddim_trajectories(scheduler, sched, times, **kwargs) -> float:
     model = exact_eps(sched)
-    ours = sample(model, sched, (16, 4), times=times, step=partial(ddim_step, **kwargs), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    sampler, g = partial(ddim_walk, **kwargs), torch.Generator().manual_seed(0)
+    ours = sample(Denoiser(model, sched), (16, 4), times=times, sampler=sampler, generator=g, dtype=torch.float64)
     x = torch.randn(16, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for t in scheduler.timesteps.tolist():
         x = scheduler.step(model(x, torch.full((16,), t + 1)), t, x, use_clipped_model_output=True).prev_sample
@@ -218,7 +226,7 @@ for _steps in (10, 50, 1000):
         sched = linear_schedule()
         scheduler = ddim(sched, clip_sample=False, timestep_spacing="trailing")
         scheduler.set_timesteps(steps)
-        return Row("diffusers", ddim_trajectories(scheduler, sched, strided_times(1000, steps), clip=False), 1e-9)
+        return Row("diffusers", ddim_trajectories(scheduler, sched, spaced_times(1000, steps), clip=False), 1e-9)
 
 
 @measure("DDIM from the library's parts, 50 steps, clipped, float64 tables")
@@ -226,14 +234,14 @@ def _():
     sched = linear_schedule()
     scheduler = ddim(sched, timestep_spacing="trailing")
     scheduler.set_timesteps(50)
-    return Row("diffusers", ddim_trajectories(scheduler, sched, strided_times(1000, 50)), 1e-9)
+    return Row("diffusers", ddim_trajectories(scheduler, sched, spaced_times(1000, 50)), 1e-9)
 
 
 @measure("DDIM from the library's parts, 50 steps, float32 tables")
 def _():
     scheduler = ddim(clip_sample=False, timestep_spacing="trailing")
     scheduler.set_timesteps(50)
-    return Row("diffusers", ddim_trajectories(scheduler, linear_schedule(), strided_times(1000, 50), clip=False), 2e-4, why="float32 tables")
+    return Row("diffusers", ddim_trajectories(scheduler, linear_schedule(), spaced_times(1000, 50), clip=False), 2e-4, why="float32 tables")
 
 
 # --- the golden values of diffusers' own tests ------------------------------------------------------------------------
@@ -250,16 +258,6 @@ def toy(xt, t):
     return xt * ((t - 1) / t).view(-1, 1, 1, 1)
 
 
-def toy_v(sched):
-    "The same network, when what it predicts is v."
-
-    def model(xt, t):
-        ab = sched.alpha_bar[t].view(-1, 1, 1, 1)
-        return (1 - ab).sqrt() * xt + ab.sqrt() * toy(xt, t)
-
-    return model
-
-
 @contextmanager
 def start_from(x):
     "Let the public sampler's first draw be x; the later ones are float32 numbers from seed 0, as in those tests."
@@ -269,9 +267,9 @@ def start_from(x):
         yield
 
 
-def golden(model, sched, x, value: float, times=None, step=ddpm_step) -> float:
+def golden(sched, x, value: float, times=None, sampler=sampling.ddpm, predicts: str = "eps") -> float:
     with start_from(x):
-        out = sample(model, sched, x.shape, times=times, step=step, dtype=torch.float64)
+        out = sample(Denoiser(toy, sched, predicts), x.shape, times=times, sampler=sampler, dtype=torch.float64)
     return abs(out.abs().sum().item() - value)
 
 
@@ -280,19 +278,19 @@ LEADING = [*range(901, 0, -100), 0]  # diffusers' ten "leading" steps
 
 @measure("golden 258.9606: DDPM, whole loop")
 def _():
-    return Row("diffusers' tests", golden(toy, linear_schedule(), ramp(), 258.9606), 1e-2)
+    return Row("diffusers' tests", golden(linear_schedule(), ramp(), 258.9606), 1e-2)
 
 
 @measure("golden 202.0296: DDPM, v-prediction")
 def _():
-    return Row("diffusers' tests", golden(toy_v(linear_schedule()), linear_schedule(), ramp(), 202.0296), 1e-2)
+    return Row("diffusers' tests", golden(linear_schedule(), ramp(), 202.0296, predicts="v"), 1e-2)
 
 
 def last_two() -> float:
     "The sum that our walk from t = 2 ends with."
     sched = linear_schedule()
     with start_from(q_sample(sched, ramp(), 2, ramp(flip=True))):
-        return sample(toy, sched, (4, 3, 8, 8), times=[2, 1, 0], dtype=torch.float64).abs().sum().item()
+        return sample(Denoiser(toy, sched), (4, 3, 8, 8), times=[2, 1, 0], dtype=torch.float64).abs().sum().item()
 
 
 @measure("golden 387.9466: DDPM, the last two steps from a noised input")
@@ -327,30 +325,30 @@ def _():
 
 @measure("golden 172.0067: DDIM, whole loop")
 def _():
-    return Row("diffusers' tests", golden(toy, linear_schedule(), ramp(), 172.0067, LEADING, ddim_step), 1e-2)
+    return Row("diffusers' tests", golden(linear_schedule(), ramp(), 172.0067, LEADING, ddim_walk), 1e-2)
 
 
 @measure("golden 52.5302: DDIM, v-prediction")
 def _():
-    return Row("diffusers' tests", golden(toy_v(linear_schedule()), linear_schedule(), ramp(), 52.5302, LEADING, ddim_step), 1e-2)
+    return Row("diffusers' tests", golden(linear_schedule(), ramp(), 52.5302, LEADING, ddim_walk, "v"), 1e-2)
 
 
 @measure("golden 354.5418: DDIM, the last two steps from a noised input")
 def _():
     sched = linear_schedule()
-    return Row("diffusers' tests", golden(toy, sched, q_sample(sched, ramp(), 101, ramp(flip=True)), 354.5418, [101, 1, 0], ddim_step), 1e-2)
+    return Row("diffusers' tests", golden(sched, q_sample(sched, ramp(), 101, ramp(flip=True)), 354.5418, [101, 1, 0], ddim_walk), 1e-2)
 
 
 @measure("golden 149.8295: DDIM, beta_1 = 0.01")
 def _():
     sched = linear_schedule(beta_min=0.01)
-    return Row("diffusers' tests", golden(toy, sched, ramp(), 149.8295, LEADING, ddim_step), 1e-2)
+    return Row("diffusers' tests", golden(sched, ramp(), 149.8295, LEADING, ddim_walk), 1e-2)
 
 
 @measure("golden 149.0784: DDIM, beta_1 = 0.01, ending at alpha_bar_1")
 def _():
     sched = linear_schedule(beta_min=0.01)
-    return Row("diffusers' tests", golden(toy, sched, ramp(), 149.0784, LEADING, ddim_step), 1e-1, agrees=False, why="set_alpha_to_one=False makes diffusers' last step end at alpha_bar_1; ours always ends at the data, alpha_bar_0 = 1")
+    return Row("diffusers' tests", golden(sched, ramp(), 149.0784, LEADING, ddim_walk), 1e-1, agrees=False, why="set_alpha_to_one=False makes diffusers' last step end at alpha_bar_1; ours always ends at the data, alpha_bar_0 = 1")
 
 
 # --- azula -----------------------------------------------------------------------------------------------------------
@@ -378,13 +376,14 @@ def azula_sampler(sched: Schedule, name: str, steps: int, **kwargs):
     return getattr(azula_sample, name)(Exact(), steps=steps, silent=True, dtype=torch.float64, **kwargs)
 
 
-def azula_trajectories(name: str, steps: int, step, sched: Schedule, **kwargs) -> float:
+def azula_trajectories(name: str, steps: int, sampler, sched: Schedule, **kwargs) -> float:
     "Both draw from torch's global generator: x_T, then a z for each step."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         theirs = azula_sampler(sched, name, steps, **kwargs)(torch.randn(16, 4, dtype=torch.float64))
         torch.manual_seed(0)
-        ours = sample(exact_eps(sched), sched, (16, 4), times=strided_times(sched.T, steps), step=step, dtype=torch.float64)
+        denoise, times = Denoiser(exact_eps(sched), sched), spaced_times(sched.T, steps)
+        ours = sample(denoise, (16, 4), times=times, sampler=sampler, dtype=torch.float64)
     return apart(theirs, ours)
 
 
@@ -392,19 +391,19 @@ for _steps in (1000, 50):
 
     @measure(f"DDPM, {_steps} steps")
     def _(steps=_steps):
-        return Row("azula", azula_trajectories("DDPMSampler", steps, partial(ddpm_step, clip=False), linear_schedule()), 1e-11)
+        return Row("azula", azula_trajectories("DDPMSampler", steps, partial(sampling.ddpm, clip=False), linear_schedule()), 1e-11)
 
     @measure(f"DDPM, {_steps} steps, cosine schedule")
     def _(steps=_steps):
-        return Row("azula", azula_trajectories("DDPMSampler", steps, partial(ddpm_step, clip=False), cosine_schedule()), 1e-9)
+        return Row("azula", azula_trajectories("DDPMSampler", steps, partial(sampling.ddpm, clip=False), cosine_schedule()), 1e-9)
 
     @measure(f"DDIM with eta = 1 and DDPM, {_steps} steps")
     def _(steps=_steps):
-        return Row("azula", azula_trajectories("DDIMSampler", steps, partial(ddpm_step, clip=False), linear_schedule(), eta=1.0), 1e-11)
+        return Row("azula", azula_trajectories("DDIMSampler", steps, partial(sampling.ddpm, clip=False), linear_schedule(), eta=1.0), 1e-11)
 
     @measure(f"DDIM with eta = 0 from the library's parts, {_steps} steps")
     def _(steps=_steps):
-        return Row("azula", azula_trajectories("DDIMSampler", steps, partial(ddim_step, clip=False), linear_schedule()), 1e-11)
+        return Row("azula", azula_trajectories("DDIMSampler", steps, partial(ddim_walk, clip=False), linear_schedule()), 1e-11)
 
 
 def versions() -> dict[str, str]:

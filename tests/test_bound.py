@@ -6,6 +6,7 @@ must meet come from the closed forms in oracle.py alone.
 
 import math
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -23,10 +24,12 @@ from oracle import (
     negative_log_likelihood,
     posterior_map,
     reverse_var,
+    step_by_eps,
 )
 
 from ddpm_abc.data import to_unit
 from ddpm_abc.forward import predict_eps, predict_x0, q_mean_var, q_posterior, q_sample
+from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.sampling import ddpm_step, sample
 from ddpm_abc.schedule import cosine_schedule, linear_schedule, schedule_from_beta
 
@@ -81,20 +84,27 @@ def test_the_exact_variance_gives_the_least_bound(kind):
     assert sum((o - e).max() for o, e in zip(other, exact, strict=True)) > 0.1  # and here the choice matters
 
 
+def with_the_exact_variance(denoise, x, times, noise):
+    "A sampler of our own, which takes the mean from the library and the variance from q(x_{t-1} | x_t)."
+    sched = denoise.sched
+    for t, s in pairwise(times):
+        mean = ddpm_step(sched, x, denoise(x, t).x0, t, s, torch.zeros_like(x), clip=False)
+        x = mean + (reverse_var(sched, t, "exact").sqrt() * noise(x) if s else 0)
+        yield x
+
+
+
 @pytest.mark.parametrize(("name", "ratios"), [("linear", (0.9901, 0.9996, 0.9999, 1.0000))])
 def test_sampler_with_the_exact_variance(monkeypatch, name, ratios):
-    """The public loop with a step of our own, which takes the mean from the library and the variance from q(x_{t-1} | x_t).
+    """A sampler with the exact variance, through the public function.
 
     Reads the map off without statistics: item k of the batch gets a 1 in its k-th draw of noise.
     """
     sched = SCHEDULES[name]()
 
-    def step(sched, xt, eps_hat, t, s, z):
-        return ddpm_step(sched, xt, eps_hat, t, s, torch.zeros_like(z), clip=False) + reverse_var(sched, t, "exact").sqrt() * z
-
     draws = iter(torch.eye(sched.T + 1, dtype=torch.float64)[:, : sched.T].T)
     monkeypatch.setattr(torch, "randn", lambda shape, **_: next(draws)[:, None].expand(shape))
-    x0 = sample(exact_eps(sched), sched, (sched.T + 1, 4), step=step, dtype=torch.float64)
+    x0 = sample(Denoiser(exact_eps(sched), sched), (sched.T + 1, 4), sampler=with_the_exact_variance, dtype=torch.float64)
     monkeypatch.undo()
     factors = x0[:-1] - x0[-1]
     factors[0] *= marginal_var(sched, -1).sqrt()  # x_T as q makes it: then nothing is lost but the last step's noise
@@ -106,10 +116,7 @@ def test_sampler_with_the_exact_variance(monkeypatch, name, ratios):
 def test_coarse_monte_carlo_with_the_exact_variance():
     sched, n = coarse_schedule(), 20_000
 
-    def step(sched, xt, eps_hat, t, s, z):
-        return ddpm_step(sched, xt, eps_hat, t, s, torch.zeros_like(z), clip=False) + reverse_var(sched, t, "exact").sqrt() * z
-
-    x = sample(exact_eps(sched), sched, (n, 4), step=step, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = sample(Denoiser(exact_eps(sched), sched), (n, 4), sampler=with_the_exact_variance, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     mean, var = model_moments(sched, "exact")
     var = var - reverse_var(sched, 1, "exact")
     assert ((x.var(0) - var) / (var * math.sqrt(2 / n))).abs().max() < 4.5
@@ -222,7 +229,7 @@ def test_optimal_eps_is_minus_the_scaled_score():
 def test_mean_of_the_step_is_the_true_conditional_mean():
     "With the exact network the library's step has the mean of q(x_{t-1} | x_t), which conditioning two joint Gaussians gives."
     sched = schedule_from_beta(COARSE)
-    step = partial(ddpm_step, clip=False)
+    step = partial(step_by_eps, clip=False)
     for t in range(1, sched.T + 1):
         xt = torch.linspace(-1, 2, 4, dtype=torch.float64).view(1, 4)
         ab, ab_prev, beta = sched.alpha_bar[t], sched.alpha_bar[t - 1], sched.beta[t]

@@ -19,6 +19,7 @@ from oracle import (
     kl,
     marginal_var,
     reverse_var,
+    step_by_eps,
     step_map,
 )
 from torch.utils.flop_counter import FlopCounterMode
@@ -30,9 +31,9 @@ from ddpm_abc.gaussian import (
     kl_gaussian,
     mixture_eps_model,
 )
-from ddpm_abc.sampling import ddpm_step
+from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.schedule import linear_schedule, schedule_from_beta
-from ddpm_abc.training import eps_loss
+from ddpm_abc.training import simple_loss
 from ddpm_abc.unet import UNet, Up, timestep_embedding
 
 pytestmark = pytest.mark.filterwarnings("ignore:the schedule stops short of noise")  # few, coarse steps, on purpose
@@ -133,7 +134,7 @@ def test_joint_of_the_chain_is_the_product_of_its_steps():
         assert abs(joint.log_prob(path[1:]).item() - chain_log_prob(path)) < 1e-12
 
 
-@pytest.mark.equation("0.8", by="samples, ddpm_step")
+@pytest.mark.equation("0.8", by="ddpm, ddpm_step")
 def test_joint_of_the_model_is_the_product_of_its_steps():
     mean, cov = reverse_joint()
     joint = torch.distributions.MultivariateNormal(mean, cov)
@@ -220,7 +221,7 @@ def test_a_term_is_a_weighted_error_of_the_noise(variance, t):
     mean, var = q_posterior(sched, x0, xt, t)
     assert (predict_x0(sched, xt, t, eps) - x0).abs().max() < 1e-12  # (0.23)
     assert (mean - (xt - beta / (1 - ab).sqrt() * eps) / alpha.sqrt()).abs().max() < 1e-12  # (0.24)
-    mu = ddpm_step(sched, xt, eps_hat, t, t - 1, torch.zeros_like(xt), variance=variance, clip=False)
+    mu = step_by_eps(sched, xt, eps_hat, t, t - 1, torch.zeros_like(xt), variance=variance, clip=False)
     assert (mu - (xt - beta / (1 - ab).sqrt() * eps_hat) / alpha.sqrt()).abs().max() < 1e-12  # (0.25)
     constant = dims / 2 * (var / sigma2 - 1 - (var / sigma2).log()).item()
     term = kl_gaussian(mean, var, mu, sigma2).sum().item()
@@ -280,7 +281,7 @@ def test_mean_of_the_true_step_back(t):
         p = (log_joint - two_humps().log_prob(numbers(xt)[:, None], now)).exp() * DX
         assert abs(p.sum().item() - 1) < 1e-10
         x = numbers(xt)[:, None]
-        mean = ddpm_step(sched, x, two_humps().eps(x, now), t, t - 1, torch.zeros_like(x), clip=False).item()
+        mean = step_by_eps(sched, x, two_humps().eps(x, now), t, t - 1, torch.zeros_like(x), clip=False).item()
         assert abs((p * GRID).sum().item() - mean) < 1e-9
 
 
@@ -407,11 +408,12 @@ def test_many_steps_from_s_to_t():
 # --- 03 --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.equation("3.1", by="UNet, eps_loss")
+@pytest.mark.equation("3.1", by="UNet, simple_loss")
 def test_answering_zero_costs_one():
     x0, t = torch.zeros(400, 1, 8, 8), torch.randint(1, 1001, (400,), generator=torch.Generator().manual_seed(0))
     eps = torch.randn(400, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    loss = eps_loss(UNet(channels=(8,), groups=2, size=8), linear_schedule(), x0, t, eps)  # a new network answers zero
+    net = UNet(channels=(8,), groups=2, size=8)
+    loss = simple_loss(Denoiser(net, linear_schedule()), x0, t, eps)  # a new network answers zero
     assert torch.equal(loss, eps.square().flatten(1).mean(1))
     assert abs(loss.mean().item() - 1) < 4 * math.sqrt(2 / eps.numel())
 
@@ -451,13 +453,13 @@ def sigma_points(cov):
 
 
 def mean_loss(model, sched, cov, t):
-    "E of `eps_loss` over data N(0, cov) and noise, exact for a linear network."
+    "E of `simple_loss` over data N(0, cov) and noise, exact for a linear network."
     x0, eps = sigma_points(cov), sigma_points(torch.eye(len(cov), dtype=torch.float64))
     a, b = x0.repeat_interleave(len(eps), 0), eps.repeat(len(x0), 1)
-    return eps_loss(model, sched, a, torch.full((len(a),), t), b).mean()
+    return simple_loss(Denoiser(model, sched), a, torch.full((len(a),), t), b).mean()
 
 
-@pytest.mark.equation("4.2", by="eps_loss")
+@pytest.mark.equation("4.2", by="simple_loss")
 @pytest.mark.parametrize("t", [1, 100, 1000])
 def test_best_scaling_of_the_input(t):
     sched, s = linear_schedule(), 0.3
@@ -469,7 +471,7 @@ def test_best_scaling_of_the_input(t):
     assert abs(loss.item() - ab * s / (ab * s + 1 - ab)) < 1e-12
 
 
-@pytest.mark.equation("4.3", by="eps_loss, mixture_eps_model")
+@pytest.mark.equation("4.3", by="simple_loss, mixture_eps_model")
 @pytest.mark.parametrize("t", [1, 100, 1000])
 def test_loss_of_the_best_linear_network(t):
     sched = linear_schedule()

@@ -7,16 +7,8 @@ import warnings
 import pytest
 import torch
 
-from ddpm_abc.forward import (
-    eps_from_v,
-    predict_eps,
-    predict_x0,
-    q_mean_var,
-    q_posterior,
-    q_sample,
-    velocity,
-    x0_from_v,
-)
+from ddpm_abc.forward import predict_eps, predict_x0, q_mean_var, q_posterior, q_sample
+from ddpm_abc.parameterization import eps_from_v, velocity, x0_from_v
 from ddpm_abc.schedule import cosine_schedule, linear_schedule, schedule_from_beta
 
 KINDS = {"linear": linear_schedule, "cosine": cosine_schedule}

@@ -9,7 +9,8 @@ from torch import nn
 
 from ddpm_abc.gaussian import GaussianMixture
 from ddpm_abc.guidance import drop_labels, guided
-from ddpm_abc.sampling import ddpm_step, sample, strided_times
+from ddpm_abc.parameterization import Denoiser
+from ddpm_abc.sampling import ddpm, sample, spaced_times
 from ddpm_abc.schedule import cosine_schedule
 from ddpm_abc.unet import UNet
 
@@ -32,6 +33,10 @@ class Classes(nn.Module):
         return answers[y, torch.arange(len(y))]
 
 
+def denoiser():
+    return Denoiser(Classes(cosine_schedule()), cosine_schedule())
+
+
 def mixture(*means):
     k = len(means)
     return GaussianMixture(torch.full((k,), 1 / k, dtype=torch.float64), torch.tensor(means, dtype=torch.float64)[:, None], torch.full((k,), 0.16, dtype=torch.float64))
@@ -39,10 +44,11 @@ def mixture(*means):
 
 @pytest.mark.equation("9.1", "9.2", by="guided, GaussianMixture")
 def test_the_difference_is_the_gradient_of_the_posterior():
-    net = Classes(cosine_schedule())
+    denoise = denoiser()
+    net = denoise.net
     x, t, y = torch.linspace(-3, 3, 41, dtype=torch.float64)[:, None], torch.full((41,), 400), torch.ones(41, dtype=torch.int64)
     with torch.no_grad():
-        difference = guided(net, y, 2, 1.0)(x, t) - guided(net, y, 2, 0.0)(x, t)
+        difference = guided(denoise, y, 2, 1.0).net(x, t) - guided(denoise, y, 2, 0.0).net(x, t)
     ab = net.ab[400]
 
     def log_posterior(x):  # of y = 1, written out: the logistic function of the distance
@@ -55,27 +61,30 @@ def test_the_difference_is_the_gradient_of_the_posterior():
 
 @pytest.mark.equation("9.3", by="guided")
 def test_guided_is_the_formula():
-    net = Classes(cosine_schedule())
+    denoise = denoiser()
+    net = denoise.net
     x, t, y = torch.randn(8, 1, dtype=torch.float64), torch.randint(1, 1001, (8,)), torch.tensor([0, 1] * 4)
     told, untold = net(x, t, y), net(x, t, torch.full_like(y, 2))
     for w in (-1, 0, 0.5, 3):
-        assert torch.allclose(guided(net, y, 2, w)(x, t), (1 + w) * told - w * untold, atol=1e-12)
-    assert torch.allclose(guided(net, y, 2, -1)(x, t), untold, atol=1e-12)
-    assert torch.allclose(guided(net, y, 0, 2)(x, t), 3 * told - 2 * net(x, t, torch.zeros_like(y)), atol=1e-12)
+        assert torch.allclose(guided(denoise, y, 2, w).net(x, t), (1 + w) * told - w * untold, atol=1e-12)
+    assert torch.allclose(guided(denoise, y, 2, -1).net(x, t), untold, atol=1e-12)
+    assert torch.allclose(guided(denoise, y, 0, 2).net(x, t), 3 * told - 2 * net(x, t, torch.zeros_like(y)), atol=1e-12)
 
 
 def test_without_guidance_the_network_is_called_once():
-    net = Classes(cosine_schedule())
+    denoise = denoiser()
+    net = denoise.net
     x, t, y = torch.randn(2, 1, dtype=torch.float64), torch.tensor([5, 900]), torch.tensor([0, 1])
     for w, calls in ((0, 1), (0.0, 1), (1, 2)):
         net.calls = 0
-        guided(net, y, 2, w)(x, t)
+        guided(denoise, y, 2, w).net(x, t)
         assert net.calls == calls
 
 
 @pytest.mark.equation("9.4", by="guided")
 def test_guided_follows_the_gradient_of_the_tilted_density():
-    net = Classes(cosine_schedule())
+    denoise = denoiser()
+    net = denoise.net
     x, y = torch.linspace(-3, 3, 41, dtype=torch.float64)[:, None], torch.ones(41, dtype=torch.int64)
     for time in (100, 700):
         ab = net.ab[time]
@@ -85,16 +94,17 @@ def test_guided_follows_the_gradient_of_the_tilted_density():
             return -((x - 0.7 * ab.sqrt()) ** 2) / (2 * c) - 4 * torch.log1p(torch.exp(-2 * 0.7 * ab.sqrt() * x / c))
 
         slope = (log_tilted(x + 1e-5) - log_tilted(x - 1e-5)) / 2e-5
-        assert torch.allclose(guided(net, y, 2, 4)(x, torch.full((41,), time)), -(1 - ab).sqrt() * slope, atol=1e-7)
+        assert torch.allclose(guided(denoise, y, 2, 4).net(x, torch.full((41,), time)), -(1 - ab).sqrt() * slope, atol=1e-7)
 
 
 def test_sampling_with_guidance_moves_points_away_from_the_other_class():
     "Further than (9.4) at t = 0 would have it, whose mean a grid gives: chapter 09 says so."
-    net, sched, y = Classes(cosine_schedule()), cosine_schedule(), torch.ones(1500, dtype=torch.int64)
+    denoise, y = denoiser(), torch.ones(1500, dtype=torch.int64)
     line = torch.linspace(-3, 4, 7001, dtype=torch.float64)
     drawn, tilted = [], []
     for w in (0, 1, 4):
-        x = sample(guided(net, y, 2, w), sched, (1500, 1), times=strided_times(1000, 100), generator=torch.Generator().manual_seed(0), dtype=torch.float64, device="cpu", step=partial(ddpm_step, clip=False))
+        sampler, times, g = partial(ddpm, clip=False), spaced_times(1000, 100), torch.Generator().manual_seed(0)
+        x = sample(guided(denoise, y, 2, w), (1500, 1), sampler=sampler, times=times, generator=g, dtype=torch.float64)
         p = torch.exp(-((line - 0.7) ** 2) / 0.32) * torch.sigmoid(2 * 0.7 * line / 0.16) ** w
         drawn.append(x.mean().item())
         tilted.append(((p * line).sum() / p.sum()).item())
@@ -104,19 +114,39 @@ def test_sampling_with_guidance_moves_points_away_from_the_other_class():
 
 
 def test_guided_refuses_what_it_cannot_do():
-    y = torch.tensor([1, 2])
+    y, sched = torch.tensor([1, 2]), cosine_schedule()
     with pytest.raises(ValueError, match="build it with n_classes"):
-        guided(UNet(size=8, channels=(16, 32)), y, 3)
-    told = UNet(size=8, channels=(16, 32), n_classes=4)
+        guided(Denoiser(UNet(size=8, channels=(16, 32)), sched), y, 3)
+    denoise = Denoiser(UNet(size=8, channels=(16, 32), n_classes=4), sched)
     with pytest.raises(ValueError, match="scale must be finite, got nan"):
-        guided(told, y, 3, math.nan)
-    for none in (-1, 4):
-        with pytest.raises(ValueError, match=rf"none must be one of the network's classes 0\.\.3, got {none}"):
-            guided(told, y, none)
-    with pytest.raises(ValueError, match=r"y must lie in 0\.\.3"):
-        guided(told, torch.tensor([1, 4]), 3)(torch.zeros(2, 1, 8, 8), torch.tensor([1, 1]))
+        guided(denoise, y, 3, math.nan)
+    for null in (-1, 4):
+        with pytest.raises(ValueError, match=rf"null_class must be of the network's classes 0\.\.3, got {null}"):
+            guided(denoise, y, null)
+    with pytest.raises(ValueError, match=r"y must be of the network's classes 0\.\.3, got \[1, 4\]"):
+        guided(denoise, torch.tensor([1, 4]), 3)
     with pytest.raises(ValueError, match=r"of shape \(3,\)"):
-        guided(told, y, 3)(torch.zeros(3, 1, 8, 8), torch.tensor([1, 1, 1]))
+        guided(denoise, y, 3)(torch.zeros(3, 1, 8, 8), torch.tensor([1, 1, 1]))
+
+
+@pytest.mark.parametrize("predicts", ["eps", "x0", "v"])
+def test_guidance_is_the_same_whatever_the_network_predicts(predicts):
+    "The parts of (9.3) sum to 1, so it may be taken of eps, of x0 or of v."
+    eps_net, sched = Classes(cosine_schedule()), cosine_schedule()
+    as_eps = Denoiser(eps_net, sched)
+
+    class Other(nn.Module):
+        config = eps_net.config
+
+        def forward(self, xt, t, y):
+            x0, eps = as_eps(xt, t, y=y)
+            return Denoiser(eps_net, sched, predicts).target(x0, t, eps)
+
+    x, t, y = torch.randn(8, 1, dtype=torch.float64), torch.randint(1, 900, (8,)), torch.tensor([0, 1] * 4)
+    want = guided(as_eps, y, 2, 1.5)(x, t)
+    got = guided(Denoiser(Other(), sched, predicts), y, 2, 1.5)(x, t)
+    assert torch.allclose(got.x0, want.x0, atol=1e-9)
+    assert torch.allclose(got.eps, want.eps, atol=1e-9)
 
 
 def test_labels_are_dropped_in_the_share_asked_for():
@@ -130,6 +160,6 @@ def test_labels_are_dropped_in_the_share_asked_for():
     assert torch.equal(drop_labels(y, 10, 0.0), y)
     assert (drop_labels(y, 10, 1.0) == 10).all()
     assert torch.equal(dropped, drop_labels(y, 10, 0.1, torch.Generator().manual_seed(0)))
-    for share in (-0.1, 1.5, math.nan):
-        with pytest.raises(ValueError, match="share must lie in"):
-            drop_labels(y, 10, share)
+    for drop_prob in (-0.1, 1.5, math.nan):
+        with pytest.raises(ValueError, match="drop_prob must lie in"):
+            drop_labels(y, 10, drop_prob)

@@ -13,7 +13,8 @@ import torch
 from torch.nn import functional as F
 
 from ddpm_abc.paper_unet import PaperDown, PaperUNet, PaperUp, diffusers_names, load_diffusers
-from ddpm_abc.sampling import ddpm_step, sample, samples
+from ddpm_abc.parameterization import Denoiser
+from ddpm_abc.sampling import ddpm, sample, seeded_noise
 from ddpm_abc.schedule import linear_schedule
 from ddpm_abc.unet import Attention, Down, GroupNorm
 
@@ -308,11 +309,10 @@ def test_old_names_of_attention(theirs, ours):
 
 
 def their_trajectory(theirs, scheduler, steps, shape, seed):
-    "Diffusers' own loop; its scheduler draws from the generator what `samples` draws from an equal one."
+    "Diffusers' own loop; its scheduler draws from the generator what `ddpm` draws from an equal one."
     g = torch.Generator().manual_seed(seed)
     scheduler.set_timesteps(steps)
     x = torch.randn(shape, generator=g)
-    yield x
     for k in scheduler.timesteps:
         x = scheduler.step(theirs(x, k).sample, k, x, generator=g).prev_sample
         yield x
@@ -329,12 +329,14 @@ def test_whole_trajectory_equals_diffusers(theirs, ours, variance, their_name, T
         num_train_timesteps=T, beta_start=betas["beta_min"], beta_end=betas["beta_max"], beta_schedule="linear", variance_type=their_name, clip_sample=True)
     shape, stride = (2, 3, 16, 16), T // steps
     times = [k + 1 for k in range(T - stride, -1, -stride)] + [0]  # their timesteps, plus 1
-    mine = samples(ours, linear_schedule(T, **betas), shape, step=partial(ddpm_step, variance=variance), times=times, generator=torch.Generator().manual_seed(1))
+    noise = seeded_noise(torch.Generator().manual_seed(1))
+    denoise = Denoiser(ours, linear_schedule(T, **betas))
+    mine = ddpm(denoise, noise(torch.empty(shape)), times, noise, variance=variance)
     n = 0
     for a, b in zip(mine, their_trajectory(theirs, scheduler, steps, shape, seed=1), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
         n += 1
-    assert n == steps + 1
+    assert n == steps
     assert a.std() > 0.1
 
 
@@ -345,7 +347,8 @@ def test_trajectory_with_the_time_off_by_one_goes_elsewhere(theirs, ours):
     *_, want = their_trajectory(theirs, scheduler, 25, (2, 3, 16, 16), seed=1)
 
     def run(model):
-        return sample(model, linear_schedule(25, 0.004, 0.6), (2, 3, 16, 16), step=partial(ddpm_step, variance="beta"), generator=torch.Generator().manual_seed(1))
+        sampler, g = partial(ddpm, variance="beta"), torch.Generator().manual_seed(1)
+        return sample(Denoiser(model, linear_schedule(25, 0.004, 0.6)), (2, 3, 16, 16), sampler=sampler, generator=g)
 
     assert off(run(ours), want) < 1e-4
     assert off(run(lambda xt, t: ours(xt, t + 1)), want) > 0.01

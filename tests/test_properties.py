@@ -4,20 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle import step_by_eps
 
-from ddpm_abc.forward import (
-    eps_from_v,
-    predict_eps,
-    predict_x0,
-    q_mean_var,
-    q_posterior,
-    q_sample,
-    velocity,
-    x0_from_v,
-)
-from ddpm_abc.sampling import ddpm_step, sample, strided_times
-from ddpm_abc.schedule import at, cosine_schedule, like, linear_schedule, schedule_from_beta
-from ddpm_abc.training import eps_loss, sample_t
+from ddpm_abc.forward import predict_eps, predict_x0, q_mean_var, q_posterior, q_sample
+from ddpm_abc.parameterization import Denoiser, eps_from_v, velocity, x0_from_v
+from ddpm_abc.sampling import ddpm_step, sample, spaced_times
+from ddpm_abc.schedule import broadcast, cosine_schedule, extract, linear_schedule, schedule_from_beta
+from ddpm_abc.training import sample_t, simple_loss
 from ddpm_abc.unet import timestep_embedding
 
 pytestmark = pytest.mark.filterwarnings("ignore:the schedule stops short of noise")  # any schedule will do here
@@ -91,7 +84,7 @@ def test_round_trips(chain):
     "eps -> x_0 -> eps, and through v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans & Ho 2022) and back."
     sched, t, _, x0, eps, _ = chain
     xt = q_sample(sched, x0, t, eps)
-    ab = like(at(sched.alpha_bar, t), x0)
+    ab = broadcast(extract(sched.alpha_bar, t), x0)
     loss = 1e-13 / ab.sqrt().min().item()  # x_0 is xt less noise, over sqrt(alpha_bar): digits are lost, no more than that
     assert (predict_x0(sched, xt, t, eps) - x0).abs().max() < 1e-12 + 10 * loss
     noise = (1 - ab).sqrt().min().item()
@@ -148,16 +141,16 @@ def test_a_batch_is_its_items(chain, variance, clip):
         a, b = x0[rows], eps[rows]
         xt = q_sample(sched, a, t[rows], b)
         mean, var = q_posterior(sched, a, xt, t[rows], s[rows])
-        return xt, *q_mean_var(sched, a, t[rows]), predict_x0(sched, xt, t[rows], b), predict_eps(sched, xt, t[rows], a), mean, var, eps_loss(lambda x, _: 0.5 * x, sched, a[..., None], t[rows], b[..., None])
+        return xt, *q_mean_var(sched, a, t[rows]), predict_x0(sched, xt, t[rows], b), predict_eps(sched, xt, t[rows], a), mean, var, simple_loss(Denoiser(lambda x, _: 0.5 * x, sched), a[..., None], t[rows], b[..., None])
 
     together = everything(slice(None))
     for i in range(len(x0)):
         for whole, item in zip(together, everything(slice(i, i + 1)), strict=True):
             assert torch.allclose(whole[i : i + 1], item, rtol=1e-13, atol=1e-13)
     time, earlier = int(t[0]), int(s[0])
-    whole = ddpm_step(sched, x0, eps, time, earlier, z, variance=variance, clip=clip)
+    whole = step_by_eps(sched, x0, eps, time, earlier, z, variance=variance, clip=clip)
     for i in range(len(x0)):
-        item = ddpm_step(sched, x0[i : i + 1], eps[i : i + 1], time, earlier, z[i : i + 1], variance=variance, clip=clip)
+        item = step_by_eps(sched, x0[i : i + 1], eps[i : i + 1], time, earlier, z[i : i + 1], variance=variance, clip=clip)
         assert torch.allclose(whole[i : i + 1], item, rtol=1e-13, atol=1e-13)
 
 
@@ -168,7 +161,7 @@ def test_dtype_and_device_are_kept(chain, dtype):
     x0, eps, z = x0.to(dtype), eps.to(dtype), z.to(dtype)
     xt = q_sample(sched, x0, t, eps)
     out = [xt, *q_mean_var(sched, x0, t), predict_x0(sched, xt, t, eps), predict_eps(sched, xt, t, x0), *q_posterior(sched, x0, xt, t, s)]
-    out += [ddpm_step(sched, xt, eps, int(t[0]), int(s[0]), z), eps_loss(lambda x, _: x, sched, x0[..., None], t, eps[..., None])]
+    out += [ddpm_step(sched, xt, x0, int(t[0]), int(s[0]), z), simple_loss(Denoiser(lambda x, _: x, sched), x0[..., None], t, eps[..., None])]
     assert {o.dtype for o in out} == {dtype}
     assert {o.device for o in out} == {x0.device}
     exact = q_sample(sched, x0.double(), t, eps.double())
@@ -182,7 +175,7 @@ def test_meta_device_is_kept(chain):
     sched, t, s, x0, eps, z = (x.to("meta") if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in chain)
     xt = q_sample(sched, x0, t, eps)
     out = [xt, *q_mean_var(sched, x0, t), predict_x0(sched, xt, t, eps), predict_eps(sched, xt, t, x0), *q_posterior(sched, x0, xt, t, s)]
-    out += [ddpm_step(sched, xt, eps, int(t[0]), int(s[0]), z)]
+    out += [ddpm_step(sched, xt, x0, int(t[0]), int(s[0]), z)]
     assert {o.device.type for o in out} == {"meta"}
 
 
@@ -206,7 +199,7 @@ def test_times_outside_are_refused(sched, wild, as_tensor):
     x = torch.zeros(1, 2)
     for bad in (outside, -1, sched.T + 1):
         t = torch.tensor([bad]) if as_tensor else bad
-        for call in (lambda t=t: q_mean_var(sched, x, t), lambda t=t: q_sample(sched, x, t, x), lambda t=t: predict_x0(sched, x, t, x), lambda t=t: predict_eps(sched, x, t, x), lambda t=t: at(sched.beta, t)):
+        for call in (lambda t=t: q_mean_var(sched, x, t), lambda t=t: q_sample(sched, x, t, x), lambda t=t: predict_x0(sched, x, t, x), lambda t=t: predict_eps(sched, x, t, x), lambda t=t: extract(sched.beta, t)):
             with pytest.raises(IndexError, match=rf"0..{sched.T}, got {bad}"):
                 call()
     with pytest.raises((IndexError, ValueError)):
@@ -229,7 +222,7 @@ def test_s_must_be_earlier(chain):
 @given(st.integers(1, 2000), st.data())
 def test_any_stride(T, data):
     steps = data.draw(st.integers(1, T))
-    times = strided_times(T, steps)
+    times = spaced_times(T, steps)
     assert times[0] == T
     assert times[-1] == 0
     gaps = [a - b for a, b in zip(times, times[1:], strict=False)]
@@ -265,8 +258,8 @@ def test_sampler_finds_the_one_image_whatever_the_times(T, data):
     image = torch.linspace(-1, 1, 6, dtype=torch.float64).view(1, 1, 2, 3)
 
     def model(xt, t):
-        ab = at(sched.alpha_bar, t).view(-1, 1, 1, 1)
+        ab = extract(sched.alpha_bar, t).view(-1, 1, 1, 1)
         return (xt - ab.sqrt() * image) / (1 - ab).sqrt()
 
-    x0 = sample(model, sched, (2, 1, 2, 3), times=times, dtype=torch.float64)
+    x0 = sample(Denoiser(model, sched), (2, 1, 2, 3), times=times, dtype=torch.float64)
     assert (x0 - image).abs().max() < 1e-6

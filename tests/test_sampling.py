@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from ddpm_abc.forward import predict_x0, q_posterior
-from ddpm_abc.sampling import ddpm_step, sample, samples, strided_times
+from ddpm_abc.parameterization import Denoiser
+from ddpm_abc.sampling import ddpm, ddpm_step, image_generators, sample, seeded_noise, spaced_times
 from ddpm_abc.schedule import Schedule, cosine_schedule, linear_schedule, schedule_from_beta
 
 pytestmark = pytest.mark.filterwarnings("ignore:the schedule stops short of noise")  # few, coarse steps, on purpose
@@ -15,14 +16,14 @@ VARIANCES = torch.tensor([0.01, 0.25, 1.0, 4.0], dtype=torch.float64)  # of the 
 FEW = schedule_from_beta(torch.linspace(1e-3, 0.3, 50, dtype=torch.float64))
 
 
-def exact_eps(sched: Schedule, mean: float = 0.0):
-    "The best guess of the noise for data N(mean, diag(VARIANCES)): chapter 00."
+def exact(sched: Schedule, mean: float = 0.0):
+    "The best denoiser for data N(mean, diag(VARIANCES)): chapter 00."
 
-    def model(xt, t):
+    def eps(xt, t):
         ab = sched.alpha_bar[t][:, None]
         return (1 - ab).sqrt() * (xt - ab.sqrt() * mean) / (ab * VARIANCES + 1 - ab)
 
-    return model
+    return Denoiser(eps, sched)
 
 
 def affine_map(monkeypatch, sched: Schedule, variance: str, mean: float = 0.0):
@@ -32,7 +33,8 @@ def affine_map(monkeypatch, sched: Schedule, variance: str, mean: float = 0.0):
     """
     draws = iter(torch.eye(sched.T + 1, dtype=torch.float64)[:, : sched.T].T)  # T draws: x_T, then z of steps T..2
     monkeypatch.setattr(torch, "randn", lambda shape, **_: next(draws)[:, None].expand(shape))
-    x0 = sample(exact_eps(sched, mean), sched, (sched.T + 1, 4), step=partial(ddpm_step, variance=variance, clip=False), dtype=torch.float64)
+    sampler = partial(ddpm, variance=variance, clip=False)
+    x0 = sample(exact(sched, mean), (sched.T + 1, 4), sampler=sampler, dtype=torch.float64)
     monkeypatch.undo()
     assert next(draws, None) is None, "the sampler must draw x_T and one z for each step but the last"
     return x0[-1], x0[:-1] - x0[-1]
@@ -51,7 +53,7 @@ def recursion(sched: Schedule, variance: str, mean: float = 0.0):
     return m, v
 
 
-@pytest.mark.equation("0.8", by="samples")
+@pytest.mark.equation("0.8", by="ddpm")
 @pytest.mark.equation("5.3")
 @pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
 def test_sampler_is_the_exact_affine_map(monkeypatch, variance):
@@ -61,7 +63,7 @@ def test_sampler_is_the_exact_affine_map(monkeypatch, variance):
     assert (factors.square().sum(0) - v).abs().max() < 1e-10
 
 
-@pytest.mark.equation("5.3", by="samples, ddpm_step")
+@pytest.mark.equation("5.3", by="ddpm, ddpm_step")
 @pytest.mark.parametrize(("variance", "ratios"), [("beta", (1.0154, 1.0030, 0.9999, 0.9976)), ("beta_tilde", (0.9276, 0.9845, 0.9911, 0.9937))])
 def test_full_length_chain_has_the_known_end_variance(monkeypatch, variance, ratios):
     _, factors = affine_map(monkeypatch, linear_schedule(), variance)
@@ -72,7 +74,8 @@ def test_full_length_chain_has_the_known_end_variance(monkeypatch, variance, rat
 def test_coarse_monte_carlo(variance):
     "Few, large steps: a fault of one step in time would be off by more than 20 standard errors."
     sched, n = schedule_from_beta(torch.linspace(0.02, 0.6, 10, dtype=torch.float64)), 20_000
-    x = sample(exact_eps(sched), sched, (n, 4), step=partial(ddpm_step, variance=variance, clip=False), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    sampler, g = partial(ddpm, variance=variance, clip=False), torch.Generator().manual_seed(0)
+    x = sample(exact(sched), (n, 4), sampler=sampler, generator=g, dtype=torch.float64)
     _, v = recursion(sched, variance)
     assert ((x.var(0) - v) / (v * (2 / n) ** 0.5)).abs().max() < 4.5
     assert (x.mean(0) / (v / n).sqrt()).abs().max() < 4.5
@@ -81,41 +84,97 @@ def test_coarse_monte_carlo(variance):
 def test_visits_every_time_once_in_order_with_int64_batches():
     seen = []
 
-    def model(xt, t):
+    def net(xt, t):
         seen.append(t)
         return torch.zeros_like(xt)
 
-    states = list(samples(model, FEW, (3, 2)))
-    assert len(states) == FEW.T + 1
+    shapes = []
+
+    def counted(*args):
+        for x in ddpm(*args):
+            shapes.append(x.shape)
+            yield x
+
+    sample(Denoiser(net, FEW), (3, 2), sampler=counted)
+    assert shapes == [(3, 2)] * FEW.T  # the state after each step
     assert [t.tolist() for t in seen] == [[t] * 3 for t in range(FEW.T, 0, -1)]
     assert all(t.dtype == torch.int64 for t in seen)
 
 
-def test_first_state_is_the_noise_and_the_last_is_what_sample_returns():
+def test_starts_from_noise_and_returns_the_last_state():
     g = [torch.Generator().manual_seed(3) for _ in range(3)]
-    states = list(samples(exact_eps(FEW), FEW, (5, 4), generator=g[0], dtype=torch.float64))
-    assert torch.equal(states[0], torch.randn(5, 4, generator=g[1], dtype=torch.float64))
-    assert torch.equal(states[-1], sample(exact_eps(FEW), FEW, (5, 4), generator=g[2], dtype=torch.float64, progress=True))
+    x = torch.randn(5, 4, generator=g[1], dtype=torch.float64)
+    *_, last = ddpm(exact(FEW), x, range(FEW.T, -1, -1), seeded_noise(g[1]))
+    starts = []
+
+    def watched(denoise, x, times, noise):
+        starts.append(x)
+        return ddpm(denoise, x, times, noise)
+
+    got = sample(exact(FEW), (5, 4), sampler=watched, generator=g[0], dtype=torch.float64)
+    assert torch.equal(starts[0], x)
+    assert torch.equal(got, last)
+    assert torch.equal(got, sample(exact(FEW), (5, 4), generator=g[2], dtype=torch.float64, progress=True))
+
+
+def test_starts_from_any_state_at_any_time_and_stops_where_it_is_told():
+    "A walk in two parts is the walk."
+    g = [torch.Generator().manual_seed(3) for _ in range(2)]
+    x = torch.randn(5, 4, generator=g[0], dtype=torch.float64)
+    *_, whole = ddpm(exact(FEW), x, [50, 40, 20, 5, 0], seeded_noise(g[0]))
+    noise = seeded_noise(g[1])
+    x = noise(x)
+    *_, half = ddpm(exact(FEW), x, [50, 40, 20], noise)
+    *_, end = ddpm(exact(FEW), half, [20, 5, 0], noise)
+    assert torch.equal(end, whole)
 
 
 def test_last_step_adds_no_noise_even_with_the_larger_variance():
-    seen = []
+    calls, seed = [], torch.Generator().manual_seed(0)
 
-    def step(sched, xt, eps_hat, t, s, z):
-        seen.append((s, z.abs().max().item()))
-        return ddpm_step(sched, xt, eps_hat, t, s, z, variance="beta")
+    def noise(x):
+        calls.append(x)
+        return torch.randn(x.shape, generator=seed, dtype=x.dtype)
 
-    sample(exact_eps(FEW), FEW, (2, 4), step=step, dtype=torch.float64)
-    assert seen[-1] == (0, 0.0)
-    assert all(z > 0 for s, z in seen if s > 0)
+    start = torch.ones(2, 4, dtype=torch.float64)
+    *_, before, last = ddpm(exact(FEW), start, range(50, -1, -1), noise, variance="beta")
+    assert len(calls) == 49
+    x0_hat = exact(FEW)(before, 1).x0.clamp(-1, 1)
+    assert torch.allclose(last, q_posterior(FEW, x0_hat, before, 1)[0], atol=1e-14)
 
 
 def test_dtype_and_device_follow_the_request_and_the_model():
     net = nn.Linear(1, 1).double()
-    assert sample(exact_eps(FEW), FEW, (2, 4), dtype=torch.float64).dtype == torch.float64
-    assert sample(lambda x, t: x * net.weight.float(), FEW, (2, 4)).dtype == torch.float32
-    x = sample(lambda x, t: x * net.weight.float(), FEW, (2, 4))
+    scaled = Denoiser(lambda x, t: x * net.weight.float(), FEW)
+    assert sample(exact(FEW), (2, 4), dtype=torch.float64).dtype == torch.float64
+    x = sample(scaled, (2, 4))
+    assert x.dtype == torch.float32
     assert not x.requires_grad
+
+
+def test_image_k_depends_on_the_seed_and_on_k_alone():
+    def drawn(n, first=0, seed=5):
+        g = image_generators(seed, n, first)
+        return sample(exact(FEW), (n, 4), generator=g, dtype=torch.float64)
+
+    together = drawn(6)
+    assert torch.equal(drawn(1), together[:1])
+    assert torch.equal(drawn(2, first=3), together[3:5])
+    others = torch.cat([together, drawn(6, seed=6), drawn(6, first=6)])
+    assert torch.pdist(others).min() > 1e-6  # no two alike
+    with pytest.raises(ValueError, match="must be at least 0, got -1, 2 and 0"):
+        image_generators(-1, 2)
+    with pytest.raises(ValueError, match="a generator for each of the 3 images, got 2"):
+        sample(exact(FEW), (3, 4), generator=image_generators(0, 2))
+
+
+def test_streams_of_images_are_normal_and_independent():
+    z = seeded_noise(image_generators(0, 400))(torch.empty(400, 50, dtype=torch.float64))
+    assert abs(z.mean()) < 4 / 20_000**0.5
+    assert abs(z.var() - 1) < 4 * (2 / 20_000) ** 0.5
+    apart = torch.corrcoef(z)[*torch.triu_indices(400, 400, 1)]
+    assert apart.abs().max() < 6 / 50**0.5
+    assert abs(apart.square().mean() * 49 - 1) < 0.05  # as large as chance makes them
 
 
 @pytest.mark.equation("0.24", "0.25", "5.1", "5.2", by="ddpm_step")
@@ -126,16 +185,17 @@ def test_step_is_algorithm_2(t, variance):
     beta, ab = FEW.beta[t], FEW.alpha_bar[t]
     sigma2 = beta if variance == "beta" else beta * (1 - FEW.alpha_bar[t - 1]) / (1 - ab)
     expected = (x - beta / (1 - ab).sqrt() * eps_hat) / (1 - beta).sqrt() + sigma2.sqrt() * z
-    assert torch.allclose(ddpm_step(FEW, x, eps_hat, t, t - 1, z, variance=variance, clip=False), expected, atol=1e-12, rtol=0)
+    got = ddpm_step(FEW, x, predict_x0(FEW, x, t, eps_hat), t, t - 1, z, variance=variance, clip=False)
+    assert torch.allclose(got, expected, atol=1e-12, rtol=0)
 
 
 @pytest.mark.equation("5.2", by="q_posterior")
 def test_clip_acts_on_the_estimate_of_x0_and_nothing_else():
     x, z = torch.full((1, 1, 2, 2), 3.0, dtype=torch.float64), torch.zeros(1, 1, 2, 2, dtype=torch.float64)
-    eps_hat = torch.zeros_like(x)
-    assert predict_x0(FEW, x, 30, eps_hat).min() > 1
+    x0_hat = predict_x0(FEW, x, 30, torch.zeros_like(x))
+    assert x0_hat.min() > 1
     mean, _ = q_posterior(FEW, torch.ones_like(x), x, 30)
-    clipped = ddpm_step(FEW, x, eps_hat, 30, 29, z)
+    clipped = ddpm_step(FEW, x, x0_hat, 30, 29, z)
     assert torch.allclose(clipped, mean)
     assert clipped.min() > 1  # x_29 itself is not clipped
 
@@ -148,10 +208,9 @@ def test_strided_step_is_bayes_for_the_pair():
     alpha = ab_t / ab_s
     precision = 1 / (1 - ab_s) + alpha / (1 - alpha)
     mean = (ab_s.sqrt() * x0 / (1 - ab_s) + alpha.sqrt() * xt / (1 - alpha)) / precision
-    eps = (xt - ab_t.sqrt() * x0) / (1 - ab_t).sqrt()
-    got = ddpm_step(FEW, xt, eps, t, s, torch.zeros_like(xt))
+    got = ddpm_step(FEW, xt, x0, t, s, torch.zeros_like(xt))
     assert torch.allclose(got, mean, atol=1e-12, rtol=0)
-    with_noise = ddpm_step(FEW, xt, eps, t, s, torch.ones_like(xt))
+    with_noise = ddpm_step(FEW, xt, x0, t, s, torch.ones_like(xt))
     assert torch.allclose(with_noise - got, (1 / precision).sqrt().expand(5), atol=1e-12, rtol=0)
 
 
@@ -161,7 +220,7 @@ def test_items_of_a_batch_do_not_meet(monkeypatch):
     def run(rows):
         draws = iter(noise)
         monkeypatch.setattr(torch, "randn", lambda shape, **_: next(draws)[rows])
-        out = sample(exact_eps(FEW), FEW, (len(rows), 4), dtype=torch.float64)
+        out = sample(exact(FEW), (len(rows), 4), dtype=torch.float64)
         monkeypatch.undo()
         return out
 
@@ -169,10 +228,10 @@ def test_items_of_a_batch_do_not_meet(monkeypatch):
     assert all(torch.allclose(run([i])[0], together[i], atol=1e-14) for i in range(3))
 
 
-@pytest.mark.parametrize("times", [[50, 25], [50, 50, 0], [51, 0], [0], [], [10, 20, 0]])
+@pytest.mark.parametrize("times", [[50, 50, 0], [51, 0], [0], [], [10, 20, 0], [50, 25, -1]])
 def test_bad_times_are_refused(times):
     with pytest.raises(ValueError, match="fall strictly"):
-        sample(exact_eps(FEW), FEW, (2, 4), times=times)
+        sample(exact(FEW), (2, 4), times=times)
 
 
 def test_unknown_variance_is_refused():
@@ -181,17 +240,17 @@ def test_unknown_variance_is_refused():
 
 
 @pytest.mark.parametrize("T", [1, 7, 1000])
-def test_strided_times(T):
+def test_spaced_times(T):
     for steps in {1, min(3, T), T}:
-        times = strided_times(T, steps)
+        times = spaced_times(T, steps)
         assert len(times) == steps + 1
         assert times[0] == T
         assert times[-1] == 0
         assert all(t > s for t, s in zip(times, times[1:], strict=False))
-    assert strided_times(T, T) == list(range(T, -1, -1))
+    assert spaced_times(T, T) == list(range(T, -1, -1))
     for steps in (0, T + 1):
         with pytest.raises(ValueError, match=f"1..{T}.*got {steps}"):
-            strided_times(T, steps)
+            spaced_times(T, steps)
 
 
 @pytest.mark.equation("0.41")
@@ -200,9 +259,9 @@ def test_a_known_image_comes_back(sched):
     "The optimum for a data set of one image: the chain must end exactly there."
     x_star = torch.linspace(-1, 1, 12, dtype=torch.float64).view(1, 1, 3, 4)
 
-    def model(xt, t):
+    def eps(xt, t):
         ab = sched.alpha_bar[t].view(-1, 1, 1, 1)
         return (xt - ab.sqrt() * x_star) / (1 - ab).sqrt()
 
-    x0 = sample(model, sched, (2, 1, 3, 4), times=strided_times(sched.T, 20), dtype=torch.float64)
+    x0 = sample(Denoiser(eps, sched), (2, 1, 3, 4), times=spaced_times(sched.T, 20), dtype=torch.float64)
     assert (x0 - x_star).abs().max() < 1e-6

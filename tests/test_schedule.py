@@ -1,5 +1,6 @@
 "The schedule's tables against formulas computed with plain floats, its ends, its warning, and its look-ups."
 
+import json
 import math
 import warnings
 
@@ -8,10 +9,12 @@ import pytest
 import torch
 
 from ddpm_abc.schedule import (
+    LARGEST_T,
     Schedule,
-    at,
+    broadcast,
+    build_schedule,
     cosine_schedule,
-    like,
+    extract,
     linear_schedule,
     schedule_from_beta,
 )
@@ -223,7 +226,7 @@ def test_respaced_schedule_keeps_alpha_bar():
     assert torch.allclose(sched.alpha_bar, kept, rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("bad", [[0.1, 0.0], [0.1, 1.0], [-0.1], [0.1, math.nan], [1.5]])
+@pytest.mark.parametrize("bad", [[0.1, 0.0], [0.1, 1.0, 0.1], [-0.1], [0.1, math.nan], [1.5]])
 def test_from_beta_rejects_values_outside_0_1(bad):
     with pytest.raises(ValueError, match=r"every beta\[1:\] must lie in \(0, 1\)"):
         schedule_from_beta(torch.tensor(bad))
@@ -300,59 +303,59 @@ def test_cosine_rejects_s(s):
         cosine_schedule(1000, s)
 
 
-# --- at --------------------------------------------------------------------------------------------------------------
+# --- extract --------------------------------------------------------------------------------------------------------------
 
 
-def test_at_takes_numbers_and_tensors():
+def test_extract_takes_numbers_and_tensors():
     sched = linear_schedule()
     times = [0, 1, 17, 1000]
-    together = at(sched.alpha_bar, torch.tensor(times))
+    together = extract(sched.alpha_bar, torch.tensor(times))
     assert together.shape == (4,)
     assert together.dtype == torch.float64
     for t, value in zip(times, together, strict=True):
         for given in (t, torch.tensor(t), np.int64(t)):
-            single = at(sched.alpha_bar, given)
+            single = extract(sched.alpha_bar, given)
             assert single.shape == ()
             assert single == value == sched.alpha_bar[t]
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
-def test_at_takes_every_whole_number_type(dtype):
+def test_extract_takes_every_whole_number_type(dtype):
     "A uint8 index would be taken for a mask."
     table = linear_schedule().beta
-    assert torch.equal(at(table, torch.tensor([0, 1, 1, 5], dtype=dtype)), table[[0, 1, 1, 5]])
+    assert torch.equal(extract(table, torch.tensor([0, 1, 1, 5], dtype=dtype)), table[[0, 1, 1, 5]])
 
 
-def test_at_takes_no_times():
-    assert at(linear_schedule().beta, torch.empty(0, dtype=torch.int64)).shape == (0,)
+def test_extract_takes_no_times():
+    assert extract(linear_schedule().beta, torch.empty(0, dtype=torch.int64)).shape == (0,)
 
 
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
 @pytest.mark.parametrize("T", TS)
-def test_at_refuses_times_outside(make, T):
+def test_extract_refuses_times_outside(make, T):
     table = quietly(make, T).alpha_bar
     for bad in (-1, T + 1):
         with pytest.raises(IndexError, match=rf"0\.\.{T}, got {bad}$"):
-            at(table, bad)
+            extract(table, bad)
         with pytest.raises(IndexError, match=rf"0\.\.{T}, got {bad}$"):
-            at(table, torch.tensor([0, T, bad]))
+            extract(table, torch.tensor([0, T, bad]))
 
 
 @pytest.mark.parametrize("bad", [0.5, 1.0, torch.tensor([1.0, 2.0]), torch.tensor([True, False]), True])
-def test_at_refuses_what_is_no_whole_number(bad):
+def test_extract_refuses_what_is_no_whole_number(bad):
     with pytest.raises(TypeError, match="whole numbers"):
-        at(linear_schedule().alpha_bar, bad)
+        extract(linear_schedule().alpha_bar, bad)
 
 
-# --- like ------------------------------------------------------------------------------------------------------------
+# --- broadcast ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 1, 4, 5), (3, 3, 3, 3)])
-def test_like_gives_each_item_its_coefficient(dtype, shape):
+def test_broadcast_gives_each_item_its_coefficient(dtype, shape):
     "The last shape is the trap: a bare product would spread the coefficients over the columns."
     coef, x = torch.tensor([0.5, 2.0, 8.0], dtype=torch.float64), torch.ones(shape, dtype=dtype)
-    shaped = like(coef, x)
+    shaped = broadcast(coef, x)
     assert shaped.shape == (3,) + (1,) * (len(shape) - 1)
     assert shaped.dtype == dtype
     product = shaped * x
@@ -362,27 +365,83 @@ def test_like_gives_each_item_its_coefficient(dtype, shape):
         assert (product[i] == coef[i].to(dtype)).all()
 
 
-def test_like_of_one_coefficient_is_a_number():
+def test_broadcast_of_one_coefficient_is_a_number():
     x = torch.ones(3, 1, 4, 5)
-    shaped = like(torch.tensor(0.1, dtype=torch.float64), x)
+    shaped = broadcast(torch.tensor(0.1, dtype=torch.float64), x)
     assert shaped.shape == ()
     assert shaped.dtype == torch.float32
     assert shaped == torch.tensor(0.1, dtype=torch.float32)
 
 
-def test_like_rounds_once():
+def test_broadcast_rounds_once():
     "1 - alpha_bar_1 = 1e-4 keeps float32's full precision, which 1 - float32(alpha_bar_1) does not."
-    ab = at(linear_schedule().alpha_bar, 1)
-    assert like(1 - ab, torch.ones(1)).item() == np.float32(1e-4)
+    ab = extract(linear_schedule().alpha_bar, 1)
+    assert broadcast(1 - ab, torch.ones(1)).item() == np.float32(1e-4)
     assert (1 - ab.float()).item() != np.float32(1e-4)
 
 
 @pytest.mark.parametrize(("coef_shape", "x_shape"), [((3,), (4, 1, 2, 2)), ((1,), (4, 1, 2, 2)), ((3, 1), (3, 1)), ((2,), ())])
-def test_like_refuses_a_wrong_number_of_coefficients(coef_shape, x_shape):
+def test_broadcast_refuses_a_wrong_number_of_coefficients(coef_shape, x_shape):
     with pytest.raises(ValueError, match=r"one time.*got times of shape \(" + str(coef_shape[0])):
-        like(torch.ones(coef_shape, dtype=torch.float64), torch.ones(x_shape))
+        broadcast(torch.ones(coef_shape, dtype=torch.float64), torch.ones(x_shape))
 
 
-def test_like_refuses_raw_pixels():
+def test_broadcast_refuses_raw_pixels():
     with pytest.raises(TypeError, match=r"torch\.uint8.*to_unit"):
-        like(torch.ones((), dtype=torch.float64), torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
+        broadcast(torch.ones((), dtype=torch.float64), torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
+
+
+# --- recipes -----------------------------------------------------------------------------------------------------------
+
+
+def zero_terminal():
+    "Betas whose last step leaves nothing of the data."
+    return schedule_from_beta(torch.cat([torch.linspace(0.01, 0.3, 20, dtype=torch.float64), torch.ones(1, dtype=torch.float64)]))
+
+
+@pytest.mark.parametrize("make", [linear_schedule, lambda: linear_schedule(50, 0.002, 0.4), cosine_schedule, lambda: cosine_schedule(7, 0.1), lambda: schedule_from_beta(torch.linspace(0.02, 0.6, 10)), zero_terminal])
+def test_a_schedule_is_built_again_from_its_recipe(make):
+    "To the bit, and after a trip through JSON."
+    sched = make()
+    again = build_schedule(json.loads(json.dumps(sched.recipe)))
+    assert torch.equal(again.beta, sched.beta)
+    assert again.recipe == sched.recipe
+
+
+def test_recipes_of_older_files_are_understood():
+    assert torch.equal(build_schedule({"kind": "linear", "T": 200}).beta, quietly(linear_schedule, 200).beta)
+    assert torch.equal(build_schedule({"kind": "cosine", "T": 200}).beta, cosine_schedule(200).beta)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "named"),
+    [
+        ({}, "unknown schedule None: use linear or cosine or betas"),
+        ({"kind": "quadratic", "T": 1000}, "unknown schedule 'quadratic'"),
+        ({"kind": ["linear"]}, "unknown schedule"),
+        ({"kind": "linear", "T": LARGEST_T + 1}, "T must be at most 1,000,000, got 1,000,001"),
+        ({"kind": "linear", "T": "1000"}, "T must be a whole number"),
+        ({"kind": "linear", "T": 1000, "beta": 1}, "linear schedule cannot be built"),
+        ({"kind": "cosine", "T": 1000, "s": "x"}, "cosine schedule cannot be built"),
+        ({"kind": "cosine", "T": 1000, "s": 10**400}, "cosine schedule cannot be built"),
+        ({"kind": "betas"}, "betas schedule cannot be built"),
+        ({"kind": "betas", "beta": "0.1"}, "a list of at most"),
+        ({"kind": "betas", "beta": [0.1, "0.2"]}, "a list of at most"),
+        ({"kind": "betas", "beta": [0.1, 2.0]}, "must lie in"),
+        ({"kind": "betas", "beta": []}, "T >= 1"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_says_why(recipe, named):
+    with pytest.raises(ValueError, match=named):
+        build_schedule(recipe)
+
+
+def test_a_last_beta_of_one_leaves_nothing():
+    sched = zero_terminal()
+    assert sched.alpha_bar[-1] == 0
+    assert sched.snr[-1] == 0
+    assert sched.beta_tilde[-1] == 1 - sched.alpha_bar[-2]
+    assert sched.beta_tilde.isfinite().all()
+    gone_before = torch.cat([torch.full((100,), 0.9, dtype=torch.float64), torch.ones(1, dtype=torch.float64)])
+    with pytest.raises(ValueError, match="leaves no signal"):
+        schedule_from_beta(gone_before)

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from ddpm_abc.data import batches, to_uint8, to_unit
-from ddpm_abc.forward import q_mean_var, q_sample
-from ddpm_abc.sampling import ddpm_step, samples
+from ddpm_abc.forward import predict_x0, q_mean_var, q_sample
+from ddpm_abc.parameterization import Denoiser
+from ddpm_abc.sampling import ddpm, ddpm_step, sample
 from ddpm_abc.schedule import cosine_schedule, linear_schedule, schedule_from_beta
-from ddpm_abc.training import eps_loss, train
+from ddpm_abc.training import simple_loss, train
 from ddpm_abc.unet import UNet
 
 pytestmark = pytest.mark.filterwarnings("ignore:the schedule stops short of noise")  # few, coarse steps, on purpose
@@ -59,7 +60,8 @@ def test_every_step_is_gradient_descent():
     opt = torch.optim.SGD(net.parameters(), lr=lr)
     data = [torch.randn(16, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(20)]
     g = torch.Generator().manual_seed(7)
-    for x0, out in zip(data, train(net, sched, data, opt, generator=torch.Generator().manual_seed(7), clip_norm=1e9), strict=True):
+    loop = train(Denoiser(net, sched), data, opt, generator=torch.Generator().manual_seed(7), clip_norm=1e9)
+    for x0, out in zip(data, loop, strict=True):
         t = torch.randint(1, 1001, (16,), generator=g)
         eps = torch.randn(16, 3, generator=g, dtype=torch.float64)
         ab = sched.alpha_bar[t][:, None]
@@ -71,15 +73,22 @@ def test_every_step_is_gradient_descent():
 
 
 def test_each_step_draws_its_own_noise():
-    "With a network that says 0 and no data, what a step adds is its z: all must differ, and be standard normal."
-    seen = []
+    "With a network that says 0 and no data, what a step adds is its noise: all must differ, and be standard normal."
+    sched, states = linear_schedule(40), []
 
-    def step(sched, xt, eps_hat, t, s, z):
-        seen.append(z)
-        return xt
+    def watched(denoise, x, times, noise):
+        states.append(x)
+        for x in ddpm(denoise, x, times, noise, clip=False):
+            states.append(x)
+            yield x
 
-    list(samples(lambda x, t: torch.zeros_like(x), linear_schedule(40), (200, 2), step=step, dtype=torch.float64))
-    z = torch.stack(seen[:-1])
+    sample(Denoiser(lambda x, t: torch.zeros_like(x), sched), (200, 2), sampler=watched, dtype=torch.float64)
+    zero, added = torch.zeros(200, 2, dtype=torch.float64), []
+    for i, t in enumerate(range(40, 1, -1)):
+        x0_hat = states[i] / sched.alpha_bar[t].sqrt()
+        mean = ddpm_step(sched, states[i], x0_hat, t, t - 1, zero, clip=False)
+        added.append((states[i + 1] - mean) / sched.beta_tilde[t].sqrt())
+    z = torch.stack(added)
     correlation = torch.corrcoef(z.flatten(1))
     assert (correlation - torch.eye(39)).abs().max() < 0.25
     assert abs(z.std().item() - 1) < 0.02
@@ -101,7 +110,8 @@ def test_clip_is_symmetric():
     sched = linear_schedule()
     x = torch.tensor([[-4.0, -0.2, 0.3, 4.0]], dtype=torch.float64)
     zero = torch.zeros_like(x)
-    assert (ddpm_step(sched, x, zero, 500, 499, zero) + ddpm_step(sched, -x, zero, 500, 499, zero)).abs().max() < 1e-15
+    up, down = (ddpm_step(sched, y, predict_x0(sched, y, 500, zero), 500, 499, zero) for y in (x, -x))
+    assert (up + down).abs().max() < 1e-15
 
 
 def test_pixels_survive_the_round_trip():
@@ -131,4 +141,5 @@ def test_network_returns_the_precision_of_its_input_under_autocast():
         net.conv_out.weight.normal_()
     x, t = torch.randn(2, 1, 8, 8), torch.tensor([1, 1000])
     assert net(x, t).dtype == torch.float32
-    assert eps_loss(net, schedule_from_beta(torch.full((1000,), 0.01)), x, t, x).dtype == torch.float32
+    sched = schedule_from_beta(torch.full((1000,), 0.01))
+    assert simple_loss(Denoiser(net, sched), x, t, x).dtype == torch.float32

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 
 import pytest
 import torch
@@ -17,9 +18,10 @@ from ddpm_abc.unet import (
     ResBlock,
     UNet,
     Up,
+    describe,
     has_fast_bf16,
     pick_device,
-    speed_up,
+    prepare,
     timestep_embedding,
     zero_init,
 )
@@ -422,10 +424,9 @@ def test_bad_labels():
     net = UNet(**SMALL, n_classes=10)
     with pytest.raises(ValueError, match="n_classes = 10: pass labels y"):
         net(xt, t)
-    with pytest.raises(ValueError, match=r"0\.\.9, got a range of 3 to 10"):
-        net(xt, t, torch.tensor([3, 10]))
-    with pytest.raises(ValueError, match=r"0\.\.9, got a range of -1 to 3"):
-        net(xt, t, torch.tensor([3, -1]))
+    for beyond in (10, -1):  # those who bring labels look first: `guided`, `train`
+        with pytest.raises(IndexError):
+            net(xt, t, torch.tensor([3, beyond]))
     with pytest.raises(ValueError, match=r"got torch.int64 of shape \(1,\)"):
         net(xt, t, torch.tensor([3]))
     with pytest.raises(ValueError, match=r"got torch.float32"):
@@ -472,16 +473,17 @@ def test_has_fast_bf16(monkeypatch):
 
 
 @pytest.mark.parametrize(("bf16", "tolerance"), [(False, 1e-4), (True, 0.03)])
-def test_speed_up_keeps_the_outputs(monkeypatch, capsys, bf16, tolerance):
+def test_prepare_keeps_the_outputs(monkeypatch, capsys, bf16, tolerance):
     monkeypatch.setattr(unet, "has_fast_bf16", lambda device: bf16)
     plain = wake(UNet(n_classes=10))
     fast = copy.deepcopy(plain)
-    assert speed_up(fast, "cpu") is fast
-    printed = capsys.readouterr().out
-    assert printed.count("\n") == 1
-    assert "1,226,209 parameters on cpu" in printed
-    assert "channels_last" in printed
-    assert ("bfloat16 autocast" if bf16 else "float32") in printed
+    assert prepare(fast, "cpu") is fast
+    said = describe(fast)
+    assert capsys.readouterr().out == ""
+    assert "1,226,209 parameters on cpu" in said
+    assert "channels_last" in said
+    assert ("bfloat16 autocast" if bf16 else "float32") in said
+    assert "default layout, float32" in describe(plain)
     assert fast.conv_in.weight.dtype == torch.float32
     assert fast.down_levels[1][0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
 
@@ -494,10 +496,64 @@ def test_speed_up_keeps_the_outputs(monkeypatch, capsys, bf16, tolerance):
     assert not (bf16 and torch.equal(got, want))  # bfloat16 was really used
 
 
-def test_speed_up_refuses(monkeypatch):
+def test_prepare_refuses(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="'cuda' is not available"):
-        speed_up(UNet(**SMALL), "cuda")
+        prepare(UNet(**SMALL), "cuda")
+
+
+def test_prepare_takes_any_module_and_claims_nothing_for_it(monkeypatch):
+    monkeypatch.setattr(unet, "has_fast_bf16", lambda device: True)
+    other = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Conv2d(4, 1, 3))
+    assert prepare(other, "cpu") is other
+    assert not hasattr(other, "autocast_dtype")
+    assert re.fullmatch(r"network: 77 parameters on cpu \(\d+ threads?\), channels_last, float32", describe(other))
+    assert describe(torch.nn.Identity()).startswith("network: 0 parameters on cpu")
+
+
+# --- compiled and exported ------------------------------------------------------------------------------------------
+
+
+def graph_networks():
+    from ddpm_abc.paper_unet import PaperUNet
+
+    small = {"size": 16, "channels": (32, 64), "blocks": 1, "attention_at": (8,), "groups": 8}
+    yield "plain", wake(UNet(channels=(16, 32))), 1, 28
+    yield "labelled", wake(UNet(channels=(16, 32), n_classes=10)), 1, 28
+    yield "the paper's", wake(PaperUNet(**small)), 3, 16
+    yield "the paper's, labelled", wake(PaperUNet(**small, n_classes=4)), 3, 16
+
+
+@pytest.mark.parametrize(("name", "net", "c", "size"), graph_networks(), ids=lambda v: v if isinstance(v, str) else "")
+def test_no_branch_hangs_on_a_value(name, net, c, size):
+    "So the whole network is one graph, for a compiler and for an export with any batch size; the answers stay the same."
+    def arguments(n):
+        labels = (torch.arange(n) % 4,) if net.config["n_classes"] else ()
+        return (torch.randn(n, c, size, size), torch.arange(n) * 100 + 1, *labels)
+
+    net, given = net.eval(), arguments(4)
+    with torch.no_grad():
+        want = net(*given)
+        assert torch.equal(torch.compile(net, fullgraph=True, backend="eager")(*given), want)
+        batch = torch.export.Dim("batch", min=1, max=64)
+        program = torch.export.export(net, given, dynamic_shapes=tuple({0: batch} for _ in given))
+        assert torch.allclose(program.module()(*given), want, atol=1e-6)
+        more = arguments(7)
+        assert torch.allclose(program.module()(*more), net(*more), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["mnist", "mnist-v", "mnist-labels"])
+def test_packaged_networks_compile_and_export(name):
+    from ddpm_abc.storage import pretrained
+
+    net = pretrained(name).denoise.net
+    labels = (torch.tensor([3, 7]),) if net.config["n_classes"] else ()
+    given = (torch.randn(2, 1, 28, 28), torch.tensor([5, 900]), *labels)
+    with torch.no_grad():
+        want = net(*given)
+        assert torch.allclose(torch.compile(net, fullgraph=True)(*given), want, atol=1e-5)
+        assert torch.allclose(torch.export.export(net, given).module()(*given), want, atol=1e-5)
 
 
 def test_autocast_around_the_network_is_left_alone():
