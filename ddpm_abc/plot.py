@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +16,29 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.mathtext import MathTextParser
 from PIL import Image
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['PALETTE', 'STYLE', 'use_style', 'tile', 'show_images', 'Animation', 'animate', 'plot_loss', 'plot_loss_by_t', 'save',
-           'save_images']
+__all__ = ['PALETTE', 'STYLE', 'use_style', 'tile', 'plain', 'show_images', 'Animation', 'animate', 'plot_loss', 'plot_loss_by_t',
+           'save', 'save_images']
 
 # %% ../nbs/91_plot.ipynb #8b3fc342
-PALETTE = {"ink": "#1b2a41", "signal": "#d1495b", "noise": "#2e6f95", "gold": "#e0a030", "green": "#4c956c", "grey": "#8d99ae"}  # signal: data; noise: noise
+PALETTE = {  # signal: data; noise: noise
+    "ink": "#1b2a41", "signal": "#d1495b", "noise": "#2e6f95",
+    "gold": "#e0a030", "green": "#4c956c", "grey": "#8d99ae",
+}
+_INK, _CYCLE = PALETTE["ink"], ("noise", "signal", "gold", "green", "ink", "grey")
 
 STYLE: dict[str, Any] = {  # what `use_style` sets
-    "figure.dpi": 70, "savefig.dpi": 70, "font.size": 11, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.edgecolor": PALETTE["ink"], "axes.labelcolor": PALETTE["ink"], "axes.titlecolor": PALETTE["ink"], "axes.titlesize": 12,
-    "text.color": PALETTE["ink"], "xtick.color": PALETTE["ink"], "ytick.color": PALETTE["ink"],
-    "axes.grid": True, "grid.color": "#e6e9ef", "grid.linewidth": 0.8, "axes.axisbelow": True, "lines.linewidth": 2,
-    "axes.prop_cycle": plt.cycler(color=[PALETTE[k] for k in ("noise", "signal", "gold", "green", "ink", "grey")]),
+    "figure.dpi": 70, "savefig.dpi": 70, "font.size": 11, "axes.titlesize": 12,
+    "axes.edgecolor": _INK, "axes.labelcolor": _INK, "axes.titlecolor": _INK,
+    "text.color": _INK, "xtick.color": _INK, "ytick.color": _INK,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
+    "axes.grid": True, "grid.color": "#e6e9ef", "grid.linewidth": 0.8, "lines.linewidth": 2,
+    "axes.prop_cycle": plt.cycler(color=[PALETTE[name] for name in _CYCLE]),
     "image.cmap": "gray", "legend.frameon": False, "figure.constrained_layout.use": True,
 }
 
@@ -42,13 +49,12 @@ def use_style() -> None:
 
 # %% ../nbs/91_plot.ipynb #03dd7880
 def tile(
-    images: Tensor,  # (B, C, H, W) in [-1, 1], C = 1 or 3; values outside the range are clipped
+    images: Tensor,  # (B, C, H, W) floats in [-1, 1], C = 1 or 3; values outside the range are clipped
     columns: int = 8,  # images a row
-    gap: int = 2,  # white pixels between images
+    gap: int = 2,  # white pixels between images, none around them
 ) -> np.ndarray:  # (height, width) or (height, width, 3) uint8
-    "Lay images out on one white canvas, row by row. Raises `ValueError` for another shape, or for no images."
-    if images.ndim != 4 or images.shape[1] not in (1, 3) or len(images) == 0 or columns < 1:
-        raise ValueError(f"images must have shape (B, 1 or 3, H, W) with B >= 1 and columns >= 1, got {tuple(images.shape)} and columns = {columns}")
+    "Lay images out on a white canvas, row by row. Raises `ValueError` for no images, another shape or type."
+    _check_images(images, columns, gap)
     images = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     b, c, h, w = images.shape
     rows = -(-b // columns)
@@ -59,19 +65,68 @@ def tile(
     return canvas[..., 0] if c == 1 else canvas
 
 
+def _check_images(images: Tensor, columns: int, gap: int) -> None:
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or len(images) == 0 or columns < 1 or gap < 0:
+        raise ValueError(
+            "images must have shape (B, 1 or 3, H, W) with B >= 1, columns >= 1 and gap >= 0, "
+            f"got {tuple(images.shape)}, columns = {columns}, gap = {gap}"
+        )
+    if not images.is_floating_point():
+        raise ValueError(f"images must be floats in [-1, 1], got {images.dtype}: scale pixels with `to_unit`")
+
+# %% ../nbs/91_plot.ipynb #709b944d
+def plain(
+    text: str,  # any text, the name of a file for instance
+    *,
+    width: int = 100,  # the most characters; a longer text ends in three dots
+    formulas: bool = False,  # whether `$...$` may be a formula, if it is one that matplotlib understands
+) -> str:  # to hand to matplotlib
+    """Text that matplotlib draws as it stands, on one line, without an error or a warning.
+
+    A dollar sign begins no formula, and a character that the font lacks becomes a question mark.
+    """
+    fonts = [get_font(findfont(FontProperties(family=[name]))) for name in FontProperties().get_family()]
+    text = " ".join(text.split())
+    text = "".join(c if any(font.get_char_index(ord(c)) for font in fonts) else "?" for c in text)
+    if formulas and "$" in text and _is_formula(text):
+        return text
+    if len(text) > width:
+        text = text[: max(0, width - 3)] + "..."
+    return text.replace("$", r"\$")
+
+
+def _is_formula(text: str) -> bool:
+    try:
+        MathTextParser("path").parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _label(text: str) -> str:  # at most two lines of 40 characters
+    first, _, second = text.partition("\n")
+    return "\n".join(plain(line, width=40, formulas=True) for line in (first, second) if line)
+
+# %% ../nbs/91_plot.ipynb #c01d6b25
 def show_images(
-    images: Tensor,  # (B, C, H, W) in [-1, 1]
+    images: Tensor,  # (B, C, H, W) floats in [-1, 1]
     columns: int = 8,  # images a row
     title: str | None = None,  # above the grid
     row_labels: Sequence[str] | None = None,  # left of each row
     column_labels: Sequence[str] | None = None,  # above each column
     scale: float = 0.6,  # inches an image
 ) -> Figure:  # the figure, to add to or to save
-    "Show a grid of images. Raises `ValueError` for images that `tile` refuses."
+    """Show a grid of images. Title and labels may hold formulas, `$x_t$`, and one line break.
+
+    Any other text is drawn as it stands (`plain`). Raises `ValueError` for images that `tile` refuses.
+    """
     gap = 2
     canvas = tile(images, columns, gap)
     rows, columns, (h, w) = -(-len(images) // columns), min(columns, len(images)), images.shape[-2:]
-    fig, ax = plt.subplots(figsize=(columns * scale + 0.1, rows * scale * h / w + 0.1 + 0.3 * bool(title) + 0.3 * bool(column_labels)))
+    row_labels, column_labels = ([_label(x) for x in labels or ()] for labels in (row_labels, column_labels))
+    room = 1 + 0.1 * sum(max(map(len, labels), default=0) for labels in (row_labels, column_labels))
+    height = rows * scale * h / w + 0.1 + 0.3 * bool(title) + 0.3 * bool(column_labels)
+    fig, ax = plt.subplots(figsize=(max(columns * scale + 0.1, room), height))
     ax.imshow(canvas, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     ax.grid(False)
     ax.set(xticks=[], yticks=[])
@@ -83,7 +138,7 @@ def show_images(
         ax.xaxis.tick_top()
     ax.tick_params(length=0)
     if title:
-        ax.set_title(title)
+        ax.set_title("\n".join(plain(line, formulas=True) for line in title.split("\n", 1)))
     return fig
 
 # %% ../nbs/91_plot.ipynb #6852ec94
@@ -106,12 +161,18 @@ class Animation:
         self,
         path: str | os.PathLike[str],  # where to; the name ends in .png
     ) -> None:
-        "Write the file."
+        "Write the file. Raises `FileNotFoundError` where its folder is missing."
+        _check_folder(path)
         Path(path).write_bytes(self.png)
 
 
+def _check_folder(path: str | os.PathLike[str]) -> None:
+    if not (folder := Path(path).parent).is_dir():
+        raise FileNotFoundError(f"cannot write {str(path)!r}: no folder {str(folder)!r}; make it first")
+
+# %% ../nbs/91_plot.ipynb #0afaba3d
 def animate(
-    frames: Sequence[np.ndarray],  # pictures of one size, each (height, width) or (height, width, 3) uint8, as `tile` makes them
+    frames: Iterable[np.ndarray],  # (height, width) or (height, width, 3) uint8 of one size, as of `tile`
     ms: int = 80,  # how long each is shown, in milliseconds
     hold: int = 10,  # how many times as long the last one stays
     path: str | os.PathLike[str] | None = None,  # a file to write it to as well
@@ -119,17 +180,25 @@ def animate(
 ) -> Animation:  # shown by a notebook when it ends a cell
     """Make an animated PNG, which loops. Where pictures do not move, its last frame is seen.
 
-    Keeps 16 levels of grey, or 32 of each colour, so that the file stays small. Raises `ValueError` for no frames, for frames that differ in shape, and for numbers below 1.
+    Keeps 16 levels of grey, or 32 of each colour, so that the file stays small. Raises `ValueError` for no
+    frames, frames that differ in shape and numbers below 1; `FileNotFoundError` for a file in no folder.
     """
+    frames = list(frames)
     kinds = sorted({(f.shape, str(f.dtype)) for f in frames})
     if len(kinds) != 1 or kinds[0][1] != "uint8" or not (len(kinds[0][0]) == 2 or kinds[0][0][2:] == (3,)):
-        raise ValueError(f"frames must be uint8 pictures of one shape, (height, width) or (height, width, 3), at least one, got {kinds}")
+        raise ValueError(
+            "frames must be uint8 pictures of one shape, (height, width) or (height, width, 3), "
+            f"at least one, got {kinds}"
+        )
     if min(ms, hold, scale) < 1:
-        raise ValueError(f"ms, hold and scale must be at least 1, got ms = {ms}, hold = {hold}, scale = {scale}")
+        raise ValueError(f"ms, hold and scale must be at least 1, got {ms = }, {hold = }, {scale = }")
     images = [_few_levels(f.repeat(scale, 0).repeat(scale, 1)) for f in frames]
     durations = [ms] * (len(images) - 1) + [ms * hold]
     out = io.BytesIO()
-    images[-1].save(out, "PNG", save_all=True, default_image=True, append_images=images, duration=durations, loop=0, optimize=True)
+    images[-1].save(
+        out, "PNG", save_all=True, default_image=True, append_images=images,
+        duration=durations, loop=0, optimize=True,
+    )
     animation = Animation(out.getvalue())
     if path is not None:
         animation.save(path)
@@ -154,23 +223,30 @@ def plot_loss(
     first: int = 1,  # number of the first step
     predict_zero: bool = True,  # draw the line at 1.0, the loss of a network that always answers zero
 ) -> Axes:  # where it was drawn
-    "Plot a loss: each step pale, the mean of the last `window` steps strong. Raises `ValueError` for no losses."
+    """Plot a loss: each step pale, the mean of the last `window` steps strong.
+
+    A loss that is not finite leaves a gap; the title is drawn as it stands (`plain`).
+    Raises `ValueError` for no losses.
+    """
     y = np.asarray(losses, dtype=float)
     if y.ndim != 1 or not len(y) or window < 1:
-        raise ValueError(f"plot_loss needs at least one loss and a window of at least 1, got {y.shape} and {window}")
+        raise ValueError(
+            f"plot_loss needs at least one loss and a window of at least 1, got {y.shape} and {window}"
+        )
     window = min(window, len(y))
-    total = np.concatenate([[0.0], y.cumsum()])
+    means = np.lib.stride_tricks.sliding_window_view(np.where(np.isfinite(y), y, np.nan), window).mean(1)
     x = np.arange(first, first + len(y))
     ax = plt.subplots(figsize=(7, 3.2))[1] if ax is None else ax
     ax.plot(x, y, color=PALETTE["grey"], alpha=0.45, lw=0.8, label="each step")
-    ax.plot(x[window - 1 :], (total[window:] - total[:-window]) / window, color=PALETTE["signal"], label=f"mean of {window} steps", marker="." if window == len(y) else None)
+    marker = "." if window == len(y) else None  # a single mean is a point, which a line would not show
+    ax.plot(x[window - 1 :], means, color=PALETTE["signal"], label=f"mean of {window} steps", marker=marker)
     if predict_zero:
         ax.axhline(1.0, color=PALETTE["ink"], ls="--", lw=1.2, label="predict zero")
-    ax.set(xlabel="step", ylabel="loss", title=title)
+    ax.set(xlabel="step", ylabel="loss", title=plain(title))
     ax.legend()
     return ax
 
-
+# %% ../nbs/91_plot.ipynb #4cb47459
 def plot_loss_by_t(
     t: Tensor,  # (N,) times in 1..T
     losses: Tensor,  # (N,) the loss of each item
@@ -180,21 +256,28 @@ def plot_loss_by_t(
     title: str = "Loss by time",  # above the plot
     bins: int = 20,  # how many ranges of t to average over
 ) -> Axes:  # where it was drawn
-    "Plot the mean loss in each range of t. Raises `ValueError` if t and losses differ in shape, or t leaves 1..T."
+    """Plot the mean loss in each range of t. The title is drawn as it stands (`plain`).
+
+    Raises `ValueError` if t and losses differ in shape, or t leaves 1..T.
+    """
     t, losses = t.detach().cpu(), losses.detach().float().cpu()
     if t.shape != losses.shape or t.ndim != 1 or not len(t):
-        raise ValueError(f"t and losses must have one shape (N,) with N >= 1, got {tuple(t.shape)} and {tuple(losses.shape)}")
+        raise ValueError(
+            "t and losses must have one shape (N,) with N >= 1, "
+            f"got {tuple(t.shape)} and {tuple(losses.shape)}"
+        )
     if t.min() < 1 or t.max() > T:
         raise ValueError(f"t must lie in 1..{T}, got a range of {t.min().item()} to {t.max().item()}")
     bins = min(bins, T)
     index = (t - 1) * bins // T
     count = torch.bincount(index, minlength=bins)
     mean = torch.bincount(index, losses, minlength=bins) / count
-    edges = np.ceil(np.arange(bins + 1) * T / bins) + 0.5  # bin k holds the t with edges[k] < t < edges[k + 1]
+    edges = np.ceil(np.arange(bins + 1) * T / bins) + 0.5  # bin k: the t with edges[k] < t < edges[k + 1]
     ax = plt.subplots(figsize=(7, 3.2))[1] if ax is None else ax
-    ax.plot((edges[:-1] + edges[1:]) / 2, mean.numpy(), "o-", ms=5, color=PALETTE["signal"], label="the network")
+    middles = (edges[:-1] + edges[1:]) / 2
+    ax.plot(middles, mean.numpy(), "o-", ms=5, color=PALETTE["signal"], label="the network")
     ax.axhline(1.0, color=PALETTE["ink"], ls="--", lw=1.2, label="predict zero")
-    ax.set(xlabel="t", ylabel="mean loss", title=title, ylim=(0, None))
+    ax.set(xlabel="t", ylabel="mean loss", title=plain(title), ylim=(0, None))
     ax.legend()
     return ax
 
@@ -203,16 +286,28 @@ def save(
     fig: Figure,  # the figure to write
     path: str | os.PathLike[str],  # where to; the ending picks the format
 ) -> None:
-    "Write a figure to a file and close it."
-    fig.savefig(path)
-    plt.close(fig)
+    "Write a figure to a file and close it. Raises `FileNotFoundError` where the file's folder is missing."
+    try:
+        _check_folder(path)
+        fig.savefig(path)
+    finally:
+        plt.close(fig)
 
 
 def save_images(
-    images: Tensor,  # (B, C, H, W) in [-1, 1]
+    images: Tensor,  # (B, C, H, W) floats in [-1, 1]
     path: str | os.PathLike[str],  # where to; the ending picks the format
     columns: int = 8,  # images a row
     scale: int = 3,  # file pixels for each pixel, in both directions
+    gap: int = 2,  # white pixels between images, none around them
 ) -> None:
-    "Write a grid of images to a file, pixel by pixel, without labels. Raises `ValueError` for images that `tile` refuses."
-    Image.fromarray(tile(images, columns).repeat(scale, 0).repeat(scale, 1)).save(path)
+    """Write a grid of images to a file, pixel by pixel, without labels; with scale = 1, one image as it is.
+
+    Raises `ValueError` for images that `tile` refuses and a scale below 1; `FileNotFoundError` for a file
+    in no folder.
+    """
+    if scale < 1:
+        raise ValueError(f"scale must be at least 1, got {scale}")
+    canvas = tile(images, columns, gap)
+    _check_folder(path)
+    Image.fromarray(canvas.repeat(scale, 0).repeat(scale, 1)).save(path)

@@ -1,6 +1,7 @@
 """Pictures: what is drawn is what was given, and the files are what they say they are."""
 
 import io
+import warnings
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,6 +16,7 @@ from ddpm_abc.plot import (
     STYLE,
     Animation,
     animate,
+    plain,
     plot_loss,
     plot_loss_by_t,
     save,
@@ -34,7 +36,61 @@ def test_use_style_sets_every_entry():
     assert {k: plt.rcParams[k] for k in STYLE} == STYLE
 
 
-# --- grids -----------------------------------------------------------------------------------------------------------
+# --- text ---------------------------------------------------------------------------------------------------
+
+HOSTILE = [
+    r"$\foo$", "$", "$$", r"a_$b_c", r"\$x", r"\frac{1}", "100 %", "one\ntwo", "\n" * 40, "a\tb\r\n",
+    "\x00\x07",
+    "\U0001f600", "\U0001f9ff", "犬", "\udcff", "e\u0301\u200d\ufe0f", "x" * 3000, "$" + "x" * 300, "", " ",
+]  # fmt: skip
+
+
+@pytest.fixture
+def strictly():
+    "No warning passes."
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def draw(fig):
+    fig.savefig(io.BytesIO(), format="png")
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_any_text_can_be_drawn(text, strictly):
+    use_style()
+    for losses in ([1.0, 2.0], [1.0] * 200):
+        draw(plot_loss(losses, title=text).figure)
+    draw(plot_loss_by_t(torch.tensor([1, 2]), torch.ones(2), 2, title=text).figure)
+    for n, columns in ((1, 8), (4, 2), (16, 8)):
+        rows = -(-n // columns)
+        draw(show_images(noise(n, 1, 28, 28), columns, text, [text] * rows, [text] * min(n, columns)))
+
+
+def test_plain_text_is_drawn_as_it_stands():
+    assert plain("cats and dogs_2, Größe 3 µ") == "cats and dogs_2, Größe 3 µ"
+    assert plain(r"$\foo$") == plain(r"$\foo$", formulas=True) == r"\$\foo\$"
+    assert plain("$x_t$") == r"\$x_t\$"
+    assert plain("$x_t$", formulas=True) == "$x_t$"
+    assert plain("5 $ for $x_t$", formulas=True) == r"5 \$ for \$x_t\$"  # three: no formula
+    assert plain("a\n b\t\udcff犬") == "a b ??"
+    assert plain("x" * 101) == "x" * 97 + "..."
+    assert plain("x" * 100) == "x" * 100
+    assert plain("$" * 30, width=10) == r"\$" * 7 + "..."
+
+
+def test_labels_may_hold_formulas_and_one_line_break():
+    fig = show_images(
+        noise(2, 1, 8, 8), title="$x_t$\nbelow", row_labels=[r"$\hat x_0$"], column_labels=["a\nb\nc", "$"]
+    )
+    (ax,) = fig.axes
+    assert ax.get_title() == "$x_t$\nbelow"
+    assert [label.get_text() for label in ax.get_yticklabels()] == [r"$\hat x_0$"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["a\nb c", r"\$"]
+
+
+# --- grids --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -71,10 +127,20 @@ def test_tile_names_a_wrong_shape(shape):
 def test_tile_names_wrong_columns():
     with pytest.raises(ValueError, match="columns = 0"):
         tile(noise(2, 1, 4, 4), columns=0)
+    with pytest.raises(ValueError, match="gap = -1"):
+        tile(noise(2, 1, 4, 4), gap=-1)
+
+
+def test_tile_refuses_pixels_that_were_not_scaled():
+    "Cast to floats and clipped, they would all be white."
+    with pytest.raises(ValueError, match=r"floats in \[-1, 1\], got torch.uint8.*to_unit"):
+        tile(torch.zeros(1, 1, 4, 4, dtype=torch.uint8))
 
 
 def test_show_images_labels_rows_and_columns():
-    fig = show_images(noise(6, 1, 8, 8), columns=3, title="six", row_labels=["a", "b"], column_labels=["1", "2", "3"])
+    fig = show_images(
+        noise(6, 1, 8, 8), columns=3, title="six", row_labels=["a", "b"], column_labels=["1", "2", "3"]
+    )
     assert isinstance(fig, Figure)
     (ax,) = fig.axes
     assert ax.get_title() == "six"
@@ -93,7 +159,45 @@ def test_save_images_writes_the_pixels(tmp_path):
         assert np.array_equal(np.asarray(im)[1::2, 1::2], tile(images, columns=3))
 
 
-# --- animations ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("channels", [1, 3])
+def test_save_images_writes_one_image_as_it_is(tmp_path, channels):
+    image = noise(1, channels, 5, 7)
+    save_images(image, tmp_path / "one.png", scale=1)
+    pixels = ((image[0].clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy()
+    with Image.open(tmp_path / "one.png") as im:
+        assert im.size == (7, 5)
+        assert np.array_equal(np.asarray(im).reshape(5, 7, channels), pixels)
+
+
+def test_save_images_takes_a_gap(tmp_path):
+    images = noise(4, 1, 5, 7)
+    save_images(images, tmp_path / "grid.png", columns=2, scale=1, gap=0)
+    with Image.open(tmp_path / "grid.png") as im:
+        assert np.array_equal(np.asarray(im), tile(images, columns=2, gap=0))
+        assert im.size == (14, 10)
+    with pytest.raises(ValueError, match="scale must be at least 1, got 0"):
+        save_images(images, tmp_path / "none.png", scale=0)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    path = tmp_path / "none" / "a.png"
+    fig = plt.figure()
+    frame = np.zeros((2, 2), np.uint8)
+    for write in (
+        lambda: save(fig, path),
+        lambda: save_images(noise(1, 1, 4, 4), path),
+        lambda: animate([frame], path=path),
+        lambda: animate([frame]).save(path),
+    ):
+        with pytest.raises(
+            FileNotFoundError, match=r"cannot write .*a\.png.*no folder .*none.*make it first"
+        ):
+            write()
+    assert not path.parent.exists()
+    assert not plt.get_fignums()
+
+
+# --- animations ---------------------------------------------------------------------------------------------
 
 
 def decode(png):
@@ -155,6 +259,11 @@ def test_animation_of_one_frame():
     assert len(pictures) == 1
 
 
+def test_animation_takes_frames_as_they_come():
+    frames = [np.full((2, 3), v, np.uint8) for v in (0, 90)]
+    assert animate(iter(frames)).png == animate(frames).png
+
+
 @pytest.mark.parametrize(
     ("frames", "named"),
     [
@@ -177,7 +286,7 @@ def test_animation_names_a_wrong_number(wrong):
         animate([np.zeros((2, 2), np.uint8)], **wrong)
 
 
-# --- curves ----------------------------------------------------------------------------------------------------------
+# --- curves -------------------------------------------------------------------------------------------------
 
 
 def lines(ax):
@@ -211,6 +320,20 @@ def test_plot_loss_takes_a_short_run_a_first_step_and_a_given_axes():
     assert drawn["mean of 2 steps"].get_ydata().tolist() == [0.375]
 
 
+@pytest.mark.parametrize(
+    ("losses", "means"),
+    [
+        ([1.0, 3.0, float("nan"), 2.0, 4.0], [2, None, None, 3]),
+        ([1.0, 3.0, float("inf"), float("-inf"), 4.0, 6.0], [2, None, None, None, 5]),
+    ],
+)
+def test_plot_loss_leaves_a_gap_where_a_loss_is_not_finite(losses, means, strictly):
+    ax = plot_loss(losses, window=2)
+    draw(ax.figure)
+    drawn = lines(ax)["mean of 2 steps"].get_ydata()
+    assert [None if np.isnan(y) else y for y in drawn] == means
+
+
 @pytest.mark.parametrize("wrong", [{"losses": []}, {"losses": [[1.0]]}, {"losses": [1.0], "window": 0}])
 def test_plot_loss_refuses(wrong):
     with pytest.raises(ValueError, match="at least one loss"):
@@ -242,7 +365,12 @@ def test_plot_loss_by_t_leaves_a_gap_where_no_t_was_drawn():
 
 @pytest.mark.parametrize(
     ("t", "losses", "named"),
-    [([0], [1.0], "0 to 0"), ([1, 11], [1.0, 1.0], "1 to 11"), ([1, 2], [1.0], r"\(2,\) and \(1,\)"), ([], [], r"\(0,\)")],
+    [
+        ([0], [1.0], "0 to 0"),
+        ([1, 11], [1.0, 1.0], "1 to 11"),
+        ([1, 2], [1.0], r"\(2,\) and \(1,\)"),
+        ([], [], r"\(0,\)"),
+    ],
 )
 def test_plot_loss_by_t_refuses(t, losses, named):
     with pytest.raises(ValueError, match=named):

@@ -1,0 +1,234 @@
+"The measures against other ways to compute them, and against makers that must fail."
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm_abc.classifier import CLASSIFIER_SPLIT, HELD_OUT, REFERENCE, digit_classifier, features
+from ddpm_abc.data import digits, to_unit
+from ddpm_abc.metrics import evaluate, fid, fid_and_floor, kid, nearest_neighbors, prdc, table
+
+
+def cloud(n, d=6, seed=0):
+    "Features with a mean and a covariance of their own."
+    g = torch.Generator().manual_seed(seed)
+    mix = torch.randn(d, d, generator=g, dtype=torch.float64)
+    return torch.randn(n, d, generator=g, dtype=torch.float64) @ mix + torch.randn(
+        d, generator=g, dtype=torch.float64
+    )
+
+
+@pytest.fixture(scope="module")
+def real():
+    return to_unit(digits().images)
+
+
+@pytest.fixture(scope="module")
+def net():
+    return digit_classifier()
+
+
+# --- distances ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.equation("6.2", by="fid")
+@pytest.mark.parametrize("d", [2, 6, 64])
+def test_fid_is_that_of_scipy(d):
+    linalg = pytest.importorskip("scipy.linalg", reason="scipy comes with the peers extra")
+    a, b = cloud(300, d, 0), cloud(200, d, 1)
+    c1, c2 = np.cov(a.numpy().T), np.cov(b.numpy().T)
+    root = linalg.sqrtm(c1 @ c2).real
+    expected = ((a.mean(0) - b.mean(0)) ** 2).sum().item() + np.trace(c1 + c2 - 2 * root)
+    assert abs(fid(a, b) / expected - 1) < 1e-8
+    assert abs(fid(b, a) / expected - 1) < 1e-8
+
+
+@pytest.mark.equation("6.2", by="fid")
+def test_fid_where_a_covariance_is_singular():
+    "Fewer points than dimensions, or a feature that is always 0, as those after a ReLU may be."
+    a, b = cloud(5, 20, 0), cloud(400, 20, 1)
+    a[:, 3] = b[:, 3] = 0
+    assert fid(a, a) < 1e-4  # the root of a rounding error
+    moved = a + torch.eye(20, dtype=torch.float64)[7] * 3
+    assert abs(fid(a, moved) - 9) < 1e-4  # a shift is its squared length
+    assert fid(a, b) > 1
+
+
+@pytest.mark.equation("6.1", by="fid")
+def test_one_dimension_is_the_best_pairing_in_order():
+    """Pair the points of two samples in their order: the cost is (6.1) for normal ones.
+
+    A second, constant dimension adds nothing.
+    """
+    z = torch.linspace(0.5 / 20_000, 1 - 0.5 / 20_000, 20_000, dtype=torch.float64)
+    z = 2**0.5 * torch.erfinv(2 * z - 1)
+    a, b = (torch.stack([x, torch.zeros_like(x)], 1) for x in (1 + 2 * z, -0.5 + 0.7 * z))
+    paired = (a[:, 0].sort().values - b[:, 0].sort().values).square().mean().item()
+    assert abs(fid(a, b) - paired) < 1e-3
+    assert abs(paired - (1.5**2 + 1.3**2)) < 1e-3
+
+
+@pytest.mark.equation("6.3", by="fid")
+def test_the_floor_falls_as_one_over_n():
+    "Two samples of one Gaussian: ten times the points, a tenth of the distance."
+    g = torch.Generator().manual_seed(0)
+    samples = [[torch.randn(n, 16, generator=g, dtype=torch.float64) for _ in range(20)] for n in (200, 2000)]
+    small, large = (sum(fid(a, b) for a, b in zip(p[::2], p[1::2], strict=True)) / 10 for p in samples)
+    assert 8 < small / large < 12.5
+
+
+@pytest.mark.equation("6.4", by="kid")
+def test_kid_pair_by_pair():
+    a, b = cloud(20, 3, 0), cloud(30, 3, 1)
+
+    def k(x, y):
+        return (x @ y / 3 + 1) ** 3
+
+    def mean_of_pairs(p):
+        return sum(k(x, y) for i, x in enumerate(p) for j, y in enumerate(p) if i != j) / (
+            len(p) * (len(p) - 1)
+        )
+
+    own = [mean_of_pairs(p) for p in (a, b)]
+    expected = (own[0] + own[1] - 2 * sum(k(x, y) for x in a for y in b) / 600).item()
+    assert abs(kid(a, b)[0] / expected - 1) < 1e-9
+
+
+@pytest.mark.equation("6.4", by="kid")
+def test_kid_is_unbiased_and_knows_its_error():
+    "Forty pairs of samples of one Gaussian: the mean is 0 within its error, the scatter as estimated."
+    g = torch.Generator().manual_seed(0)
+    pairs = [torch.randn(2, 100, 8, generator=g, dtype=torch.float64) for _ in range(40)]
+    values, errors = torch.tensor([kid(*pair) for pair in pairs], dtype=torch.float64).T
+    assert abs(values.mean()) < 4 * values.std() / 40**0.5
+    assert 0.7 < errors.mean() / values.std() < 1.6
+
+
+@pytest.mark.equation("6.5", "6.6", by="prdc")
+def test_prdc_point_by_point():
+    generated, real, k = cloud(30, 3, 0), cloud(40, 3, 0) + 0.5, 5
+
+    def radius(p, i):
+        return sorted((p[i] - q).norm().item() for q in p)[k]
+
+    r_generated, r_real = [radius(generated, i) for i in range(30)], [radius(real, j) for j in range(40)]
+    apart = [[(x - y).norm().item() for y in real] for x in generated]
+    in_real = np.array([[d <= r for d, r in zip(row, r_real, strict=True)] for row in apart])
+    in_generated = np.array([[d <= r for d in row] for row, r in zip(apart, r_generated, strict=True)])
+    precision, recall = in_real.any(1).mean(), in_generated.any(0).mean()
+    expected = precision, recall, in_real.sum() / (k * 30), in_real.any(0).mean()
+    assert all(abs(a - b) < 1e-12 for a, b in zip(prdc(generated, real), expected, strict=True))
+
+
+@pytest.mark.equation("6.5", "6.6", by="prdc")
+def test_prdc_says_which_way_a_maker_fails():
+    g = torch.Generator().manual_seed(0)
+    real = torch.randn(400, 8, generator=g, dtype=torch.float64)
+    good, wide = torch.randn(2, 400, 8, generator=g, dtype=torch.float64)
+    makers = {"good": good, "few": real[:4].repeat(100, 1) + 1e-3, "wide": 5 * wide}
+    m = {name: prdc(x, real) for name, x in makers.items()}
+    assert m["few"].precision > 0.9
+    assert m["few"].recall < 0.2
+    assert m["few"].coverage < 0.2
+    assert m["wide"].precision < 0.3
+    assert 0.9 < m["good"].density < 1.1
+    assert m["good"].coverage > 0.9
+
+
+@pytest.mark.equation("6.7", by="nearest_neighbors")
+def test_nearest_neighbors_finds_them():
+    g = torch.Generator().manual_seed(0)
+    among = torch.randn(700, 1, 5, 5, generator=g)
+    images = among[[3, 650]] + 1e-3
+    distance, which = nearest_neighbors(images, among)
+    assert which.tolist() == [3, 650]
+    assert (distance - 5e-3).abs().max() < 1e-3
+    with pytest.raises(ValueError, match=r"\(1, 5, 5\) and \(1, 4, 4\)"):
+        nearest_neighbors(images, torch.zeros(3, 1, 4, 4))
+
+
+@pytest.mark.parametrize("measure", [fid, kid, prdc])
+def test_features_that_do_not_fit(measure):
+    with pytest.raises(ValueError, match=r"\(30, 4\) and \(30, 5\)"):
+        measure(torch.zeros(30, 4), torch.zeros(30, 5))
+    with pytest.raises(ValueError, match=r"at least \d+ images are needed on each side, got 30 and 1"):
+        measure(torch.zeros(30, 4), torch.zeros(1, 4))
+
+
+# --- the report ---------------------------------------------------------------------------------------------
+
+
+def test_bad_makers_fail_where_they_should(real, net):
+    held, labels = real[HELD_OUT], digits().labels[HELD_OUT]
+    blur = torch.nn.functional.avg_pool2d(held[:600], 3, stride=1, padding=1)
+    makers = {
+        "floor": held[:600],
+        "blurred": blur,
+        "no four": held[labels != 4][:600],
+        "by heart": real[:60].repeat(10, 1, 1, 1),
+        "noise": torch.randn(600, 1, 28, 28, generator=torch.Generator().manual_seed(0)),
+    }
+    r = {name: evaluate(x, real, net) for name, x in makers.items()}
+    floor = r["floor"]
+    assert abs(floor.kid) < 4.5 * floor.kid_error
+    assert 0.9 < floor.novelty < 1.1
+    for name in ("blurred", "no four", "by heart", "noise"):
+        assert r[name].fid > 1.5 * floor.fid, name
+        assert name == "by heart" or r[name].kid > 2 * r[name].kid_error, (
+            name
+        )  # so few points, so large an error
+    assert r["no four"].class_kl > 5 * floor.class_kl
+    assert r["by heart"].novelty < 0.01
+    assert r["by heart"].coverage < floor.coverage / 2
+    assert r["noise"].precision < 0.1
+    assert r["noise"].fid > 50 * floor.fid
+    text = table(r)
+    assert len({len(line) for line in text.splitlines()}) == 1
+    assert f"{floor.fid:.2f}" in text
+
+
+def test_report_takes_only_the_bundled_digits(real, net):
+    with pytest.raises(ValueError, match="10,000 bundled digits, got 500 images"):
+        evaluate(real[:100], real[:500], net)
+    with pytest.raises(ValueError, match="at least 20"):
+        evaluate(real[:5], real, net)
+
+
+def test_fid_beside_its_floor(net, real):
+    """Real digits in the part of generated ones score as the floor does; blurred ones above it.
+
+    By hand: the three calls written out.
+    """
+    train, test, generated = real[CLASSIFIER_SPLIT], real[REFERENCE], real[HELD_OUT[:500]]
+    value, floor = fid_and_floor(generated, train, test)
+    assert 0.4 < value / floor < 2.5
+    some = train[torch.randperm(4000, generator=torch.Generator().manual_seed(0))[:500]]
+    assert floor == fid(features(net, some), features(net, test))
+    assert value == fid(features(net, generated), features(net, test))
+    blurred = 2 * torch.nn.functional.avg_pool2d(generated, 3, 1, 1)
+    clipped = fid_and_floor(blurred.clamp(-1, 1), train, test, net)[0]
+    assert fid_and_floor(blurred, train, test, net)[0] == clipped > 3 * floor
+    with pytest.raises(ValueError, match="needs as many of the training set, got 400"):
+        fid_and_floor(generated, train[:400], test)
+
+
+def test_images_of_another_range_are_named(real, net):
+    "Pixels of 0 to 255 and of 0 to 1 are warned of, integers refused; half precision is taken as it is."
+    held = real[HELD_OUT[:30]]
+    with pytest.warns(UserWarning, match=r"images range from 0 to 255, expected \[-1, 1\].*to_unit"):
+        evaluate((held + 1) * 127.5, real, net)
+    with pytest.warns(UserWarning, match=r"train range from 0 to 1, expected \[-1, 1\]"):
+        fid_and_floor(held, (real[:100] + 1) / 2, held, net)
+    with pytest.raises(ValueError, match=r"real must be floats in \[-1, 1\], got torch.uint8"):
+        evaluate(held, digits().images[:, None], net)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert evaluate(held.bfloat16(), real, net).n == 30
+
+
+@pytest.mark.parametrize("measure", [fid, kid, prdc])
+def test_features_that_are_not_finite(measure):
+    with pytest.raises(ValueError, match="features hold numbers that are not finite"):
+        measure(cloud(30), cloud(30) / torch.zeros(6))
