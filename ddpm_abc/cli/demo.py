@@ -43,7 +43,7 @@ def demo(config: DemoConfig) -> int:  # exit status
     "Train, or go on where the last demo stopped, and draw."
     from ddpm_abc.storage import checkpoints
 
-    common = {"seed": config.seed, "device": config.device, "out": config.out}
+    common: dict[str, Any] = {"seed": config.seed, "device": config.device, "out": config.out}
     told = TrainConfig(**DEMO, **common, given=frozenset(settings_of(TrainConfig)))
     again = retyped("demo", config, out=config.out)
     try:

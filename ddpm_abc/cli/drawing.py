@@ -22,7 +22,7 @@ def drawing_of(config: Any) -> Drawing:
     from ddpm_abc.run.draw import Drawing
     from ddpm_abc.run.setup import device_of, weights_of
 
-    device_of(config)
+    device_of(config.device)
     found = weights_of(config.weights)
     label = getattr(config, "label", None)
     drawing = Drawing(found, config.weights, config.seed, config.steps or 0, label, config.guidance)

@@ -70,7 +70,7 @@ def evaluate(config: EvaluateConfig) -> int:  # exit status
         if config.cache:
             check_writable(Path(config.cache).parent)
             kept = read_kept(config.cache, drawing.of, config.n)
-    net = prepare(drawing.found.denoise.net, config.device)
+    net = prepare(drawing.net, config.device)
     say(describe(net))
     if config.compile:
         net.compile()
@@ -86,13 +86,13 @@ def _check(config: EvaluateConfig, drawing: Drawing) -> None:
     from ddpm_abc.classifier import HELD_OUT
     from ddpm_abc.run.setup import device_of
 
-    net = drawing.found.denoise.net.config
+    net = drawing.net.config
     if (net["in_channels"], net["size"]) != (1, 28):
         drawn = f"{net['in_channels']}x{net['size']}x{net['size']}"
         raise Refused(f"{config.weights} draws images of {drawn}: this command judges digits of 1x28x28")
     _check_origin(config.weights, drawing.found.info)
     compiler = any(map(shutil.which, ("g++", "clang++", "c++", "cl")))
-    if config.compile and device_of(config).type == "cpu" and not compiler:
+    if config.compile and device_of(config.device).type == "cpu" and not compiler:
         raise Refused("--compile needs a C++ compiler, such as g++: install one, or leave --compile out")
     if config.data == "digits" and config.n > len(HELD_OUT):
         most = f"at most {len(HELD_OUT)} with --data digits"

@@ -79,10 +79,11 @@ def retyped(command: str, config: Any, **changed: Any) -> str:
 class Command(click.Command):
     "A command that names what it does not know, and whose troubles on the way are said in one line."
 
-    def __init__(self, *args: Any, example: str = "", **kwargs: Any):
+    def __init__(self, name: str, *, example: str = "", **kwargs: Any):
         settings = {"ignore_unknown_options": True, "allow_extra_args": True, "max_content_width": 100}
         self.example = example
-        super().__init__(*args, context_settings=settings, epilog=f"\b\nExample:\n  {example}", **kwargs)
+        epilog = f"\b\nExample:\n  {example}"
+        super().__init__(name, **{"context_settings": settings, "epilog": epilog, **kwargs})
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:

@@ -135,7 +135,7 @@ def sample(
 
     with refusing():
         drawing = drawing_of(config)
-        if (c := drawing.found.denoise.net.config["in_channels"]) not in (1, 3):
+        if (c := drawing.net.config["in_channels"]) not in (1, 3):
             raise Refused(f"{config.weights} draws images of {c} channels: this command can show 1 or 3")
         check_writable(Path(config.out))
         files = Files(config, drawing, overwrite)
@@ -149,7 +149,7 @@ def _draw(config: SampleConfig, drawing: Drawing, files: Files) -> int:
     from ddpm_abc.run.draw import FILMED, OVERVIEW, Film, save_overview
     from ddpm_abc.unet import describe, prepare
 
-    say(describe(prepare(drawing.found.denoise.net, config.device)))
+    say(describe(prepare(drawing.net, config.device)))
     film = Film(drawing.steps)
     done, stopped = draw_images(drawing, config.n, config.first, files.keep, film)
     if done:

@@ -27,8 +27,9 @@ from ..guidance import guided
 from ..plot import animate, save_images, tile
 from ..sampling import ddpm, image_generators, seeded_noise, spaced_times
 from ..storage import Pretrained, write_atomically
+from ..unet import UNetBase
 from .settings import ConfigError, shown
-from .setup import digest
+from .setup import digest, net_of
 
 # %% auto #0
 __all__ = ['SAMPLE_CHUNK', 'FRAMES', 'FILMED', 'OVERVIEW', 'image_labels', 'DrawState', 'Drawing', 'draw', 'write_kept',
@@ -57,14 +58,13 @@ _STEPS = "{steps} must be at most {T}, the T that these weights were trained wit
 
 def _counts(found: Pretrained, name: str) -> dict[str, int] | None:
     "How many training images there were of each class, for a network that is told them."
-    n, counts = found.denoise.net.config["n_classes"], found.info.get("classes")
+    n, counts = net_of(found).config["n_classes"], found.info.get("classes")
     if n is None:
         return None
-    good = isinstance(counts, dict) and len(counts) == n - 1
-    good = good and all(type(c) is int and 0 <= c < 1e12 for c in counts.values()) and any(counts.values())
-    if not good:
-        raise ConfigError(_NOT_WHICH, name=name)
-    return counts
+    if isinstance(counts, dict) and len(counts) == n - 1:
+        if all(type(c) is int and 0 <= c < 1e12 for c in counts.values()) and any(counts.values()):
+            return counts
+    raise ConfigError(_NOT_WHICH, name=name)
 
 
 def _often(counts: dict[str, int] | None, name: str, label: str | None, guidance: float) -> list[int] | None:
@@ -108,14 +108,19 @@ class Drawing:
             raise ConfigError(_STEPS, T=T, got=self.steps)
         self.steps = self.steps or T
         self.often = _often(_counts(self.found, self.name), self.name, self.label, self.guidance)
-        weights = digest(*self.found.denoise.net.state_dict().values())[:12]
+        weights = digest(*self.net.state_dict().values())[:12]
         chosen = f", guidance {self.guidance}" if self.guidance else ""
         chosen += f", class {self.label}" if self.label else ""
         self.of = f"weights {weights}, {self.steps} steps, seed {self.seed}, 8 bits a pixel{chosen}"
 
+    @property
+    def net(self) -> UNetBase:
+        "The network."
+        return net_of(self.found)
+
     def chunk(self) -> int:
         "How many images are drawn at once: large ones need more memory each."
-        return max(1, min(SAMPLE_CHUNK, SAMPLE_CHUNK * 28 * 28 // self.found.denoise.net.config["size"] ** 2))
+        return max(1, min(SAMPLE_CHUNK, SAMPLE_CHUNK * 28 * 28 // self.net.config["size"] ** 2))
 
 # %% ../../nbs/93g_draw.ipynb #bf7a53c5
 _SPOILT = "the network's answers are not finite numbers: these weights are spoilt, train again"
@@ -130,7 +135,7 @@ def draw(
 
     Raises `FloatingPointError` for images that are not finite.
     """
-    config = drawing.found.denoise.net.config
+    config = drawing.net.config
     shape = (config["in_channels"], config["size"], config["size"])
     times, device = spaced_times(drawing.found.denoise.sched.T, drawing.steps), _device_of(drawing)
     for k in range(first, first + n, drawing.chunk()):
@@ -146,7 +151,7 @@ def draw(
 
 
 def _device_of(drawing: Drawing) -> torch.device:
-    return next(drawing.found.denoise.net.parameters()).device
+    return next(drawing.net.parameters()).device
 
 
 def _denoiser(drawing: Drawing, n: int, first: int) -> Any:

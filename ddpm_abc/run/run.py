@@ -89,7 +89,8 @@ class Run:
         told = {"run": saved_settings(self.config)}
         weights = self.out / "weights.safetensors"
         about: dict[str, Any] = {"data": self.data.name, "steps": self.step, "seed": self.config.seed, **told}
-        save_weights(weights, replace(self.denoise, net=self.ema.model), **about, **self._classes())
+        about |= self._classes()
+        save_weights(weights, replace(self.denoise, net=self.ema.model), **about)
         about = {"seconds": self.seconds, "n_images": len(self.data.images), **told, **self.digests}
         save_checkpoint(
             self.path, self.denoise, self.opt, step=self.step, ema=self.ema, generator=self.generator, **about
@@ -132,14 +133,14 @@ def _new(config: TrainConfig) -> Run:
         config = settled(config, setup.fixed_by(init), f"{config.init_from} was trained with", instead)
     else:
         setup.check_new(config)
-    device, data = setup.device_of(config), setup.images_of(config)
+    device, data = setup.device_of(config.device), setup.images_of(config)
     digests = {"images_sha256": setup.images_digest(data, config.labels)}
     if init is None:
         sched = build_schedule(setup.recipe_of(config))
         net = prepare(setup.new_network(config, data), device)
     else:
         setup.check_fit(init, config.init_from, data)
-        old, sched = init.denoise.net, init.denoise.sched
+        old, sched = setup.net_of(init), init.denoise.sched
         digests["init_sha256"] = setup.digest(*old.state_dict().values())
         net = prepare(setup.network_like(old, config, data), device)
     return _assembled(config, data, net, sched, digests)
@@ -176,7 +177,7 @@ def _check_init(config: TrainConfig, path: Path, saved: Metadata, was: str) -> N
     if config.init_from == was:
         return
     try:
-        state = setup.weights_of(config.init_from).denoise.net.state_dict()
+        state = setup.net_of(setup.weights_of(config.init_from)).state_dict()
         same = setup.digest(*state.values()) == saved.info.get("init_sha256")
     except (RuntimeError, ValueError):  # it is gone, or is no weights file
         same = False
@@ -192,7 +193,7 @@ def _check_saved(path: Path, saved: Metadata) -> None:
     net, info = saved.net, saved.info
     at = net.get("attention_at")
     shape = [net.get("blocks"), net.get("groups"), *(at if isinstance(at, list) else [None])]
-    seconds, n = info.get("seconds"), info.get("n_images")
+    seconds, n = info.get("seconds", -1), info.get("n_images")
     good = [
         net.get("kind") in setup.KINDS,
         all(type(k) is int and 0 < k <= 1000 for k in shape),
@@ -211,7 +212,7 @@ def _resumed(config: TrainConfig) -> Run:
     _check_saved(path, saved)
     config = settled(config, before, f"the run in {path} began with", _INSTEAD)
     _check_init(config, path, saved, before["init_from"])
-    device, sched = setup.device_of(config), build_schedule(saved.sched)
+    device, sched = setup.device_of(config.device), build_schedule(saved.sched)
     data = _data_again(config, path, saved, before["data"])
     shape = {key: saved.net[key] for key in setup.SHAPE}
     net = setup.new_network(config, data, setup.KINDS[saved.net["kind"]], shape)

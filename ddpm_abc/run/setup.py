@@ -9,10 +9,10 @@ import hashlib
 import random
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from ..data import Images, load
 from ..paper_unet import PaperUNet
 from ..storage import PRETRAINED_SHA256, Pretrained, load_weights, pretrained
-from ..unet import UNet, pick_device, zero_init
+from ..unet import UNet, UNetBase, pick_device, zero_init
 from .config import TrainConfig
 from .settings import ConfigError, shown
 
 # %% auto #0
 __all__ = ['LARGEST_NET', 'KINDS', 'SHAPE', 'check_new', 'check_writable', 'device_of', 'images_of', 'digest', 'images_digest',
-           'new_network', 'weights_of', 'fixed_by', 'check_fit', 'recipe_of', 'network_like']
+           'new_network', 'weights_of', 'net_of', 'fixed_by', 'check_fit', 'recipe_of', 'network_like']
 
 # %% ../../nbs/93e_setup.ipynb #0c8bcb4d
 LARGEST_NET = 1_000_000_000  # parameters; more is a slip of the hand, and would fill the memory
@@ -75,11 +75,11 @@ folder of its own, FOLDER/CLASS/IMAGE"""
 
 
 def device_of(
-    config: TrainConfig,  # of a run
-) -> torch.device:  # where it trains
-    "The device, if it is there. Raises `ConfigError`."
+    name: str,  # auto, cpu, cuda, ...
+) -> torch.device:  # one that is there
+    "The device to run on. Raises `ConfigError` for one that is not there."
     try:
-        return pick_device(config.device)
+        return pick_device(name)
     except ValueError as e:
         raise ConfigError("{device}: {why}", why=e) from None
 
@@ -124,7 +124,7 @@ _LARGE = "{channels} {got} makes a network of {n:,} parameters: at most {most:,}
 def new_network(
     config: TrainConfig,  # of the run
     data: Images,  # what it is trained on
-    kind: type[nn.Module] = UNet,  # or PaperUNet
+    kind: Callable[..., nn.Module] = UNet,  # or PaperUNet
     shape: Mapping[str, Any] = MappingProxyType({}),  # what `SHAPE` names, of a network that is there already
 ) -> nn.Module:  # on the CPU
     "A new network for these images: a function of the seed. Raises `ConfigError` for one that is too large."
@@ -161,11 +161,18 @@ def weights_of(
     return pretrained(name) if name in PRETRAINED_SHA256 else load_weights(name)
 
 
+def net_of(
+    found: Pretrained,  # weights, from this library
+) -> UNetBase:  # their network
+    "The network of weights, as what it is: a module with a configuration."
+    return cast("UNetBase", found.denoise.net)
+
+
 def fixed_by(
     init: Pretrained,  # weights to begin with
 ) -> dict[str, Any]:  # the settings that go with them
     "What weights settle: schedule, length, channels, what is predicted, and labels if they know them."
-    net, sched = init.denoise.net, init.denoise.sched
+    net, sched = net_of(init), init.denoise.sched
     kind = (sched.recipe or {}).get("kind", "betas")
     settings = {"schedule": kind, "T": sched.T, "channels": tuple(net.config["channels"])}
     settings |= {"predict": init.denoise.predicts}
@@ -178,7 +185,7 @@ def check_fit(
     data: Images,  # what the run is trained on
 ) -> None:
     "Raise `ConfigError` for weights of other images or another number of classes; warn of other classes."
-    config = init.denoise.net.config
+    config = net_of(init).config
     drawn, ours = (config["in_channels"], config["size"], config["size"]), tuple(data.images.shape[1:])
     if drawn != ours:
         sizes = ("x".join(map(str, shape)) for shape in (drawn, ours))
@@ -202,7 +209,7 @@ def recipe_of(
 
 
 def network_like(
-    old: Any,  # the network of weights to begin with
+    old: UNetBase,  # the network of weights to begin with
     config: TrainConfig,  # of the run
     data: Images,  # what it is trained on
 ) -> nn.Module:  # on the CPU
