@@ -58,17 +58,24 @@ _NOT_FINITE = (
     "{path} was not written: {name} holds numbers that are not finite. "
     "Go on from an earlier checkpoint, with a lower learning rate"
 )
+_NO_TEXT = "{path!a} holds bytes that are no text, and safetensors opens no such path: give another name"
 _NOT_JSON = "{path}: the file's information must be made of numbers, strings, lists and dictionaries ({why})"
 
 
 def _write_sealed(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Metadata) -> None:
     "Write numbers and what they are to one file, whole or not at all. The versions in use go in, too."
+    if not _is_text(path):
+        raise ValueError(_NO_TEXT.format(path=path))
     _check_finite(path, tensors)
     text = _to_json(path, metadata)
     tensors = {name: v.detach().cpu().contiguous() for name, v in tensors.items()}
     data = _seal(safetensors.torch.save(tensors, {"ddpm_abc": text}))
     _check_limits(path, len(data), int.from_bytes(data[:8], "little"))
     write_atomically(path, data)
+
+
+def _is_text(path: str | os.PathLike[str]) -> bool:
+    return not any("\ud800" <= c <= "\udfff" for c in os.fspath(path))  # how Python writes bytes that are no text
 
 
 def _check_finite(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
@@ -129,6 +136,8 @@ def _read_sealed(
     "What a file says of itself, and its tensors if a kind is asked for. Nothing in it is run."
     if not os.path.isfile(path):
         raise RuntimeError(_MISSING.format(path=path))
+    if not _is_text(path):
+        raise RuntimeError(_NO_TEXT.format(path=path))
     if (size := Path(path).stat().st_size) > LARGEST_FILE:
         raise RuntimeError(_TOO_LARGE.format(path=path, n=size, limit=LARGEST_FILE))
     if _looks_pickled(path):

@@ -101,8 +101,8 @@ def _check_arguments(arguments: Mapping[str, Any], n_tensors: int) -> None:
 
 # %% ../../nbs/92c_weights.ipynb #92c0000d
 _NO_FIT = (
-    "{path} does not fit the network: {n} tensors differ, the first is {first}, {have} in the file and {want} "
-    "in the network. Build the network with the configuration in the file"
+    "{path} does not fit the network: {n} tensors differ, the first is {first}, "
+    "{have} in the file and {want} in the network. Build the network with the configuration in the file"
 )
 _NO_WEIGHTS = "{path} does not fit the network: {name} holds {dtype}, and weights are floating-point numbers"
 _SPOILT = "{path} is spoilt: {name} holds numbers that are not finite. Use an earlier file, or train again"
@@ -233,6 +233,9 @@ def _converted(
     return converted
 
 # %% ../../nbs/92c_weights.ipynb #92c00016
+_CANNOT_BUILD = "{path} describes a network or a schedule that cannot be built: {why}"
+
+
 def load_weights(
     path: str | os.PathLike[str],  # a file written by `save_weights`
     device: torch.device | str = "cpu",  # where the network goes
@@ -247,7 +250,7 @@ def load_weights(
         net = _outline(metadata.net, len(tensors))
         denoise = Denoiser(net, build_schedule(metadata.sched), metadata.predicts)
     except (ValueError, TypeError, OverflowError, RuntimeError) as e:
-        raise ValueError(f"{path} describes a network or a schedule that cannot be built: {e}") from None
+        raise ValueError(_CANNOT_BUILD.format(path=path, why=str(e)[:300])) from None
     _check_fit(path, tensors, net)
     net.to_empty(device=device).load_state_dict(tensors)
     net.eval()
