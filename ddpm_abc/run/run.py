@@ -17,6 +17,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ddpm_abc.storage import (
+    NETWORKS,
     Metadata,
     checkpoint_path,
     checkpoints,
@@ -146,6 +147,7 @@ def _new(config: TrainConfig) -> Run:
     return _assembled(config, data, net, sched, digests)
 
 # %% ../../nbs/93f_run.ipynb #5be329f5
+_DIGESTS = ("images_sha256", "init_sha256")  # of what is compared, as a checkpoint calls them
 _NAMED = ("digits", "mnist", "fashion")  # the same everywhere
 _INSTEAD = "start anew in another {out}"
 _GONE = """the run in {path} was trained on {was}, which is not there any more: name its new place with {data}, or
@@ -195,7 +197,7 @@ def _check_saved(path: Path, saved: Metadata) -> None:
     shape = [net.get("blocks"), net.get("groups"), *(at if isinstance(at, list) else [None])]
     seconds, n = info.get("seconds", -1), info.get("n_images")
     good = [
-        net.get("kind") in setup.KINDS,
+        net.get("kind") in NETWORKS,
         all(type(k) is int and 0 < k <= 1000 for k in shape),
         type(seconds) in (int, float) and 0 <= seconds < 1e12,
         type(n) is int and isinstance(info.get("images_sha256"), str),
@@ -215,8 +217,8 @@ def _resumed(config: TrainConfig) -> Run:
     device, sched = setup.device_of(config.device), build_schedule(saved.sched)
     data = _data_again(config, path, saved, before["data"])
     shape = {key: saved.net[key] for key in setup.SHAPE}
-    net = setup.new_network(config, data, setup.KINDS[saved.net["kind"]], shape)
-    digests = {key: saved.info[key] for key in ("images_sha256", "init_sha256") if key in saved.info}
+    net = setup.new_network(config, data, NETWORKS[saved.net["kind"]], shape)
+    digests = {str(key): saved.info[key] for key in _DIGESTS if key in saved.info}
     run = _assembled(config, data, prepare(net, device), sched, digests)
     run.step = load_checkpoint(path, run.denoise, run.opt, ema=run.ema, generator=run.generator)
     run.seconds, run.losses = saved.info["seconds"], read_losses(run.out / "loss.csv", run.step)

@@ -19,14 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Images, load
-from ..paper_unet import PaperUNet
 from ..storage import PRETRAINED_SHA256, Pretrained, load_weights, pretrained
 from ..unet import UNet, UNetBase, pick_device, zero_init
 from .config import TrainConfig
 from .settings import ConfigError, shown
 
 # %% auto #0
-__all__ = ['LARGEST_NET', 'KINDS', 'SHAPE', 'check_new', 'check_writable', 'device_of', 'images_of', 'digest', 'images_digest',
+__all__ = ['LARGEST_NET', 'SHAPE', 'check_new', 'check_writable', 'device_of', 'images_of', 'digest', 'images_digest',
            'new_network', 'weights_of', 'net_of', 'fixed_by', 'check_fit', 'recipe_of', 'network_like']
 
 # %% ../../nbs/93e_setup.ipynb #0c8bcb4d
@@ -117,7 +116,6 @@ def images_digest(
     return digest(data.images, *[data.labels] * labels)
 
 # %% ../../nbs/93e_setup.ipynb #bb7013cf
-KINDS: dict[str, Any] = {"unet": UNet, "paper_unet": PaperUNet}  # networks, as a file calls them
 _LARGE = "{channels} {got} makes a network of {n:,} parameters: at most {most:,}"
 
 
