@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 import tempfile
 import warnings
@@ -130,12 +131,19 @@ def new_network(
     _check_levels(config, size)
     n_classes = len(data.classes) + 1 if config.labels else None  # the last one stands for no label
     built = {"in_channels": c, "size": size, "channels": config.channels, "n_classes": n_classes, **shape}
-    with torch.device("meta"):  # count before any memory is taken
-        n = sum(p.numel() for p in kind(**built).parameters())
-    if n > LARGEST_NET:
+    if (n := _count(kind, built)) > LARGEST_NET:
         raise ConfigError(_LARGE, got=shown(config.channels), n=n, most=LARGEST_NET)
     _seed(config.seed)
     return kind(**built)
+
+
+def _count(kind: Callable[..., nn.Module], built: dict[str, Any]) -> float:
+    "The parameters of a network, before any memory is taken."
+    try:
+        with torch.device("meta"):
+            return sum(p.numel() for p in kind(**built).parameters())
+    except RuntimeError:  # even the size of a tensor overflows
+        return math.inf
 
 
 def _seed(seed: int) -> None:
