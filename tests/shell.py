@@ -78,10 +78,12 @@ def pixels(path):
 
 
 def gray_images(folder, n=9, size=28):
-    "A folder of n grey squares."
-    Path(folder).mkdir(parents=True)
+    "A folder of n grey squares, darker below."
+    Path(folder).mkdir(parents=True, exist_ok=True)
     for k in range(n):
-        Image.new("L", (size, size), 20 * k).save(f"{folder}/{k}.png")
+        image = Image.new("L", (size, size), 20 * k + 40)
+        image.paste(20 * k, (0, size // 2, size, size))
+        image.save(f"{folder}/{k}.png")
 
 
 def interrupt_after(monkeypatch, steps, module="train"):
