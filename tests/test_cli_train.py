@@ -334,10 +334,10 @@ def test_a_folder_in_use_is_refused():
 
 
 def test_resume_elsewhere_gives_a_note(out, monkeypatch):
-    import ddpm_abc.storage.checkpoint as room
+    from ddpm_abc.storage import state
 
-    there = room.versions
-    monkeypatch.setattr(room, "versions", lambda: {**there(), "torch": "9.9"}, raising=False)
+    there = state._versions()
+    monkeypatch.setattr(state, "_versions", lambda: {**there, "torch": "9.9"})
     status, _, err = run("train", "--resume", "--steps", 2, *CPU)
     assert status == 0
     start = "note: out/checkpoint-1.safetensors was written elsewhere: .*torch was '.*' and is '9.9'"
