@@ -28,14 +28,15 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-# --- ways in -----------------------------------------------------------------------------------------------------------
+# --- ways in ------------------------------------------------------------------------------------------------
 
 
 def test_help_and_version_need_neither_torch_nor_numpy():
     script = """
 import sys
 from ddpm_abc.cli import main
-for arguments in (["--help"], ["--version"], [], ["train", "--nonsense"], *([c, "--help"] for c in sys.argv[1:])):
+helps = [[command, "--help"] for command in sys.argv[1:]]
+for arguments in (["--help"], ["--version"], [], ["train", "--nonsense"], *helps):
     assert main(arguments) == (0 if arguments and "--nonsense" not in arguments else 2), arguments
 sys.exit("torch" in sys.modules or "numpy" in sys.modules)
 """
@@ -90,7 +91,7 @@ def test_shells_complete_options_and_choices():
     assert completions("ddpm-abc sample --weights o") == ["file,o"]
 
 
-# --- help --------------------------------------------------------------------------------------------------------------
+# --- help ---------------------------------------------------------------------------------------------------
 
 
 @every_command
@@ -130,7 +131,7 @@ def test_help_names_every_network_of_the_package(command, option):
     assert set(re.findall(r"\bmnist[-\w]*", said)) == set(PRETRAINED_SHA256)
 
 
-# --- errors ------------------------------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,10 @@ def test_help_names_every_network_of_the_package(command, option):
         (["--T", "1000001"], "--T must be at most 1000000, got 1000001"),
         (["--steps", "9" * 5000], "--steps must be at most"),
         (["--steps", "-" + "9" * 5000], "--steps must be at least 1"),
-        (["--channels", "16,1000000000"], "--channels 16,1000000000 makes a network of inf parameters: at most 1,000,000,000"),
+        (
+            ["--channels", "16,1000000000"],
+            "--channels 16,1000000000 makes a network of inf parameters: at most 1,000,000,000",
+        ),
         (["--channels", "100000"], "parameters: at most 1,000,000,000"),
         (["--out", ""], "--out must be a name that can be written"),
         (["--data", "a\0b"], "--data must be a name that can be written"),
@@ -165,9 +169,15 @@ def test_help_names_every_network_of_the_package(command, option):
         (["--schedule", "square"], "--schedule must be linear or cosine, got square"),
         (["--predict", "x0"], "--predict must be eps or v, got x0"),
         (["--channels", "16;32"], "--channels must be whole numbers with commas.*got 16;32"),
-        (["--channels", "16,20"], "--channels must be multiples of 8 from 16 on, as in 32,64,96, got 20 in 16,20"),
+        (
+            ["--channels", "16,20"],
+            "--channels must be multiples of 8 from 16 on, as in 32,64,96, got 20 in 16,20",
+        ),
         (["--channels", "3"], "--channels must be multiples of 8 from 16 on, as in 32,64,96, got 3 in 3"),
-        (["--channels", "16,16,16,16"], "--channels must name at most 3 levels for images of 28x28.*got 4.*16,16,16"),
+        (
+            ["--channels", "16,16,16,16"],
+            "--channels must name at most 3 levels for images of 28x28.*got 4.*16,16,16",
+        ),
         (["--device", "tpu9"], "--device: .*tpu9.*auto, cpu, cuda or mps"),
         (["--device", "cuda:77"], "--device: .*cuda:77.*auto or cpu"),
         (["--data", "cifar"], "unknown data set 'cifar'.*digits, mnist, fashion"),
@@ -176,7 +186,7 @@ def test_help_names_every_network_of_the_package(command, option):
         (["--weights", "w"], "unrecognized arguments: --weights w"),
         (["more"], "unrecognized arguments: more"),
     ],
-)  # fmt: skip
+)
 def test_train_names_a_wrong_value_in_one_line(args, said):
     pattern = said if ".*" in said else re.escape(said)
     assert re.search(f"error: .*{pattern}", refused("train", *args))
@@ -231,7 +241,7 @@ def test_ctrl_c_elsewhere_says_so(where, monkeypatch):
     assert (status, err) == (130, "stopped")
 
 
-# --- consoles ----------------------------------------------------------------------------------------------------------
+# --- consoles -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
@@ -255,7 +265,7 @@ def test_no_console_at_all(monkeypatch):
 
 
 def test_a_run_survives_odd_names_old_encodings_closed_pipes_and_a_hangup():
-    "One training that meets all of them, in a process of its own: nothing cosmetic fails it, and SIGHUP saves it."
+    "One training that meets all of them, in a process of its own: it is not failed, and SIGHUP saves it."
     name = "zdj\u0119cia $\\foo$ \u732b"
     gray_images(name)
     environment = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii"}

@@ -44,7 +44,7 @@ def image(k, seed=0, folder="out", label=""):
     return pixels(f"{folder}/seed-{seed}-{label}{k:04}.png").astype(int)
 
 
-# --- files -------------------------------------------------------------------------------------------------------------
+# --- files --------------------------------------------------------------------------------------------------
 
 
 def test_sample_writes_images_an_overview_and_a_film(weights):
@@ -146,7 +146,7 @@ def test_labels_are_part_of_the_name():
     assert names() == want
 
 
-# --- stopped -----------------------------------------------------------------------------------------------------------
+# --- stopped ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_a_full_disk_says_how_many_are_kept(weights, monkeypatch):
     assert "3 of 7 images are kept" in err
 
 
-# --- what goes wrong ---------------------------------------------------------------------------------------------------
+# --- what goes wrong ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_weights_that_give_no_numbers_say_so():
     assert "not finite" in err
 
 
-# --- which weights, which class ----------------------------------------------------------------------------------------
+# --- which weights, which class -----------------------------------------------------------------------------
 
 
 def test_sample_uses_the_packaged_weights_by_default(weights, monkeypatch):
@@ -315,7 +315,7 @@ def test_guidance_and_labels_reach_the_sampler(monkeypatch):
     assert seen[0][0] == whole[62:67]
 
 
-# --- demo --------------------------------------------------------------------------------------------------------------
+# --- demo ---------------------------------------------------------------------------------------------------
 
 TINY = {"channels": (16, 32), "T": 30, "batch_size": 8, "steps": 4}
 

@@ -70,7 +70,7 @@ def two_classes():
         image.save(f"pairs/{name}/{k:02}.png")
 
 
-# --- what it writes ----------------------------------------------------------------------------------------------------
+# --- what it writes -----------------------------------------------------------------------------------------
 
 
 def test_train_writes_what_it_says(six_steps):
@@ -195,7 +195,7 @@ def test_a_picture_that_fails_is_a_note(monkeypatch):
     assert "loss of each step: out/loss.csv" in out
 
 
-# --- going on ----------------------------------------------------------------------------------------------------------
+# --- going on -----------------------------------------------------------------------------------------------
 
 
 def test_a_resumed_run_is_the_uninterrupted_one(six_steps, monkeypatch):
@@ -253,10 +253,16 @@ def test_resume_takes_more_steps_and_the_same_settings(out):
 @pytest.mark.parametrize(
     "flag",
     [
-        ["--lr", "0.1"], ["--seed", "3"], ["--channels", "16,48"], ["--T", "40"], ["--batch-size", "9"],
-        ["--schedule", "cosine"], ["--data", "mnist"], ["--predict", "v"],
+        ["--lr", "0.1"],
+        ["--seed", "3"],
+        ["--channels", "16,48"],
+        ["--T", "40"],
+        ["--batch-size", "9"],
+        ["--schedule", "cosine"],
+        ["--data", "mnist"],
+        ["--predict", "v"],
     ],
-)  # fmt: skip
+)
 def test_resume_refuses_other_settings(flag, out):
     before = (out / "checkpoint-1.safetensors").read_bytes()
     err = refused("train", "--resume", "--steps", 2, *flag)
@@ -372,9 +378,14 @@ def test_a_checkpoint_with_an_odd_network_is_refused(odd, out, monkeypatch):
 
 @pytest.mark.parametrize(
     ("odd", "said"),
-    [({"lr": -1.0}, "holds a lr that cannot be, -1.0: start anew in another --out"), ({"T": 10**9}, "holds a T that"),
-     ({"seed": "0"}, "was not written by"), ({"steps": 0}, "holds a steps that"), ({"extra": 1}, "was not written by")],
-)  # fmt: skip
+    [
+        ({"lr": -1.0}, "holds a lr that cannot be, -1.0: start anew in another --out"),
+        ({"T": 10**9}, "holds a T that"),
+        ({"seed": "0"}, "was not written by"),
+        ({"steps": 0}, "holds a steps that"),
+        ({"extra": 1}, "was not written by"),
+    ],
+)
 def test_a_checkpoint_with_odd_settings_is_refused(odd, said, out, monkeypatch):
     from ddpm_abc.run import run as room
 
@@ -412,7 +423,7 @@ def test_a_run_of_a_release_that_knew_fewer_settings_goes_on(monkeypatch):
         assert (now["predict"], now["labels"], now["init_from"]) == ("eps", False, "")
 
 
-# --- content, not spelling ---------------------------------------------------------------------------------------------
+# --- content, not spelling ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -459,7 +470,7 @@ def test_resume_takes_another_root_and_another_spelling_of_weights(weights):
         assert f"--init-from {other} is not what the run in" in err
 
 
-# --- what goes wrong on the way ----------------------------------------------------------------------------------------
+# --- what goes wrong on the way -----------------------------------------------------------------------------
 
 
 def test_a_training_that_blows_up_keeps_what_it_had(out, monkeypatch):
@@ -489,7 +500,7 @@ def test_a_full_disk_says_so(monkeypatch):
     assert names() == []
 
 
-# --- labels, v, other weights ------------------------------------------------------------------------------------------
+# --- labels, v, other weights -------------------------------------------------------------------------------
 
 
 def test_one_label_in_ten_is_dropped_and_a_resumed_run_is_the_same(two_classes, monkeypatch):
@@ -605,14 +616,20 @@ def test_a_resumed_run_that_began_with_weights_is_the_same(weights, monkeypatch)
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--channels", "16,16"], "--channels 16,16 is not what w.safetensors was trained with (16,32): leave --channels out"),
+        (
+            ["--channels", "16,16"],
+            "--channels 16,16 is not what w.safetensors was trained with (16,32): leave --channels out",
+        ),
         (["--predict", "v"], "--predict v is not what w.safetensors was trained with (eps)"),
         (["--schedule", "linear"], "--schedule linear is not what w.safetensors was trained with (cosine)"),
         (["--T", "50"], "--T 50 is not what w.safetensors was trained with (30)"),
-        (["--init-from", "large.safetensors"], "--init-from large.safetensors draws images of 1x32x32, and those of --data are 1x28x28"),
+        (
+            ["--init-from", "large.safetensors"],
+            "--init-from large.safetensors draws images of 1x32x32, and those of --data are 1x28x28",
+        ),
         (["--init-from", "nowhere"], "there is no file nowhere"),
     ],
-)  # fmt: skip
+)
 def test_weights_that_do_not_fit_are_named(args, said, weights):
     save_weights("large.safetensors", Denoiser(UNet(channels=(16, 32), size=32), cosine_schedule(30)))
     assert said in refused("train", "--init-from", "w.safetensors", *args)

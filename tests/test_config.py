@@ -56,17 +56,23 @@ def test_every_field_is_a_setting_whose_default_passes_its_own_check(config):
         assert "default: " in help_of(s)
 
 
-# --- kinds -------------------------------------------------------------------------------------------------------------
+# --- kinds --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("kind", "text", "value"),
     [
-        (Whole(1, 20), "20", 20), (Whole(-5), "-5", -5), (Whole(), "+7", 7), (Number(), "-1e3", -1000.0),
-        (Number(0), "0.5", 0.5), (Choice(("a", "b")), "b", "b"), (Levels(), "16", (16,)), (Levels(), "16,32", (16, 32)),
+        (Whole(1, 20), "20", 20),
+        (Whole(-5), "-5", -5),
+        (Whole(), "+7", 7),
+        (Number(), "-1e3", -1000.0),
+        (Number(0), "0.5", 0.5),
+        (Choice(("a", "b")), "b", "b"),
+        (Levels(), "16", (16,)),
+        (Levels(), "16,32", (16, 32)),
         (Name(), "folder with blanks", "folder with blanks"),
     ],
-)  # fmt: skip
+)
 def test_kinds_read_what_is_typed(kind, text, value):
     got = kind.parse(text)
     assert (got, type(got)) == (value, type(value))
@@ -100,10 +106,21 @@ def test_kinds_refuse_in_words_that_follow_a_name(kind, text, said):
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
-        (Whole(), True), (Whole(), 1.0), (Whole(), "1"), (Number(), True), (Number(), "1"), (Choice(("a",)), 1),
-        (Levels(), "16"), (Levels(), [16.0]), (Levels(), [True]), (Levels(), [[16]]), (Name(), 3), (Name(), None), (Flag(), 1),
+        (Whole(), True),
+        (Whole(), 1.0),
+        (Whole(), "1"),
+        (Number(), True),
+        (Number(), "1"),
+        (Choice(("a",)), 1),
+        (Levels(), "16"),
+        (Levels(), [16.0]),
+        (Levels(), [True]),
+        (Levels(), [[16]]),
+        (Name(), 3),
+        (Name(), None),
+        (Flag(), 1),
     ],
-)  # fmt: skip
+)
 def test_kinds_refuse_values_of_another_type(kind, value):
     with pytest.raises(TypeError, match="must be"):
         kind.check(value)
@@ -114,7 +131,7 @@ def test_what_only_weights_bring_passes_the_check():
     assert TrainConfig(schedule="betas", predict="x0").schedule == "betas"
 
 
-# --- errors ------------------------------------------------------------------------------------------------------------
+# --- errors -------------------------------------------------------------------------------------------------
 
 
 def test_an_error_names_settings_as_its_reader_types_them():
@@ -143,7 +160,7 @@ def test_nothing_moves_the_cursor_of_a_terminal():
     assert len(shown("x" * 1000)) == 200
 
 
-# --- limits, and what was asked for ------------------------------------------------------------------------------------
+# --- limits, and what was asked for -------------------------------------------------------------------------
 
 
 def test_limits():
@@ -183,12 +200,19 @@ def test_one_limit_replaces_both(asked, limits):
     assert (got.steps, got.minutes) == limits
 
 
-# --- in a checkpoint ---------------------------------------------------------------------------------------------------
+# --- in a checkpoint ----------------------------------------------------------------------------------------
 
 FIRST = {
-    "data": "digits", "batch_size": 64, "lr": 0.002, "schedule": "linear", "T": 1000, "channels": [32, 64, 96],
-    "seed": 0, "steps": 4000, "minutes": None,
-}  # fmt: skip
+    "data": "digits",
+    "batch_size": 64,
+    "lr": 0.002,
+    "schedule": "linear",
+    "T": 1000,
+    "channels": [32, 64, 96],
+    "seed": 0,
+    "steps": 4000,
+    "minutes": None,
+}
 
 
 def test_settings_survive_json():
@@ -216,13 +240,18 @@ def test_settings_of_earlier_releases_are_read():
 @pytest.mark.parametrize(
     ("run", "said"),
     [
-        (None, "was not written by"), ([], "was not written by"), ({}, "was not written by"),
-        ({**FIRST, "more": 1}, "was not written by"), ({**FIRST, "lr": "0.1"}, "was not written by"),
-        ({**FIRST, "T": None}, "was not written by"), ({**FIRST, "channels": ["x"]}, "was not written by"),
+        (None, "was not written by"),
+        ([], "was not written by"),
+        ({}, "was not written by"),
+        ({**FIRST, "more": 1}, "was not written by"),
+        ({**FIRST, "lr": "0.1"}, "was not written by"),
+        ({**FIRST, "T": None}, "was not written by"),
+        ({**FIRST, "channels": ["x"]}, "was not written by"),
         ({**FIRST, "T": 10**9}, "holds a T that cannot be, 1000000000: start anew in another out"),
-        ({**FIRST, "lr": float("nan")}, "holds a lr that cannot be"), ({**FIRST, "minutes": -1}, "holds a minutes that"),
+        ({**FIRST, "lr": float("nan")}, "holds a lr that cannot be"),
+        ({**FIRST, "minutes": -1}, "holds a minutes that"),
     ],
-)  # fmt: skip
+)
 def test_settings_of_strangers_are_refused(run, said):
     with pytest.raises(ConfigError, match=said):
         read_settings(run, "file")

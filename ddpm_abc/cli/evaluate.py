@@ -25,8 +25,8 @@ _DATA = """what to compare with: digits, 3,000 of the bundled ones, or mnist, th
 set, downloaded"""
 _N = "how many digits, from 100 to as many as they are compared with; compare only figures of the same N"
 _STEPS = "reverse steps, at most the T of the training"
-_CACHE = """keep the digits there as they come, an .npz of 8 bits a pixel, and go on from there if it is begun:
-for a run of hours"""
+_CACHE = """keep the digits there as they come, an .npz of 8 bits a pixel, and go on from there if it is
+begun: for a run of hours"""
 _COMPILE = """compile the network first, with torch.compile: worth its minute for a run of hours, and
 needs a C++ compiler"""
 

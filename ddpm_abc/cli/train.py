@@ -20,8 +20,8 @@ from ddpm_abc.run.signals import noted_signals
 if TYPE_CHECKING:
     from ddpm_abc.run.run import Run
 
-_RESUME = """go on from the newest whole checkpoint in --out, with the settings that its run began with; --steps
-and --minutes stay if neither is given; --device and --root must be given again, and --data if its folder has
+_RESUME = """go on from the newest whole checkpoint in --out, with the settings that its run began with;
+--steps and --minutes stay if neither is given; --device and --root must be given again, and --data if its folder has
 moved"""
 
 

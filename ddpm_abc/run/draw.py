@@ -48,8 +48,8 @@ def image_labels(
     return [bisect(edges, share * edges[-1]) for share in shares]
 
 # %% ../../nbs/93g_draw.ipynb #0df8ccfd
-_NO_CLASSES = """{%s} needs a network that is told classes, and that of {name} is not: give mnist-labels, or weights
-of `ddpm-abc train --labels`"""
+_NO_CLASSES = """{%s} needs a network that is told classes, and that of {name} is not: give mnist-labels, or
+weights of `ddpm-abc train --labels`"""
 _NOT_WHICH = """{name} holds a network that is told classes, but not which: it was not written by `ddpm-abc
 train`; draw with it in Python, as in chapter 09"""
 _UNKNOWN = "{label} must be one of {names}, got {got}"
@@ -61,10 +61,11 @@ def _counts(found: Pretrained, name: str) -> dict[str, int] | None:
     n, counts = net_of(found).config["n_classes"], found.info.get("classes")
     if n is None:
         return None
-    if isinstance(counts, dict) and len(counts) == n - 1:
-        if all(type(c) is int and 0 <= c < 1e12 for c in counts.values()) and any(counts.values()):
-            return counts
-    raise ConfigError(_NOT_WHICH, name=name)
+    if not isinstance(counts, dict) or len(counts) != n - 1 or not any(counts.values()):
+        raise ConfigError(_NOT_WHICH, name=name)
+    if not all(type(c) is int and 0 <= c < 1e12 for c in counts.values()):
+        raise ConfigError(_NOT_WHICH, name=name)
+    return counts
 
 
 def _often(counts: dict[str, int] | None, name: str, label: str | None, guidance: float) -> list[int] | None:
@@ -164,11 +165,12 @@ def _denoiser(drawing: Drawing, n: int, first: int) -> Any:
 
 # %% ../../nbs/93g_draw.ipynb #a808da70
 _UNREADABLE = (  # what NumPy raises for other files and damaged ones
-    zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError, AttributeError, NotImplementedError,
+    zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError, AttributeError,
+    NotImplementedError, OSError,
 )  # fmt: skip
 _DAMAGED = "{path} is damaged, or holds no images of this command: delete it, or give another {cache}"
-_OTHERS = """{path} holds digits of another run ({theirs}), and this one is of {ours}: delete it, or give another
-{cache}"""
+_OTHERS = """{path} holds digits of another run ({theirs}), and this one is of {ours}: delete it, or give
+another {cache}"""
 
 
 def write_kept(

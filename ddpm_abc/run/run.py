@@ -150,8 +150,8 @@ def _new(config: TrainConfig) -> Run:
 _DIGESTS = ("images_sha256", "init_sha256")  # of what is compared, as a checkpoint calls them
 _NAMED = ("digits", "mnist", "fashion")  # the same everywhere
 _INSTEAD = "start anew in another {out}"
-_GONE = """the run in {path} was trained on {was}, which is not there any more: name its new place with {data}, or
-put it back"""
+_GONE = """the run in {path} was trained on {was}, which is not there any more: name its new place with {data},
+or put it back"""
 _FEWER = "the run in {path} began with {before} images, and now there are {n}: put them back, or " + _INSTEAD
 _CHANGED = "the run in {path} began with {n} other images{labels}: put them back, or " + _INSTEAD
 
@@ -244,9 +244,9 @@ def open_run(
 ) -> Iterator[Run]:  # a context manager that gives the run, and owns its folder for as long
     """Set a run up, or bring it back, with every check before its first step.
 
-    Raises `ConfigError` for a setting that cannot be, `RunExists` for a folder that holds a run, `OtherSetting`
-    for a setting that the run does not have, and what `load`, `load_weights` and `load_checkpoint` raise. Warns
-    of checkpoints that are skipped, and of a machine that is another one.
+    Raises `ConfigError` for a setting that cannot be, `RunExists` for a folder that holds a run,
+    `OtherSetting` for a setting that the run does not have, and what `load`, `load_weights` and
+    `load_checkpoint` raise. Warns of checkpoints that are skipped, and of a machine that is another one.
     """
     out = Path(config.out)
     if resume and not out.is_dir():
@@ -279,8 +279,8 @@ def steps(
 ) -> Iterator[TrainStep]:  # what happened in each step, after it was taken
     """Train until the steps or the time are used up, and save every `SAVE_EVERY` steps.
 
-    What was done since is for the caller to save. Raises `FloatingPointError` before a step whose numbers are not
-    finite, `OSError` if a checkpoint cannot be written, `ConfigError` if the device's memory is full.
+    What was done since is for the caller to save. Raises `FloatingPointError` before a step whose numbers are
+    not finite, `OSError` if a checkpoint cannot be written, `ConfigError` if the device's memory is full.
     """
     clock = time.monotonic() - run.seconds
     loop = train(

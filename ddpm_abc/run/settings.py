@@ -19,8 +19,8 @@ __all__ = ['ConfigError', 'shown', 'Kind', 'Whole', 'Number', 'Choice', 'Levels'
 class ConfigError(ValueError):
     """A setting that cannot be, and what would be right.
 
-    Its text names settings in braces, as in `ConfigError("{steps} must be at least 1, got {got}", got=0)`. What
-    is given by name is a value; every other name in braces is a setting, which `str` writes as Python does.
+    Its text names settings in braces, as in `ConfigError("{steps} must be at least 1, got {got}", got=0)`.
+    What is given by name is a value; every other name in braces is a setting, which `str` writes as Python does.
     """
 
     def __init__(

@@ -154,8 +154,8 @@ def _seed(seed: int) -> None:
 
 # %% ../../nbs/93e_setup.ipynb #9b4bcae4
 SHAPE = ("blocks", "attention_at", "groups")  # of a network, beside what the settings say
-_OTHER_IMAGES = """{init_from} {name} draws images of {drawn}, and those of {data} are {ours}: leave {init_from}
-out"""
+_OTHER_IMAGES = """{init_from} {name} draws images of {drawn}, and those of {data} are {ours}: leave
+{init_from} out"""
 _OTHER_CLASSES = """{init_from} {name} is told {theirs} classes, and the images of {data} have {ours}: leave
 {init_from} out"""
 

@@ -22,7 +22,7 @@ STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 def noted_signals() -> Iterator[list[int]]:  # a context manager; the list holds the signals that have come
     """Note the first Ctrl-C, SIGTERM or SIGHUP in a list, so that the work under way ends well.
 
-    The second one stops at once: Ctrl-C by `KeyboardInterrupt`, others by `SystemExit` with 128 and the number.
+    The second one stops at once: Ctrl-C by `KeyboardInterrupt`, others by `SystemExit`.
     """
     seen: list[int] = []
 
