@@ -166,7 +166,7 @@ def _denoiser(drawing: Drawing, n: int, first: int) -> Any:
 # %% ../../nbs/93g_draw.ipynb #a808da70
 _UNREADABLE = (  # what NumPy raises for other files and damaged ones
     zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError, AttributeError,
-    NotImplementedError, OSError,
+    NotImplementedError,
 )  # fmt: skip
 _DAMAGED = "{path} is damaged, or holds no images of this command: delete it, or give another {cache}"
 _OTHERS = """{path} holds digits of another run ({theirs}), and this one is of {ours}: delete it, or give

@@ -150,8 +150,8 @@ def _new(config: TrainConfig) -> Run:
 _DIGESTS = ("images_sha256", "init_sha256")  # of what is compared, as a checkpoint calls them
 _NAMED = ("digits", "mnist", "fashion")  # the same everywhere
 _INSTEAD = "start anew in another {out}"
-_GONE = """the run in {path} was trained on {was}, which is not there any more: name its new place with {data},
-or put it back"""
+_GONE = """the run in {path} was trained on {was}, which is not there any more: name its new place with
+{data}, or put it back"""
 _FEWER = "the run in {path} began with {before} images, and now there are {n}: put them back, or " + _INSTEAD
 _CHANGED = "the run in {path} began with {n} other images{labels}: put them back, or " + _INSTEAD
 

@@ -20,7 +20,7 @@ class ConfigError(ValueError):
     """A setting that cannot be, and what would be right.
 
     Its text names settings in braces, as in `ConfigError("{steps} must be at least 1, got {got}", got=0)`.
-    What is given by name is a value; every other name in braces is a setting, which `str` writes as Python does.
+    What is given by name is a value; every other name in braces is a setting, written by `str` as Python does.
     """
 
     def __init__(
