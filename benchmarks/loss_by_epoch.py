@@ -16,9 +16,10 @@ import torch
 from tqdm import tqdm
 
 from ddpm_abc.data import batches, digits
+from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.schedule import linear_schedule
 from ddpm_abc.training import EMA, train, warmup_cosine
-from ddpm_abc.unet import UNet, pick_device, speed_up
+from ddpm_abc.unet import UNet, pick_device, prepare
 
 RESULTS = Path(__file__).parent / "results" / "loss_by_epoch.csv"
 STEPS, BATCH = 2500, 64
@@ -30,10 +31,10 @@ def losses_of(seed: int) -> list[float]:
     device = pick_device()
     images = digits().images.to(device)
     torch.manual_seed(seed)
-    net = speed_up(UNet(), device)
+    net = prepare(UNet(), device)
     opt = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.01)
     loop = train(
-        net, linear_schedule(), islice(batches(images, BATCH, seed=seed), STEPS), opt, ema=EMA(net, decay=0.999),
+        Denoiser(net, linear_schedule()), islice(batches(images, BATCH, seed=seed), STEPS), opt, ema=EMA(net, decay=0.999),
         generator=torch.Generator().manual_seed(seed), lr_factor=lambda step: warmup_cosine(step / STEPS),
     )  # fmt: skip
     losses = [out.loss for out in tqdm(loop, total=STEPS, desc=f"seed {seed}", unit="step")]

@@ -10,50 +10,54 @@ worth. The first digits of each seed go to OUT as a picture. Nothing else may ru
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from quality import legible
 from torch import Tensor
 
+from ddpm_abc.classifier import HELD_OUT, digit_classifier
 from ddpm_abc.data import digits, to_unit
-from ddpm_abc.evaluation import HELD_OUT, evaluate, eyes
 from ddpm_abc.guidance import drop_labels, guided
+from ddpm_abc.metrics import evaluate
+from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.plot import save_images
-from ddpm_abc.prediction import VUNet, v_weight
-from ddpm_abc.sampling import sample, strided_times
-from ddpm_abc.schedule import cosine_schedule, like
-from ddpm_abc.training import EMA, eps_loss, sample_t, warmup_cosine
-from ddpm_abc.unet import UNet, speed_up
+from ddpm_abc.sampling import sample, spaced_times
+from ddpm_abc.schedule import cosine_schedule
+from ddpm_abc.training import EMA, sample_t, simple_loss, warmup_cosine
+from ddpm_abc.unet import UNet, describe, prepare
 
-CHANNELS, BATCH, LR, NONE = (16, 32, 64), 16, 3e-3, 10
+CHANNELS, BATCH, LR, NULL = (16, 32, 64), 16, 3e-3, 10
 SCHED = cosine_schedule()
 
 
-def fit(images: Tensor, labels: Tensor, seconds: float, seed: int) -> tuple[UNet, int]:
-    "Train for so long, from building the network on; return the averaged network and the steps."
+def fit(images: Tensor, labels: Tensor, seconds: float, seed: int) -> tuple[Denoiser, int]:
+    "Train for so long, from building the network on; return the denoiser with the averaged network, and the steps."
     begun, step = time.perf_counter(), 0
     torch.manual_seed(seed)
-    net, weight = speed_up(VUNet(SCHED, channels=CHANNELS, n_classes=11)), v_weight(SCHED)
+    net = prepare(UNet(channels=CHANNELS, n_classes=11))
+    print(describe(net))
+    denoise = Denoiser(net, SCHED, "v")
     ema, opt = EMA(net), torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=0.01)
     while (done := (time.perf_counter() - begun) / seconds) < 1:
         i = torch.randint(len(images), (BATCH,))
-        x0, t, y = to_unit(images[i]), sample_t(SCHED, BATCH), drop_labels(labels[i], NONE)
-        losses = eps_loss(lambda xt, t, y=y: net(xt, t, y), SCHED, x0, t, torch.randn(x0.shape))
+        x0, t, y = to_unit(images[i]), sample_t(SCHED, BATCH), drop_labels(labels[i], NULL)
+        loss = simple_loss(denoise, x0, t, torch.randn(x0.shape), y=y).mean()
         opt.param_groups[0]["lr"] = LR * warmup_cosine(done)
         opt.zero_grad()
-        (like(weight[t], losses) * losses).mean().backward()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         opt.step()
         ema.update(net)
         step += 1
-    return ema.model, step
+    return replace(denoise, net=ema.model), step
 
 
 def row(name: str, seed: str, images: Tensor, ordered: Tensor, real: Tensor) -> None:
     images = images.clamp(-1, 1)
     with torch.no_grad():
-        p, read = eyes()(images).softmax(1).max(1)
+        p, read = digit_classifier()(images).softmax(1).max(1)
     as_ordered = read == ordered
     certain = as_ordered & (p >= 0.9)
     print(f"| {name} | {seed} | {as_ordered.double().mean():.1%} | {certain.double().mean():.1%} | {legible(images, certain, real):.1%} | {evaluate(images, real).fid:.1f} |", flush=True)
@@ -77,11 +81,15 @@ def main() -> None:
     row("real digits, read as labelled", "", real[held], data.labels[held], real)
     row("white noise", "", torch.randn(args.n, 1, 28, 28, generator=torch.Generator().manual_seed(0)), ordered, real)
     for w in (0, 1, 3):
-        for seed, (net, _) in enumerate(fitted):
-            g = torch.Generator().manual_seed(seed)
-            made = torch.cat([sample(guided(net, y, NONE, w), SCHED, (len(y), 1, 28, 28), times=strided_times(SCHED.T, args.steps), generator=g, device="cpu") for y in ordered.split(50)])
-            row(f"guided, w = {w}", str(seed), made, ordered, real)
-            save_images(made[:100].clamp(-1, 1), args.out / f"w{w}-seed{seed}.png", columns=10)
+        for seed, (denoise, _) in enumerate(fitted):
+            g, times = torch.Generator().manual_seed(seed), spaced_times(SCHED.T, args.steps)
+            drawn = [
+                sample(guided(denoise, y, NULL, w), (len(y), 1, 28, 28), times=times, generator=g, device="cpu")
+                for y in ordered.split(50)
+            ]
+            generated = torch.cat(drawn)
+            row(f"guided, w = {w}", str(seed), generated, ordered, real)
+            save_images(generated[:100].clamp(-1, 1), args.out / f"w{w}-seed{seed}.png", columns=10)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ import torch
 from speed import BATCH, BUILD, installed
 from torch import Tensor
 
+from ddpm_abc.classifier import HELD_OUT, REFERENCE, digit_classifier, features
 from ddpm_abc.data import digits, to_unit
-from ddpm_abc.evaluation import HELD_OUT, REFERENCE, evaluate, eyes, features, manifolds
+from ddpm_abc.metrics import evaluate, prdc
 from ddpm_abc.plot import save_images
 
 
@@ -27,14 +28,14 @@ def legible(images: Tensor, certain: Tensor, real: Tensor) -> float:
     "Share of the images that are marked as certain and lie where real digits do."
     if certain.sum() <= 5:  # fewer than (6.5) needs
         return 0.0
-    net = eyes()
-    return manifolds(features(net, images[certain]), features(net, real[REFERENCE])).precision * certain.float().mean().item()
+    net = digit_classifier()
+    return prdc(features(net, images[certain]), features(net, real[REFERENCE])).precision * certain.float().mean().item()
 
 
 def row(name: str, when: str, steps: str, images: Tensor, real: Tensor) -> None:
     images = images.clamp(-1, 1)
     with torch.no_grad():
-        certain = eyes()(images).softmax(1).amax(1) >= 0.9
+        certain = digit_classifier()(images).softmax(1).amax(1) >= 0.9
     r = evaluate(images, real)
     print(f"| {name} | {when} | {steps} | {r.fid:.2f} | {r.precision:.2f} | {r.recall:.2f} | {r.coverage:.2f} | {legible(images, certain, real):.1%} |", flush=True)
 
@@ -65,9 +66,9 @@ def main() -> None:
             while (taken := time.perf_counter() - begun) < mark:
                 contender.step(taken / args.seconds)
                 steps += 1
-            made = torch.cat([contender.draw(min(BATCH, args.n - i), args.steps) for i in range(0, args.n, BATCH)])
-            row(name, f"{taken:.0f} s", f"{steps:,} ({steps * BATCH:,} images)", made, real)
-            save_images(made[:64].clamp(-1, 1), args.out / f"{name.replace(' ', '-')}-{mark:.0f}s.png")
+            generated = torch.cat([contender.draw(min(BATCH, args.n - i), args.steps) for i in range(0, args.n, BATCH)])
+            row(name, f"{taken:.0f} s", f"{steps:,} ({steps * BATCH:,} images)", generated, real)
+            save_images(generated[:64].clamp(-1, 1), args.out / f"{name.replace(' ', '-')}-{mark:.0f}s.png")
 
 
 if __name__ == "__main__":

@@ -34,10 +34,11 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm_abc.data import batches, digits
-from ddpm_abc.sampling import sample, strided_times
+from ddpm_abc.parameterization import Denoiser
+from ddpm_abc.sampling import sample, spaced_times
 from ddpm_abc.schedule import cosine_schedule, linear_schedule
-from ddpm_abc.training import EMA, eps_loss, train, warmup_cosine
-from ddpm_abc.unet import UNet, has_fast_bf16, speed_up
+from ddpm_abc.training import EMA, simple_loss, train, warmup_cosine
+from ddpm_abc.unet import UNet, describe, has_fast_bf16, prepare
 
 BATCH, STEPS = 64, 5  # images a batch, also when sampling; reverse steps
 
@@ -53,18 +54,27 @@ def count(net: nn.Module) -> int:
 
 
 def ours(data: Tensor, change: Callable[[UNet], object] = lambda net: None, averaged: bool = True) -> Contender:
-    net, sched = speed_up(UNet()), cosine_schedule()
+    net, sched = prepare(UNet()), cosine_schedule()
+    print(describe(net))
     change(net)
     ema, progress = EMA(net), 0.0
+    averaged_net = Denoiser(ema.model, sched)
     opt = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.01)
-    loop = train(net, sched, batches(data, BATCH), opt, ema=ema if averaged else None, lr_factor=lambda _: warmup_cosine(progress))
+    loop = train(
+        Denoiser(net, sched), batches(data, BATCH), opt,
+        ema=ema if averaged else None, lr_factor=lambda _: warmup_cosine(progress),
+    )  # fmt: skip
 
     def step(done: float) -> None:
         nonlocal progress
         progress = done
         next(loop)
 
-    return Contender(count(net), step, lambda n, steps: sample(ema.model, sched, (n, 1, 28, 28), times=strided_times(1000, steps)))
+    return Contender(count(net), step, lambda n, steps: digits_of(averaged_net, n, steps))
+
+
+def digits_of(denoise: Denoiser, n: int, steps: int) -> Tensor:
+    return sample(denoise, (n, 1, 28, 28), times=spaced_times(1000, steps))
 
 
 def hugging_face(data: Tensor) -> Contender:
@@ -132,15 +142,17 @@ class FirstAttempt(nn.Module):
 
 
 def first_attempt(data: Tensor) -> Contender:
-    net, sched, source = FirstAttempt(), linear_schedule(), batches(data, BATCH)
+    net, source = FirstAttempt(), batches(data, BATCH)
+    denoise = Denoiser(net, linear_schedule())
     opt = torch.optim.Adam(net.parameters(), 1e-3)
 
     def step(done: float) -> None:
-        eps_loss(net, sched, next(source), torch.randint(1, 1001, (BATCH,)), torch.randn(BATCH, 1, 28, 28)).mean().backward()
+        t, eps = torch.randint(1, 1001, (BATCH,)), torch.randn(BATCH, 1, 28, 28)
+        simple_loss(denoise, next(source), t, eps).mean().backward()
         opt.step()
         opt.zero_grad()
 
-    return Contender(count(net), step, lambda n, steps: sample(net, sched, (n, 1, 28, 28), times=strided_times(1000, steps)))
+    return Contender(count(net), step, lambda n, steps: digits_of(denoise, n, steps))
 
 
 BUILD = {"ddpm_abc": ours, "Hugging Face course": hugging_face, "denoising-diffusion-pytorch": denoising_diffusion_pytorch, "first attempt, repaired": first_attempt}

@@ -41,7 +41,9 @@ def check_same_shape(
     "Raise `ValueError`, with their names, unless the two have the same shape: broadcasting would hide the mistake."
     (name, x), (other, y) = tensors.items()
     if x.shape != y.shape:
-        raise ValueError(f"{name} and {other} must have the same shape, got {tuple(x.shape)} and {tuple(y.shape)}")
+        raise ValueError(
+            f"{name} and {other} must have the same shape, got {tuple(x.shape)} and {tuple(y.shape)}"
+        )
 
 # %% ../nbs/02_forward.ipynb #ec25a948
 def predict_x0(

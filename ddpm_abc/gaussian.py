@@ -62,36 +62,51 @@ def decoder_log_prob(
     log_lower, log_upper = torch.special.log_ndtr(lower), torch.special.log_ndtr(upper)
     return log_upper + (-torch.expm1(log_lower - log_upper)).log()  # log(Phi(upper) - Phi(lower))
 
-# %% ../nbs/00_math.ipynb #a54c4b1d
-@dataclass(frozen=True, eq=False)
-class GaussianMixture:
-    """Data from a mixture of K Gaussians in D dimensions, for which the best network is known in closed form.
+# %% ../nbs/00_math.ipynb #8e3ebfe0
+def _check_mixture(weights: Tensor, means: Tensor, covs: Tensor) -> None:
+    k, d = means.shape if means.ndim == 2 else (0, 0)
+    if not k * d or weights.shape != (k,) or covs.shape not in {(k,), (k, d), (k, d, d)}:
+        got = f"{tuple(weights.shape)}, {tuple(means.shape)} and {tuple(covs.shape)}"
+        raise ValueError(f"need weights (K,), means (K, D) and covs (K, D, D), (K, D) or (K,), got {got}")
+    if {weights.dtype, means.dtype, covs.dtype} != {torch.float64}:
+        got = f"{weights.dtype}, {means.dtype} and {covs.dtype}"
+        raise ValueError(f"weights, means and covs must be float64, got {got}: call .double()")
+    if not (weights > 0).all() or abs(weights.sum().item() - 1) > 1e-9:
+        got = f"a minimum of {weights.min().item():.3g} and a sum of {weights.sum().item():.10g}"
+        raise ValueError(f"weights must be positive and sum to 1, got {got}")
+    if covs.ndim == 3 and not torch.allclose(covs, covs.mT, rtol=0, atol=1e-12):
+        apart = (covs - covs.mT).abs().max().item()
+        raise ValueError(f"covs must be symmetric, got a difference of {apart:.3g} to the transpose")
 
-    K = 1 is a single Gaussian; covariances of zero are a finite data set. The tensors are float64 on the CPU, and all is
-    computed there, exactly. Raises `ValueError` for shapes that do not fit, other precisions, weights that are not
-    shares, and covariances that are not symmetric or have a negative eigenvalue.
-    """
+
+def _check_noisy(d: int, x: Tensor, alpha_bar: Tensor) -> None:
+    if x.shape[1] != d:
+        raise ValueError(f"the data have {d} dimensions, got xt of shape {tuple(x.shape)}")
+    if alpha_bar.ndim > 1 or (alpha_bar.ndim == 1 and len(alpha_bar) != len(x)):
+        raise ValueError(
+            f"need one alpha_bar, or one for each of the {len(x)} items, got shape {tuple(alpha_bar.shape)}"
+        )
+    if not ((alpha_bar >= 0) & (alpha_bar <= 1)).all():
+        got = f"{alpha_bar.min().item():.3g} to {alpha_bar.max().item():.3g}"
+        raise ValueError(f"alpha_bar must lie in [0, 1], got {got}")
+
+# %% ../nbs/00_math.ipynb #773b115d
+@dataclass(frozen=True, eq=False)
+class _Components:
+    "The components of a mixture, and what their eigenvectors make easy."
 
     weights: Tensor  # (K,) shares of the components, > 0, of sum 1
     means: Tensor  # (K, D)
-    covs: Tensor  # (K, D, D) covariances, or (K, D) variances of independent dimensions, or (K,) one variance for all D
+    covs: Tensor  # (K, D, D) covariances, (K, D) variances of independent dimensions, or (K,) one variance for all D
 
     def __post_init__(self):
-        k, d = self.means.shape if self.means.ndim == 2 else (0, 0)
-        if not k * d or self.weights.shape != (k,) or self.covs.shape not in {(k,), (k, d), (k, d, d)}:
-            raise ValueError(f"need weights (K,), means (K, D) and covs (K, D, D), (K, D) or (K,), got {tuple(self.weights.shape)}, {tuple(self.means.shape)} and {tuple(self.covs.shape)}")
-        if {self.weights.dtype, self.means.dtype, self.covs.dtype} != {torch.float64}:
-            raise ValueError(f"weights, means and covs must be float64, got {self.weights.dtype}, {self.means.dtype} and {self.covs.dtype}: call .double()")
-        if not (self.weights > 0).all() or abs(self.weights.sum().item() - 1) > 1e-9:
-            raise ValueError(f"weights must be positive and sum to 1, got a minimum of {self.weights.min().item():.3g} and a sum of {self.weights.sum().item():.10g}")
-        if self.covs.ndim == 3 and not torch.allclose(self.covs, self.covs.mT, rtol=0, atol=1e-12):
-            raise ValueError(f"covs must be symmetric, got a difference of {(self.covs - self.covs.mT).abs().max().item():.3g} to the transpose")
-        variances, _ = self._spectrum
-        if (lowest := variances.min().item()) < -1e-12:
+        _check_mixture(self.weights, self.means, self.covs)
+        if (lowest := self._spectrum[0].min().item()) < -1e-12:
             raise ValueError(f"covs must have no negative variance, got {lowest:.3g}")
 
     @cached_property
-    def _spectrum(self) -> tuple[Tensor, Tensor | None]:  # variances (K, D) or (K, 1) along the axes (K, D, D), columns; None: those of space
+    def _spectrum(self) -> tuple[Tensor, Tensor | None]:
+        "Variances (K, D) or (K, 1), along axes that are the columns of (K, D, D); None stands for those of space."
         if self.covs.ndim == 3:
             return tuple(torch.linalg.eigh(self.covs))
         return self.covs.reshape(len(self.weights), -1), None
@@ -107,15 +122,45 @@ class GaussianMixture:
         "log of w_k N_k(x_t), (B, K)."
         return self.weights.log() + gaussian_log_prob(d, torch.zeros_like(d), c).sum(-1)
 
+    def _prepare(self, xt: Tensor, alpha_bar: Tensor | float) -> tuple[Tensor, Tensor]:
+        x, alpha_bar = (
+            xt.to("cpu", torch.float64).flatten(1),
+            torch.as_tensor(alpha_bar, dtype=torch.float64, device="cpu"),
+        )
+        _check_noisy(self.means.shape[1], x, alpha_bar)
+        return x, alpha_bar.reshape(-1, 1, 1)
+
+# %% ../nbs/00_math.ipynb #15b75636
+class _Sampled(_Components):
+    "Clean data, drawn from the components."
+
+    def sample(
+        self,
+        n: int,  # how many
+        generator: torch.Generator | None = None,  # CPU generator; the global one if not given
+    ) -> Tensor:  # (n, D) float64
+        "Draw clean data."
+        variances, axes = self._spectrum
+        k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
+        z = torch.randn(n, self.means.shape[1], generator=generator, dtype=torch.float64)
+        z = z * variances.clamp(min=0).sqrt()[k]
+        return self.means[k] + (z if axes is None else torch.einsum("bj,bij->bi", z, axes[k]))
+
+# %% ../nbs/00_math.ipynb #a54c4b1d
+class GaussianMixture(_Sampled):
+    """Data from a mixture of K Gaussians in D dimensions, for which the best network is known in closed form.
+
+    `GaussianMixture(weights, means, covs)`; K = 1 is a single Gaussian, covariances of zero are a finite data set. All is
+    computed in float64 on the CPU. Raises `ValueError` for shapes that do not fit, other precisions, weights that are
+    not shares, and covariances that are not symmetric or have a negative eigenvalue.
+    """
+
     def log_prob(
         self,
         xt: Tensor,  # (B, ...) noisy data, D numbers an item
         alpha_bar: Tensor | float = 1.0,  # noise level, one in [0, 1] or (B,) of them; 1 for clean data
     ) -> Tensor:  # (B,) float64, in nats
-        """Log-density of the noisy data, log q(x_t). Differentiable in xt.
-
-        Raises `ValueError` at alpha_bar = 1 if a variance is zero: there points have no density.
-        """
+        "Log-density of the noisy data, log q(x_t). Raises `ValueError` where points have no density."
         x, alpha_bar = self._prepare(xt, alpha_bar)
         d, c = self._whiten(x, alpha_bar)
         if (c <= 0).any():
@@ -127,42 +172,16 @@ class GaussianMixture:
         xt: Tensor,  # (B, ...) noisy data, D numbers an item
         alpha_bar: Tensor | float,  # noise level, one in [0, 1) or (B,) of them
     ) -> Tensor:  # (B, ...) as xt
-        """The best guess of the noise in xt, E[eps | x_t] = -sqrt(1 - alpha_bar) * gradient of log q(x_t).
-
-        Raises `ValueError` at alpha_bar = 1, where there is no noise to guess.
-        """
+        "The best guess of the noise, E[eps | x_t] = -sqrt(1 - alpha_bar) * gradient of log q(x_t)."
         x, alpha_bar = self._prepare(xt, alpha_bar)
         if (alpha_bar >= 1).any():
             raise ValueError("alpha_bar must be below 1: clean data hold no noise to guess")
         d, c = self._whiten(x, alpha_bar)
-        eps_k = (1 - alpha_bar).sqrt() * d / c
-        axes = self._spectrum[1]
+        eps_k, axes = (1 - alpha_bar).sqrt() * d / c, self._spectrum[1]
         if axes is not None:
             eps_k = torch.einsum("bkj,kij->bki", eps_k, axes)
         share = self._log_joint(d, c).softmax(1)  # the responsibilities
         return torch.einsum("bk,bkd->bd", share, eps_k).reshape(xt.shape).to(xt)
-
-    def _prepare(self, xt: Tensor, alpha_bar: Tensor | float) -> tuple[Tensor, Tensor]:
-        x, d = xt.to("cpu", torch.float64).flatten(1), self.means.shape[1]
-        alpha_bar = torch.as_tensor(alpha_bar, dtype=torch.float64, device="cpu")
-        if x.shape[1] != d:
-            raise ValueError(f"the data have {d} dimensions, got xt of shape {tuple(xt.shape)}")
-        if alpha_bar.ndim > 1 or (alpha_bar.ndim == 1 and len(alpha_bar) != len(x)):
-            raise ValueError(f"need one alpha_bar, or one for each of the {len(x)} items, got shape {tuple(alpha_bar.shape)}")
-        if not ((alpha_bar >= 0) & (alpha_bar <= 1)).all():
-            raise ValueError(f"alpha_bar must lie in [0, 1], got {alpha_bar.min().item():.3g} to {alpha_bar.max().item():.3g}")
-        return x, alpha_bar.reshape(-1, 1, 1)
-
-    def sample(
-        self,
-        n: int,  # how many
-        generator: torch.Generator | None = None,  # CPU generator; the global one if not given
-    ) -> Tensor:  # (n, D) float64
-        "Draw clean data."
-        variances, axes = self._spectrum
-        k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        z = torch.randn(n, self.means.shape[1], generator=generator, dtype=torch.float64) * variances.clamp(min=0).sqrt()[k]
-        return self.means[k] + (z if axes is None else torch.einsum("bj,bij->bi", z, axes[k]))
 
 # %% ../nbs/00_math.ipynb #c8c1a317
 def mixture_eps_model(

@@ -46,7 +46,9 @@ def guided(
     """
     n = getattr(denoise.net, "config", {}).get("n_classes")
     if n is None:
-        raise ValueError("guided needs a network that is told classes: build it with n_classes, and train it with labels")
+        raise ValueError(
+            "guided needs a network that is told classes: build it with n_classes, and train it with labels"
+        )
     if not math.isfinite(scale):
         raise ValueError(f"scale must be finite, got {scale}")
     for name, c in (("null_class", torch.tensor(null_class)), ("y", y)):

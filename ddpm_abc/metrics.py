@@ -54,14 +54,18 @@ def kid(
     a, b = a.double(), b.double()
     xx, yy, xy = ((x @ y.T / x.shape[1] + 1) ** 3 for x, y in ((a, a), (b, b), (a, b)))
 
-    def estimate(i: Tensor, j: Tensor) -> Tensor:  # from the images at these places
-        own = [(k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in (xx[i][:, i], yy[j][:, j])]
-        return own[0] + own[1] - 2 * xy[i][:, j].mean()
+    eye = torch.eye(10, dtype=torch.float64, device=a.device)
+    tenths_a, tenths_b = (eye[torch.arange(len(x)) % 10] for x in (a, b))  # (N, 10), (M, 10)
 
-    i, j = torch.arange(len(a)), torch.arange(len(b))
-    without = torch.stack([estimate(i[i % 10 != part], j[j % 10 != part]) for part in range(10)])
+    def estimate(kept: Tensor) -> Tensor:  # from the tenths that are 1 and not 0 in it, (10,)
+        in_a, in_b = tenths_a @ kept, tenths_b @ kept  # (N,), (M,): 1 for a point that counts, else 0
+        pairs = ((xx, in_a), (yy, in_b))
+        own = [(w @ k @ w - w @ k.diagonal()) / (w.sum() * (w.sum() - 1)) for k, w in pairs]
+        return own[0] + own[1] - 2 * (in_a @ xy @ in_b) / (in_a.sum() * in_b.sum())
+
+    without = torch.stack([estimate(kept) for kept in 1 - eye])
     error = (0.9 * (without - without.mean()).square().sum()).sqrt()
-    return estimate(i, j).item(), error.item()
+    return estimate(eye.sum(0)).item(), error.item()
 
 # %% ../nbs/06_evaluation.ipynb #0d89a90e
 class PRDC(NamedTuple):
@@ -128,7 +132,7 @@ class Report(NamedTuple):
     class_kl: float  # divergence of the classes' shares, in nats
     novelty: float  # median distance to the nearest digit not held out, over that of held-out ones; copies: 0
 
-# %% ../nbs/06_evaluation.ipynb #0b5ef866
+# %% ../nbs/06_evaluation.ipynb #4ec46963
 def evaluate(
     images: Tensor,  # (N, 1, 28, 28) in about [-1, 1], N at least 20; values outside are clipped
     real: Tensor,  # (10000, 1, 28, 28) in [-1, 1]: the bundled digits, in their order
@@ -163,7 +167,7 @@ def _clipped(images: Tensor, name: str) -> Tensor:
         )
     return images.clamp(-1, 1).float()
 
-# %% ../nbs/06_evaluation.ipynb #b99c4aa9
+# %% ../nbs/06_evaluation.ipynb #f8304c75
 def fid_and_floor(
     images: Tensor,  # (N, 1, 28, 28) generated ones, in about [-1, 1], N at least 2; clipped to that
     train: Tensor,  # (M, 1, 28, 28) real ones of the training set, in [-1, 1], M at least N
@@ -184,7 +188,7 @@ def fid_and_floor(
     a, b = features(net, _clipped(images, "images")), features(net, _clipped(train[some], "train"))
     return fid(a, reference), fid(b, reference)
 
-# %% ../nbs/06_evaluation.ipynb #46419f0b
+# %% ../nbs/06_evaluation.ipynb #cf8c8ce8
 _COLUMNS = {  # of `table`: heading and width
     "N": 6, "FID": 8, "KID": 17, "prec.": 7, "recall": 7, "dens.": 6, "cover.": 7, "KL": 6, "novelty": 8,
 }

@@ -58,7 +58,9 @@ def _way_down(
     levels, downs, c = nn.ModuleList(), nn.ModuleList(), sized[0][0]
     skips = [c]
     for i, (c_out, at) in enumerate(sized):
-        levels.append(nn.ModuleList(_block(c if k == 0 else c_out, c_out, at, emb_dim, groups) for k in range(blocks)))
+        levels.append(
+            nn.ModuleList(_block(c if k == 0 else c_out, c_out, at, emb_dim, groups) for k in range(blocks))
+        )
         c = c_out
         skips += [c] * blocks
         if i < len(sized) - 1:
@@ -111,9 +113,16 @@ class PaperUNet(UNetBase):
         self,
         in_channels: int = 3,  # channels of the images
         size: int = 32,  # height and width of the images
-        channels: tuple[int, ...] = (128, 256, 256, 256),  # channels at each level; each level halves the size
+        channels: tuple[int, ...] = (
+            128,
+            256,
+            256,
+            256,
+        ),  # channels at each level; each level halves the size
         blocks: int = 2,  # residual blocks a level on the way down; one more on the way up
-        attention_at: tuple[int, ...] = (16,),  # sizes with attention after each block; the middle always has it
+        attention_at: tuple[int, ...] = (
+            16,
+        ),  # sizes with attention after each block; the middle always has it
         groups: int = 32,  # groups of GroupNorm; divides every entry of channels
         n_classes: int | None = None,  # number of classes for a class-conditional network
     ):
@@ -152,12 +161,19 @@ _RULES = [  # a part of our name, and of theirs
     (r"\.norm\.", ".group_norm."),
     (r"\.out\.", ".to_out.0."),
 ]
-_OLD = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}  # attention before 2023
+_OLD = {
+    ".query.": ".to_q.",
+    ".key.": ".to_k.",
+    ".value.": ".to_v.",
+    ".proj_attn.": ".to_out.0.",
+}  # attention before 2023
 
 
 def diffusers_names(
     name: str,  # of a tensor in the state dict of a PaperUNet
-) -> list[str]:  # of the tensor in the state dict of diffusers' UNet2DModel; of three, to be stacked, for queries, keys and values
+) -> list[
+    str
+]:  # of the tensor in the state dict of diffusers' UNet2DModel; of three, to be stacked, for queries, keys and values
     "What diffusers calls a parameter of `PaperUNet`."
     for ours, theirs in _RULES:
         name = re.sub(ours, theirs, name)
@@ -189,7 +205,9 @@ def load_diffusers(
             if name not in theirs:
                 raise ValueError(f"the state dict has no {name!r}. {hint}")
             if theirs[name].shape != shape:
-                raise ValueError(f"{name!r} has shape {tuple(theirs[name].shape)}, the network needs {shape}. {hint}")
+                raise ValueError(
+                    f"{name!r} has shape {tuple(theirs[name].shape)}, the network needs {shape}. {hint}"
+                )
         filled[ours] = torch.cat([theirs.pop(name) for name in names])
     if theirs:
         raise ValueError(f"the network has no place for {next(iter(theirs))!r}. {hint}")

@@ -58,7 +58,9 @@ def eps_from_v(
     return broadcast((1 - alpha_bar).sqrt(), xt) * xt + broadcast(alpha_bar.sqrt(), xt) * v
 
 # %% ../nbs/08_parameterization.ipynb #7983960a
-Network = Callable[..., Tensor]  # net(xt (B, ...), t (B,) int64), perhaps with y=labels -> what it predicts, like xt
+Network = Callable[
+    ..., Tensor
+]  # net(xt (B, ...), t (B,) int64), perhaps with y=labels -> what it predicts, like xt
 PREDICTS = ("eps", "x0", "v")  # what a network may predict
 
 
@@ -86,7 +88,9 @@ class Denoiser:
         if self.predicts not in PREDICTS:
             raise ValueError(f"predicts must be one of {', '.join(PREDICTS)}, got {self.predicts!r}")
         if self.predicts == "eps" and self.sched.alpha_bar[-1] == 0:
-            raise ValueError("this schedule ends at alpha_bar = 0, where eps says nothing of x0: predict v or x0")
+            raise ValueError(
+                "this schedule ends at alpha_bar = 0, where eps says nothing of x0: predict v or x0"
+            )
 
     def __call__(
         self,

@@ -74,7 +74,7 @@ def _check_images(images: Tensor, columns: int, gap: int) -> None:
     if not images.is_floating_point():
         raise ValueError(f"images must be floats in [-1, 1], got {images.dtype}: scale pixels with `to_unit`")
 
-# %% ../nbs/91_plot.ipynb #709b944d
+# %% ../nbs/91_plot.ipynb #e1f2dbea
 def plain(
     text: str,  # any text, the name of a file for instance
     *,
@@ -107,7 +107,7 @@ def _label(text: str) -> str:  # at most two lines of 40 characters
     first, _, second = text.partition("\n")
     return "\n".join(plain(line, width=40, formulas=True) for line in (first, second) if line)
 
-# %% ../nbs/91_plot.ipynb #c01d6b25
+# %% ../nbs/91_plot.ipynb #075f2d65
 def show_images(
     images: Tensor,  # (B, C, H, W) floats in [-1, 1]
     columns: int = 8,  # images a row
@@ -170,7 +170,7 @@ def _check_folder(path: str | os.PathLike[str]) -> None:
     if not (folder := Path(path).parent).is_dir():
         raise FileNotFoundError(f"cannot write {str(path)!r}: no folder {str(folder)!r}; make it first")
 
-# %% ../nbs/91_plot.ipynb #0afaba3d
+# %% ../nbs/91_plot.ipynb #60bb1df0
 def animate(
     frames: Iterable[np.ndarray],  # (height, width) or (height, width, 3) uint8 of one size, as of `tile`
     ms: int = 80,  # how long each is shown, in milliseconds
@@ -246,7 +246,7 @@ def plot_loss(
     ax.legend()
     return ax
 
-# %% ../nbs/91_plot.ipynb #4cb47459
+# %% ../nbs/91_plot.ipynb #82f085fa
 def plot_loss_by_t(
     t: Tensor,  # (N,) times in 1..T
     losses: Tensor,  # (N,) the loss of each item

@@ -88,12 +88,17 @@ def image_generators(
     """
     if min(seed, n, first) < 0:
         raise ValueError(f"seed, n and first must be at least 0, got {seed}, {n} and {first}")
-    states = (np.random.SeedSequence(seed, spawn_key=(k,)).generate_state(1, np.uint64) for k in range(first, first + n))
+    states = (
+        np.random.SeedSequence(seed, spawn_key=(k,)).generate_state(1, np.uint64)
+        for k in range(first, first + n)
+    )
     return [torch.Generator().manual_seed(int(state[0])) for state in states]
 
 
 def seeded_noise(
-    generator: torch.Generator | Sequence[torch.Generator] | None,  # a CPU generator for the batch, or one an image
+    generator: torch.Generator
+    | Sequence[torch.Generator]
+    | None,  # a CPU generator for the batch, or one an image
 ) -> Noise:  # draws on the CPU, and moves the noise to where it is needed
     """Noise from generators: one for the whole batch, a list with one for each image, or the global one for None.
 
@@ -106,7 +111,9 @@ def seeded_noise(
             return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
         if len(generator) != len(x):
             raise ValueError(f"need a generator for each of the {len(x)} images, got {len(generator)}")
-        return torch.stack([torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in generator]).to(x.device)
+        return torch.stack([torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in generator]).to(
+            x.device
+        )
 
     return noise
 

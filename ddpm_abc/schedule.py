@@ -31,7 +31,9 @@ class Schedule:
 
     beta: Tensor  # (T+1,) variances; beta[0] = 0, the others in (0, 1), the last in (0, 1]
     alpha_bar: Tensor  # (T+1,) cumulative products of 1 - beta; alpha_bar[0] = 1, strictly decreasing
-    recipe: Mapping[str, Any] | None = None  # how it was built, as `build_schedule` takes it; files store this
+    recipe: Mapping[str, Any] | None = (
+        None  # how it was built, as `build_schedule` takes it; files store this
+    )
 
     def __post_init__(self):
         _check_tables(self.beta, self.alpha_bar)
@@ -73,7 +75,9 @@ def _check_tables(beta: Tensor, alpha_bar: Tensor) -> None:
         raise ValueError(f"beta[0] must be 0 and alpha_bar[0] must be 1 (t = 0 is clean data), got {got}")
     if not ((beta[1:] > 0) & (beta[1:] <= 1)).all() or (beta[1:-1] == 1).any():
         got = f"{beta[1:].min().item():.3g} to {beta[1:].max().item():.3g}"
-        raise ValueError(f"every beta[1:] must lie in (0, 1), and only the last may be 1, got a range of {got}")
+        raise ValueError(
+            f"every beta[1:] must lie in (0, 1), and only the last may be 1, got a range of {got}"
+        )
     if not torch.allclose(torch.cumprod(1 - beta, 0), alpha_bar, rtol=1e-9, atol=0):
         raise ValueError(
             "alpha_bar is not the cumulative product of 1 - beta: build the schedule with `schedule_from_beta(beta)`"
@@ -81,7 +85,9 @@ def _check_tables(beta: Tensor, alpha_bar: Tensor) -> None:
     last = -2 if beta[-1] == 1 else -1  # where there should still be some signal
     if (left := alpha_bar[last].item()) < 1e-60:
         name = "alpha_bar_T" if last == -1 else "alpha_bar_{T-1}"
-        raise ValueError(f"{name} = {left:.3g} leaves no signal to compute with (at least 1e-60): lower T or the betas")
+        raise ValueError(
+            f"{name} = {left:.3g} leaves no signal to compute with (at least 1e-60): lower T or the betas"
+        )
 
 # %% ../nbs/01_schedule.ipynb #f28293ad
 _MOST_LEFT = 0.02  # sqrt(alpha_bar_T) above this is reported
@@ -125,7 +131,9 @@ def linear_schedule(
     """
     _check_T(T)
     if not 0 < beta_min <= beta_max < 1:
-        raise ValueError(f"need 0 < beta_min <= beta_max < 1, got beta_min = {beta_min}, beta_max = {beta_max}")
+        raise ValueError(
+            f"need 0 < beta_min <= beta_max < 1, got beta_min = {beta_min}, beta_max = {beta_max}"
+        )
     beta = torch.linspace(beta_min, beta_max, T, dtype=torch.float64)
     return _build(beta, {"kind": "linear", "T": T, "beta_min": beta_min, "beta_max": beta_max})
 

@@ -131,7 +131,9 @@ def _check_setup(denoise: Denoiser, opt: Optimizer, weight: Tensor | None) -> nn
     own = {id(p) for p in net.parameters()}
     if not any(id(p) in own for group in opt.param_groups for p in group["params"]):
         remedy = f"build it anew, as in {type(opt).__name__}(net.parameters(), lr=...)"
-        raise ValueError(f"the optimizer holds no parameter of this network, so it would train another: {remedy}")
+        raise ValueError(
+            f"the optimizer holds no parameter of this network, so it would train another: {remedy}"
+        )
     if weight is not None and weight.shape != (T + 1,):
         got = tuple(weight.shape)
         raise ValueError(f"weight must have shape ({T + 1},), one number for each t from 0 to T, got {got}")
@@ -169,12 +171,15 @@ def _set_gradient(
 # %% ../nbs/04_training.ipynb #ca8fb5dc
 def train(
     denoise: Denoiser,  # the network in training, its schedule, and what it predicts
-    batches: Iterable[Tensor | Sequence[Tensor]],  # clean data (B, ...) in [-1, 1], or pairs of it and labels (B,)
+    batches: Iterable[
+        Tensor | Sequence[Tensor]
+    ],  # clean data (B, ...) in [-1, 1], or pairs of it and labels (B,)
     opt: Optimizer,  # over the network's parameters
     *,
     ema: EMA | None = None,  # averaged after each step
     generator: torch.Generator | None = None,  # CPU generator for t and eps; the global one if not given
-    lr_factor: Callable[[int], float] | None = None,  # 0-based step -> factor for the optimizer's learning rate
+    lr_factor: Callable[[int], float]
+    | None = None,  # 0-based step -> factor for the optimizer's learning rate
     weight: Tensor | None = None,  # (T+1,) what the loss of each time counts; 1 if not given
     clip_norm: float = 1.0,  # limit for the norm of the gradient
     start: int = 0,  # steps already done, when resuming

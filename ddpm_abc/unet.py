@@ -29,7 +29,9 @@ def timestep_embedding(
     if dim < 4 or dim % 2:
         raise ValueError(f"dim must be even and at least 4, got {dim}")
     half = dim // 2
-    freqs = torch.exp(-math.log(max_period) / (half - 1) * torch.arange(half, dtype=torch.float32, device=t.device))
+    freqs = torch.exp(
+        -math.log(max_period) / (half - 1) * torch.arange(half, dtype=torch.float32, device=t.device)
+    )
     angles = t[:, None].float() * freqs[None, :]  # (B, half)
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
@@ -146,7 +148,9 @@ def _check_config(
 ) -> None:  # fmt: skip
     if in_channels < 1 or blocks < 1 or groups < 1 or not channels:
         got = f"{in_channels}, {blocks}, {groups} and {channels}"
-        raise ValueError(f"in_channels, blocks and groups must be at least 1 and channels not empty, got {got}")
+        raise ValueError(
+            f"in_channels, blocks and groups must be at least 1 and channels not empty, got {got}"
+        )
     halvings = len(channels) - 1
     factor = 2**halvings
     if size < 1 or size % factor:
@@ -161,7 +165,9 @@ def _check_config(
     sizes = [size // 2**i for i in range(len(channels))]
     for n in attention_at:
         if n not in sizes:
-            raise ValueError(f"attention_at names a size that the network does not have: got {n}, its sizes are {sizes}")
+            raise ValueError(
+                f"attention_at names a size that the network does not have: got {n}, its sizes are {sizes}"
+            )
     if n_classes is not None and n_classes < 1:
         raise ValueError(f"n_classes must be at least 1 or None, got {n_classes}")
 
@@ -304,7 +310,9 @@ class UNet(UNetBase):
         self.down_levels = nn.ModuleList(_level(c, c, blocks, at, emb_dim, groups) for c, at in sized)
         self.downs = nn.ModuleList(Down(c, c_next) for c, c_next in pairs)
         self.middle = middle_level(channels[-1], emb_dim, groups)
-        self.up_levels = nn.ModuleList(_level(2 * c, c, blocks, at, emb_dim, groups) for c, at in reversed(sized))
+        self.up_levels = nn.ModuleList(
+            _level(2 * c, c, blocks, at, emb_dim, groups) for c, at in reversed(sized)
+        )
         self.ups = nn.ModuleList(Up(c_next, c) for c, c_next in reversed(pairs))
         self.norm_out = GroupNorm(groups, c0)
         self.conv_out = zero_init(nn.Conv2d(c0, in_channels, 3, padding=1))

@@ -1,4 +1,4 @@
-"""The API reference, read from the modules' source without importing it: signatures, docments, source, links."""
+"""The API reference, read from the modules' source, which is not imported: signatures, docments, links."""
 
 import ast
 import html
@@ -35,6 +35,7 @@ class Item:
     source: str = ""
     line: int = 0
     end: int = 0
+    file: str = ""  # within the package: data/images.py
 
     @property
     def full(self) -> str:
@@ -53,7 +54,11 @@ class Item:
 
 def _comments(source: str) -> dict[int, str]:
     "Line number -> the comment that ends it. What is meant for a tool is none."
-    found = {t.start[0]: t.string.lstrip("# ").strip() for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type == tokenize.COMMENT}
+    found = {
+        t.start[0]: t.string.lstrip("# ").strip()
+        for t in tokenize.generate_tokens(io.StringIO(source).readline)
+        if t.type == tokenize.COMMENT
+    }
     return {line: text for line, text in found.items() if not re.match(r"(fmt|noqa|type): ?", text)}
 
 
@@ -75,7 +80,14 @@ def _arguments(a: ast.arguments, comments: dict[int, str]) -> list[Parameter]:
         if arg.arg in ("self", "cls"):
             continue
         last = default.end_lineno if default else arg.end_lineno
-        out.append(Parameter(star + arg.arg, ast.unparse(arg.annotation) if arg.annotation else "", ast.unparse(default) if default else "", comments.get(last, "")))
+        out.append(
+            Parameter(
+                star + arg.arg,
+                ast.unparse(arg.annotation) if arg.annotation else "",
+                ast.unparse(default) if default else "",
+                comments.get(last, ""),
+            )
+        )
     return out
 
 
@@ -86,7 +98,11 @@ def _signature(name: str, node) -> str:
     for p in _arguments(a, {}):
         if not a.vararg and a.kwonlyargs and p.name == a.kwonlyargs[0].arg:
             parts.append("*")
-        parts.append(p.name + (f": {p.type}" if p.type else "") + ((" = " if p.type else "=") + p.default if p.default else ""))
+        parts.append(
+            p.name
+            + (f": {p.type}" if p.type else "")
+            + ((" = " if p.type else "=") + p.default if p.default else "")
+        )
     return _call(name, parts, returns)
 
 
@@ -100,13 +116,36 @@ def _call(name: str, parts: list[str], returns: str = "") -> str:
 
 
 def _is_property(node) -> bool:
-    return any(getattr(d, "id", "") == "property" or getattr(d, "attr", "") == "cached_property" for d in node.decorator_list)
+    return any(
+        getattr(d, "id", "") == "property" or getattr(d, "attr", "") == "cached_property"
+        for d in node.decorator_list
+    )
 
 
-def read(path: Path) -> tuple[str, list[Item]]:
-    "A module's docstring and its public items, in the order of the source."
+@dataclass
+class Module:
+    name: str  # schedule, data, data.images
+    file: str  # within the package: data/images.py
+    doc: str
+    items: list[Item]
+    passed_on: dict[str, str]  # of a sub-package's __init__: what it imports from its modules -> from which
+
+    @property
+    def url(self) -> str:
+        return f"api/{self.name}.html"
+
+    @property
+    def summary(self) -> str:
+        return self.doc.partition("\n")[0]
+
+
+def read(path: Path, module: str) -> Module:
+    """A module's docstring and its public items, in the order of the source. `module`: its dotted name in the
+    package."""
     source = path.read_text(encoding="utf-8")
-    tree, comments, lines, module = ast.parse(source), _comments(source), source.splitlines(), path.stem
+    tree, comments, lines = ast.parse(source), _comments(source), source.splitlines()
+    file = "/".join(path.parts[-1 - module.count(".") - (path.name == "__init__.py") :])
+    passed_on = {}
 
     def text(node) -> str:
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
@@ -115,48 +154,111 @@ def read(path: Path) -> tuple[str, list[Item]]:
     def function(node, owner: str = "") -> Item:
         name = f"{owner}.{node.name}" if owner else node.name
         body = node.body[0].lineno if node.body else node.end_lineno
-        closing = [n for n in range(node.lineno, body + 1) if n in comments and re.match(r"\s*\)?.*->|.*\)\s*->", lines[n - 1])]
+        closing = [
+            n
+            for n in range(node.lineno, body + 1)
+            if n in comments and re.match(r"\s*\)?.*->|.*\)\s*->", lines[n - 1])
+        ]
         prop = bool(owner) and _is_property(node)
         return Item(
-            "property" if prop else "method" if owner else "function", module, name,
-            node.name + (f": {ast.unparse(node.returns)}" if prop and node.returns else "") if prop else _signature(node.name, node), _doc(node),
-            _arguments(node.args, comments), ast.unparse(node.returns) if node.returns else "",
-            comments.get(closing[-1], "") if closing else "", source=text(node), line=node.lineno, end=node.end_lineno)
+            "property" if prop else "method" if owner else "function",
+            module,
+            name,
+            node.name + (f": {ast.unparse(node.returns)}" if prop and node.returns else "")
+            if prop
+            else _signature(node.name, node),
+            _doc(node),
+            _arguments(node.args, comments),
+            ast.unparse(node.returns) if node.returns else "",
+            comments.get(closing[-1], "") if closing else "",
+            source=text(node),
+            line=node.lineno,
+            end=node.end_lineno,
+        )
 
     items = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             items.append(function(node))
         elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            item = Item("class", module, node.name, node.name, _doc(node), source=text(node), line=node.lineno, end=node.end_lineno)
+            item = Item(
+                "class",
+                module,
+                node.name,
+                node.name,
+                _doc(node),
+                source=text(node),
+                line=node.lineno,
+                end=node.end_lineno,
+            )
             for sub in node.body:
-                if isinstance(sub, ast.AnnAssign) and isinstance(sub.target, ast.Name) and not sub.target.id.startswith("_"):
-                    item.fields.append(Parameter(sub.target.id, ast.unparse(sub.annotation), ast.unparse(sub.value) if sub.value else "", comments.get(sub.end_lineno, "")))
+                if (
+                    isinstance(sub, ast.AnnAssign)
+                    and isinstance(sub.target, ast.Name)
+                    and not sub.target.id.startswith("_")
+                ):
+                    item.fields.append(
+                        Parameter(
+                            sub.target.id,
+                            ast.unparse(sub.annotation),
+                            ast.unparse(sub.value) if sub.value else "",
+                            comments.get(sub.end_lineno, ""),
+                        )
+                    )
                 elif isinstance(sub, ast.FunctionDef) and sub.name == "__init__":
-                    item.signature, item.parameters = _signature(node.name, sub).replace(" -> None", ""), _arguments(sub.args, comments)
+                    item.signature, item.parameters = (
+                        _signature(node.name, sub).replace(" -> None", ""),
+                        _arguments(sub.args, comments),
+                    )
                 elif isinstance(sub, ast.FunctionDef) and not sub.name.startswith("_"):
                     item.members.append(function(sub, node.name))
             if item.fields and not item.parameters:
-                item.signature = _call(node.name, [f"{f.name}: {f.type}" + (f" = {f.default}" if f.default else "") for f in item.fields])
+                item.signature = _call(
+                    node.name,
+                    [f"{f.name}: {f.type}" + (f" = {f.default}" if f.default else "") for f in item.fields],
+                )
             items.append(item)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             name = getattr(target, "id", "_")
             if not name.startswith("_"):
                 value = ast.unparse(node.value) if node.value else ""
-                items.append(Item("data", module, name, f"{name} = {value}" if len(value) < 90 else name, comments.get(node.end_lineno) or comments.get(node.lineno, ""), source=text(node), line=node.lineno, end=node.end_lineno))
-    return _doc(tree), items
+                items.append(
+                    Item(
+                        "data",
+                        module,
+                        name,
+                        f"{name} = {value}" if len(value) < 90 else name,
+                        comments.get(node.end_lineno) or comments.get(node.lineno, ""),
+                        source=text(node),
+                        line=node.lineno,
+                        end=node.end_lineno,
+                    )
+                )
+        elif isinstance(node, ast.ImportFrom) and path.name == "__init__.py" and node.module:
+            home = f"{module}.{node.module}" if node.level else node.module.removeprefix("ddpm_abc.")
+            passed_on |= {
+                alias.name: home for alias in node.names if not (alias.asname or alias.name.startswith("_"))
+            }
+    for item in [x for i in items for x in (i, *i.members)]:
+        item.file = file
+    return Module(module, file, _doc(tree), items, passed_on)
 
 
-def names(modules: dict[str, tuple[str, list[Item]]]) -> dict[str, str]:
-    "What prose may call a thing -> its address. A name that two modules define is linked only with its module."
+def names(modules: dict[str, Module]) -> dict[str, str]:
+    """What prose may call a thing -> its address. A name that two modules define is linked only with its
+    module."""
     out: dict[str, str] = {}
     short: dict[str, list[str]] = {}
-    for module, (_, items) in modules.items():
-        out[f"ddpm_abc.{module}"] = f"api/{module}.html"
-        for item in [x for i in items for x in (i, *i.members)]:
-            out[f"{module}.{item.name}"] = item.url
+    for module in modules.values():
+        out[f"ddpm_abc.{module.name}"] = module.url
+        for item in [x for i in module.items for x in (i, *i.members)]:
+            out[f"{module.name}.{item.name}"] = item.url
             short.setdefault(item.name, []).append(item.url)
+    for module in modules.values():
+        for name, home in module.passed_on.items():
+            if url := out.get(f"{home}.{name}"):
+                out[f"{module.name}.{name}"] = url
     for name, urls in short.items():
         if len(urls) == 1:
             out.setdefault(name, urls[0])
@@ -167,6 +269,7 @@ def _highlight(code: str) -> str:
     from pygments import highlight
     from pygments.formatters import HtmlFormatter
     from pygments.lexers import PythonLexer
+
     return highlight(code, PythonLexer(), HtmlFormatter(nowrap=True))
 
 
@@ -176,12 +279,18 @@ def _cell(text: str) -> str:
 
 def _table(head: str, rows: list[Parameter], links: Links) -> str:
     defaults = any(p.default for p in rows)
-    out = [f"| {head} | type |{' default |' if defaults else ''} meaning |", "|---|---|---|" + ("---|" if defaults else "")]
+    out = [
+        f"| {head} | type |{' default |' if defaults else ''} meaning |",
+        "|---|---|---|" + ("---|" if defaults else ""),
+    ]
     for p in rows:
         typed = links.prose(f"`{p.type}`", "../") if p.type else ""
         default = f"`{p.default}`" if p.default else ""
         default = f" {default.replace('|', chr(92) + '|')} |" if defaults else ""
-        out.append(f"| `{p.name}` | {typed.replace('|', chr(92) + '|')} |{default} {links.prose(_cell(p.doc), '../')} |")
+        out.append(
+            f"| `{p.name}` | {typed.replace('|', chr(92) + '|')} |{default} "
+            f"{links.prose(_cell(p.doc), '../')} |"
+        )
     return "\n".join(out) + "\n"
 
 
@@ -189,21 +298,40 @@ def _item(item: Item, links: Links, level: int) -> str:
     short = item.name.split(".")[-1]
     signature = _highlight(("class " if item.kind == "class" else "") + item.signature).rstrip()
     parts = [
-        raw(f'<section class="api-item level-{level} kind-{item.kind}" id="{item.full}">'
-            f'<h{level} class="api-name"><code>{html.escape(short)}</code><span class="kind">{item.kind}</span>'
+        raw(
+            f'<section class="api-item level-{level} kind-{item.kind}" id="{item.full}">'
+            f'<h{level} class="api-name"><code>{html.escape(short)}</code><span '
+            f'class="kind">{item.kind}</span>'
             f'<a class="headerlink" href="#{item.full}" aria-label="Link to {short}">#</a></h{level}>'
-            + (f'<pre class="signature highlight"><code>{signature}</code></pre>' if item.kind not in ("property", "data") or item.signature != short else "")),
+            + (
+                f'<pre class="signature highlight"><code>{signature}</code></pre>'
+                if item.kind not in ("property", "data") or item.signature != short
+                else ""
+            )
+        ),
         links.prose(_escape(item.doc), "../"),
     ]
     if item.parameters:
-        parts.append(raw('<div class="params">') + "\n" + _table("parameter", item.parameters, links) + raw("</div>"))
+        parts.append(
+            raw('<div class="params">') + "\n" + _table("parameter", item.parameters, links) + raw("</div>")
+        )
     elif item.fields:
         parts.append(raw('<div class="params">') + "\n" + _table("field", item.fields, links) + raw("</div>"))
     if item.returns and item.kind != "property" and item.returns != "None":
-        parts.append(f"**Returns** {links.prose('`' + item.returns + '`', '../')}" + (f": {links.prose(_escape(item.returns_doc), '../')}" if item.returns_doc else ""))
+        parts.append(
+            f"**Returns** {links.prose('`' + item.returns + '`', '../')}"
+            + (f": {links.prose(_escape(item.returns_doc), '../')}" if item.returns_doc else "")
+        )
     if item.kind != "data" and len(item.source.splitlines()) <= 120 and level == 2:
-        parts.append(raw(f'<details class="fold source"><summary>Source</summary><pre class="highlight"><code>{_highlight(item.source)}</code></pre>'
-                         f'<p class="on-github"><a href="{links.blob}/ddpm_abc/{item.module}.py#L{item.line}-L{item.end}">Lines {item.line} to {item.end} on GitHub</a></p></details>'))
+        parts.append(
+            raw(
+                f'<details class="fold source"><summary>Source</summary><pre '
+                f'class="highlight"><code>{_highlight(item.source)}</code></pre>'
+                f'<p class="on-github"><a '
+                f'href="{links.blob}/ddpm_abc/{item.file}#L{item.line}-L{item.end}">Lines {item.line} to '
+                f"{item.end} on GitHub</a></p></details>"
+            )
+        )
     parts += [_item(m, links, level + 1) for m in item.members]
     parts.append(raw("</section>"))
     return "\n\n".join(parts)
@@ -214,11 +342,31 @@ def _escape(text: str) -> str:
     return re.sub(r"`[^`]*`|([*_<$])", lambda m: m[0] if m[1] is None else "\\" + m[1], text)
 
 
-def page(module: str, doc: str, items: list[Item], notebook: tuple[str, str] | None, links: Links) -> str:
-    "One module's page."
-    rows = "".join(
-        f'<li><a class="api" href="#{i.full}"><code>{html.escape(i.name)}</code></a> <span>{html.escape(re.sub("`", "", i.summary))}</span></li>' for i in items)
-    origin = f'Written and explained in <a href="../{notebook[0]}.html">{html.escape(notebook[1])}</a>.' if notebook else ""
-    head = raw(f'<p class="lede">{html.escape(doc.splitlines()[0] if doc else "")}</p><p class="origin"><code>from ddpm_abc.{module} import ...</code> {origin} '
-               f'<a href="{links.blob}/ddpm_abc/{module}.py">Source on GitHub</a>.</p><ul class="api-list">{rows}</ul>')
-    return f"# ddpm_abc.{module}\n{head}\n" + "\n\n".join(_item(i, links, 2) for i in items) + "\n"
+def listed(items: list[Item], up: str = "") -> str:
+    """Each item's name, which leads to it, and its summary. `up`: to the site's root, or nothing on the
+    items' own page."""
+    rows = ""
+    for i in items:
+        target, summary = f"{up}{i.url}" if up else f"#{i.full}", html.escape(i.summary.replace("`", ""))
+        name = f'<a class="api" href="{target}"><code>{html.escape(i.name)}</code></a>'
+        rows += f"<li>{name} <span>{summary}</span></li>"
+    return f'<ul class="api-list">{rows}</ul>'
+
+
+def page(module: Module, modules: dict[str, Module], notebook: tuple[str, str] | None, links: Links) -> str:
+    "One module's page; a sub-package's shows what it passes on, module after module."
+    origin = ""
+    if notebook:
+        origin = f'Written and explained in <a href="../{notebook[0]}.html">{html.escape(notebook[1])}</a>.'
+    parts = [
+        f'<p class="lede">{html.escape(module.summary)}</p>',
+        f'<p class="origin"><code>from ddpm_abc.{module.name} import ...</code> {origin} ',
+        f'<a href="{links.blob}/ddpm_abc/{module.file}">Source on GitHub</a>.</p>',
+        listed(module.items) if module.items else "",
+    ]
+    for home in [m for m in modules.values() if m.name.startswith(f"{module.name}.")]:
+        items = [i for i in home.items if module.passed_on.get(i.name) == home.name]
+        heading = f'<a class="api" href="{home.name}.html"><code>ddpm_abc.{home.name}</code></a>'
+        parts.append(f'<p class="origin">{heading} {html.escape(home.summary)}</p>{listed(items, "../")}')
+    items = "\n\n".join(_item(i, links, 2) for i in module.items)
+    return f"# ddpm_abc.{module.name}\n{raw(''.join(parts))}\n{items}\n"

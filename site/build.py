@@ -2,8 +2,8 @@
 
     python site/build.py
 
-Runs no notebook and imports neither torch nor ddpm_abc: figures are those that the notebooks carry, and the API is read
-from source. A warning is an error. Works without a network once _build/vendor is there.
+Runs no notebook and imports neither torch nor ddpm_abc: figures are those that the notebooks carry, and the
+API is read from source. A warning is an error. Works without a network once _build/vendor is there.
 """
 
 import base64
@@ -24,6 +24,7 @@ sys.path[:0] = [str(HERE), str(ROOT / "tools")]
 import api  # noqa: E402
 import equation_index  # noqa: E402
 import figures  # noqa: E402
+import house  # noqa: E402
 import maths  # noqa: E402
 import pages  # noqa: E402
 import vendor  # noqa: E402
@@ -32,7 +33,18 @@ from notebooks import HEAD, Links, Page, Reader, raw, term_anchor  # noqa: E402
 
 SOURCE, HTML = ROOT / "_build" / "source", ROOT / "_build" / "html"
 STATIC, FIGURES = SOURCE / "_static", SOURCE / "_static" / "figures"
-PUBLIC = ("git_url", "branch", "user", "repo", "title", "description", "version", "copyright", "doc_host", "doc_baseurl")
+PUBLIC = (
+    "git_url",
+    "branch",
+    "user",
+    "repo",
+    "title",
+    "description",
+    "version",
+    "copyright",
+    "doc_host",
+    "doc_baseurl",
+)
 
 
 def settings() -> dict[str, str]:
@@ -53,7 +65,9 @@ def assets() -> None:
     FIGURES.mkdir(parents=True)
     shutil.copytree(HERE / "static", STATIC, dirs_exist_ok=True)
     for name in ("katex", "fonts"):
-        shutil.copytree(vendor.VENDOR / name, STATIC / name, ignore=shutil.ignore_patterns("*.js", ".package"))
+        shutil.copytree(
+            vendor.VENDOR / name, STATIC / name, ignore=shutil.ignore_patterns("*.js", ".package")
+        )
     images, labels = figures.load_digits(ROOT / "ddpm_abc" / "assets" / "digits.npz")
     ten = [images[labels == k][0] for k in range(10)]
     packed = base64.b64encode(b"".join(x.tobytes() for x in ten)).decode()
@@ -88,7 +102,10 @@ def card(page: Page) -> dict:
     words, box = CARDS.get(page.name, ("", (0, 0, 1, 1)))
     fitting = [f for f in page.figures if words in f.alt]
     if not fitting:
-        raise ValueError(f"{page.name} has no figure for its card, with {words!r} in its title or alt text: see CARDS in site/course.py")
+        raise ValueError(
+            f"{page.name} has no figure for its card, with {words!r} in its title or alt text: see CARDS in "
+            f"site/course.py"
+        )
     figure = max(fitting, key=lambda f: f.width * f.height)
     name = f"card-{page.name}"
     png = figures.cropped((FIGURES / f"{figure.file}.png").read_bytes(), box)
@@ -101,17 +118,20 @@ def stage() -> None:
     "Write _build/source, and with it course.json: what conf.py, finder.py and the templates need to know."
     cfg = settings()
     assets()
-    modules = {path.stem: api.read(path) for path in (ROOT / "ddpm_abc").glob("[a-z]*.py")}
-    modules = {m: modules[m] for m in sorted(modules, key=lambda m: (MODULE_ORDER.index(m) if m in MODULE_ORDER else len(MODULE_ORDER), m))}
+    modules = {name: api.read(path, name) for name, path in house.modules(ROOT).items()}
+    order = [*MODULE_ORDER, *sorted(house.rooms(ROOT).keys() - set(MODULE_ORDER))]
+    modules = dict(sorted(modules.items(), key=lambda m: (order.index(house.room(m[0])), m[0])))
     links = Links(api.names(modules), cfg)
 
-    # Every notebook is opened before any is turned into a page: their prose links to each other's equations and terms.
+    # Every notebook is opened before any becomes a page: their prose links to each other's equations.
     paths = [*sorted((ROOT / "nbs").glob("[0-9]*.ipynb")), ROOT / "nbs" / "index.ipynb"]
     readers = [Reader(path, FIGURES, links) for path in paths]
     terms = readers[0].glossary()
     links.glossary = term_patterns(terms)
     still = figures.size((STATIC / "strip.png").read_bytes())
-    everything = [r.read(WIDGETS.get(r.path.stem, []), lambda kind: pages.widget(kind, still)) for r in readers]
+    everything = [
+        r.read(WIDGETS.get(r.path.stem, []), lambda kind: pages.widget(kind, still)) for r in readers
+    ]
     by_name = {p.name: p for p in everything}
     library = by_name["index"]
     chapters = [p for p in everything if p.number]
@@ -120,20 +140,49 @@ def stage() -> None:
     for page in chapters:
         write(f"{page.name}.md", page.markdown.replace(HEAD, pages.head(page, cfg)))
     titles = {p.address: p.title for p in chapters} | {"library": "Install and use"}
-    write("library.md", library.markdown.replace(f"# {library.title}\n", "# Install and use\n", 1).replace(HEAD, pages.lede(library.question)))
+    write(
+        "library.md",
+        library.markdown.replace(f"# {library.title}\n", "# Install and use\n", 1).replace(
+            HEAD, pages.lede(library.question)
+        ),
+    )
     owner = {p.module: (p.name, p.title) for p in chapters if p.module}
-    for name, (doc, items) in modules.items():
-        write(f"api/{name}.md", api.page(name, doc, items, owner.get(name), links))
-    write("api/index.md", pages.api_index({m: doc.partition("\n")[0] for m, (doc, _) in modules.items()}))
+    for name, module in modules.items():
+        write(f"api/{name}.md", api.page(module, modules, owner.get(name), links))
+    write("api/index.md", pages.api_index({name: module.summary for name, module in modules.items()}))
     write("equations.md", pages.equations(chapters, equation_index.index(ROOT)[0], links))
     write("glossary.md", pages.glossary(terms, links))
     cited = pages.citations(everything)
     write("bibliography.md", pages.bibliography(cited, titles))
     write("teach.md", pages.teach(main, cfg))
-    write("search.md", "---\norphan: true\n---\n# Search\n" + raw('<div id="search-page"></div><noscript><p>Search needs JavaScript.</p></noscript>'))
-    write("404.md", "---\norphan: true\n---\n# Only noise here\n"  # served at any depth
-          + raw(f'<p>There is no page at this address. The <a href="{cfg["doc_baseurl"]}/index.html">front page</a> has the way back.</p>'))
-    write("index.md", f"# {cfg['title']}\n" + pages.toctree([*(p.name for p in chapters), "library", "teach", "api/index", "equations", "glossary", "bibliography"]))
+    write(
+        "search.md",
+        "---\norphan: true\n---\n# Search\n"
+        + raw('<div id="search-page"></div><noscript><p>Search needs JavaScript.</p></noscript>'),
+    )
+    write(
+        "404.md",
+        "---\norphan: true\n---\n# Only noise here\n"  # served at any depth
+        + raw(
+            f'<p>There is no page at this address. The <a href="{cfg["doc_baseurl"]}/index.html">front '
+            f"page</a> has the way back.</p>"
+        ),
+    )
+    write(
+        "index.md",
+        f"# {cfg['title']}\n"
+        + pages.toctree(
+            [
+                *(p.name for p in chapters),
+                "library",
+                "teach",
+                "api/index",
+                "equations",
+                "glossary",
+                "bibliography",
+            ]
+        ),
+    )
 
     cards, live = {p.name: card(p) for p in main}, hero(by_name["05_sampling"])
     for path in sorted(FIGURES.glob("*.png")):
@@ -146,15 +195,41 @@ def stage() -> None:
     course = {
         "settings": cfg,
         "question": library.question,
-        "chapters": [{"name": p.name, "number": p.number, "title": p.title, "question": p.question, "runtime": p.runtime,
-                      "appendix": p.appendix, "card": cards.get(p.name)} for p in chapters],
+        "chapters": [
+            {
+                "name": p.name,
+                "number": p.number,
+                "title": p.title,
+                "question": p.question,
+                "runtime": p.runtime,
+                "appendix": p.appendix,
+                "card": cards.get(p.name),
+            }
+            for p in chapters
+        ],
         "modules": list(modules),
         "hero": live,
-        "equations": [dict(e, url=links.equations[e["n"]], title=p.title) for p in chapters for e in p.equations],
-        "api": [{"name": i.full, "short": i.name, "kind": i.kind, "signature": i.signature, "summary": i.summary, "doc": i.doc, "url": i.url}
-                for _, items in modules.values() for top in items for i in (top, *top.members)],
+        "equations": [
+            dict(e, url=links.equations[e["n"]], title=p.title) for p in chapters for e in p.equations
+        ],
+        "api": [
+            {
+                "name": i.full,
+                "short": i.name,
+                "kind": i.kind,
+                "signature": i.signature,
+                "summary": i.summary,
+                "doc": i.doc,
+                "url": i.url,
+            }
+            for module in modules.values()
+            for top in module.items
+            for i in (top, *top.members)
+        ],
         "bibliography": {key: pages.entry(key) for key in cited},
-        "glossary": [{"term": t, "anchor": term_anchor(t), "meaning": links.prose(meaning)} for t, meaning in terms],
+        "glossary": [
+            {"term": t, "anchor": term_anchor(t), "meaning": links.prose(meaning)} for t, meaning in terms
+        ],
         "widgets": list(WIDGETS),
     }
     write("course.json", json.dumps(course, indent=1))
@@ -166,8 +241,20 @@ def finish() -> None:
     (HTML / "_downloads").mkdir()
     for path in (ROOT / "nbs").glob("[0-9]*.ipynb"):
         shutil.copy(path, HTML / "_downloads")
-    for name in ("doctools.js", "sphinx_highlight.js", "documentation_options.js", "language_data.js", "searchtools.js",
-                 "pygments.css", "basic.css", "file.png", "minus.png", "plus.png", "../objects.inv", "../.buildinfo"):
+    for name in (
+        "doctools.js",
+        "sphinx_highlight.js",
+        "documentation_options.js",
+        "language_data.js",
+        "searchtools.js",
+        "pygments.css",
+        "basic.css",
+        "file.png",
+        "minus.png",
+        "plus.png",
+        "../objects.inv",
+        "../.buildinfo",
+    ):
         (HTML / "_static" / name).unlink(missing_ok=True)
 
 
@@ -176,12 +263,29 @@ def main() -> int:
     start = time.time()
     stage()
     shutil.rmtree(HTML, ignore_errors=True)
-    if status := sphinx(["-q", "-W", "--keep-going", "-b", "html", "-c", str(HERE), "-d", str(ROOT / "_build" / "doctrees"), str(SOURCE), str(HTML)]):
+    if status := sphinx(
+        [
+            "-q",
+            "-W",
+            "--keep-going",
+            "-b",
+            "html",
+            "-c",
+            str(HERE),
+            "-d",
+            str(ROOT / "_build" / "doctrees"),
+            str(SOURCE),
+            str(HTML),
+        ]
+    ):
         return status
     finish()
     maths.stop()
     total = sum(p.stat().st_size for p in HTML.rglob("*") if p.is_file())
-    print(f"_build/html: {len(list(HTML.rglob('*.html')))} pages, {total / 1e6:.1f} MB, in {time.time() - start:.0f} s")
+    print(
+        f"_build/html: {len(list(HTML.rglob('*.html')))} pages, {total / 1e6:.1f} MB, in "
+        f"{time.time() - start:.0f} s"
+    )
     return 0
 
 

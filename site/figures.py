@@ -8,7 +8,10 @@ import numpy as np
 from PIL import Image, ImageSequence
 from scipy import ndimage
 
-PALETTE = [tuple(int(c[i : i + 2], 16) for i in (1, 3, 5)) for c in ("#1b2a41", "#d1495b", "#2e6f95", "#e0a030", "#4c956c", "#8d99ae")]  # ddpm_abc.plot.PALETTE
+PALETTE = [
+    tuple(int(c[i : i + 2], 16) for i in (1, 3, 5))
+    for c in ("#1b2a41", "#d1495b", "#2e6f95", "#e0a030", "#4c956c", "#8d99ae")
+]  # ddpm_abc.plot.PALETTE
 DARK = (16, 21, 31)  # --paper of the dark theme, in static/site.css
 
 
@@ -22,10 +25,11 @@ def is_animation(png: bytes) -> bool:
 
 
 def _data(colours: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Where a figure shows data as a picture: rectangles well filled with greys, or with a colour map that is not the palette's.
+    """Where a figure shows data as a picture: rectangles well filled with greys, or with a colour map that is
+    not the palette's.
 
-    Or with anything, where it is large, full, and in part black. Text, axes and curves are tinted (the palette has no neutral grey),
-    and fill little of the rectangle around them.
+    Or with anything, where it is large, full, and in part black. Text, axes and curves are tinted (the
+    palette has no neutral grey), and fill little of the rectangle around them.
     """
     tint = colours.max(-1) - colours.min(-1)
     inked = ((colours.min(-1) < 240) | (tint > 12))[which]
@@ -39,7 +43,12 @@ def _data(colours: np.ndarray, which: np.ndarray) -> np.ndarray:
         if short < 8 or long < 14 or fill < 0.5:
             continue
         grey = short >= 14 and (short >= 24 or fill > 0.75) and tint[box][piece].mean() <= 8
-        painted = short >= 40 and fill > 0.9 and len(np.unique(shades)) > 5 and (colours[shades].max(-1) < 60).mean() > 0.05
+        painted = (
+            short >= 40
+            and fill > 0.9
+            and len(np.unique(shades)) > 5
+            and (colours[shades].max(-1) < 60).mean() > 0.05
+        )
         if grey or painted or (fill > 0.7 and foreign[box][piece].mean() > 0.4):
             out[_without_ticks(box, piece)] = True
     return out
@@ -55,7 +64,8 @@ def _without_ticks(box: tuple[slice, slice], piece: np.ndarray) -> tuple[slice, 
 
 
 def _foreign(colours: np.ndarray) -> np.ndarray:
-    "Which colours are strong, and no tint of the palette's. The greys at the edges of letters are not strong."
+    """Which colours are strong, and no tint of the palette's. The greys at the edges of letters are not
+    strong."""
     depth = 255 - colours
     foreign = (depth.max(-1) > 40) & (depth.max(-1) - depth.min(-1) > 24)
     for c in PALETTE:
@@ -69,7 +79,9 @@ def _remap_lightness(colours: np.ndarray) -> np.ndarray:
     "White becomes the dark page, dark ink becomes light; the hue stays."
     x = colours / 255
     light = (x.max(-1) + x.min(-1)) / 2
-    new = np.interp(light, [0, 0.12, 0.38, 0.56, 0.92, 1], [0.93, 0.87, 0.67, 0.62, 0.19, 0])  # 0 is the page itself
+    new = np.interp(
+        light, [0, 0.12, 0.38, 0.56, 0.92, 1], [0.93, 0.87, 0.67, 0.62, 0.19, 0]
+    )  # 0 is the page itself
     share = np.minimum(new, 1 - new) / np.maximum(np.minimum(light, 1 - light), 1e-6)
     toned = new[:, None] + (x - light[:, None]) * share[:, None]
     paper = np.array(DARK) / 255
@@ -77,7 +89,8 @@ def _remap_lightness(colours: np.ndarray) -> np.ndarray:
 
 
 def dark_frame(image: Image.Image) -> Image.Image:
-    "A figure drawn on white, for a dark page: pictures of data stay as they are, all else changes its lightness and keeps its hue."
+    """A figure drawn on white, for a dark page: pictures of data stay as they are, all else changes its
+    lightness and keeps its hue."""
     rgb = np.asarray(image.convert("RGB"))
     packed, which = np.unique(rgb @ np.array([65536, 256, 1]), return_inverse=True)
     colours = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1)  # (n, 3): a figure has few
@@ -94,12 +107,28 @@ def dark(png: bytes) -> bytes:
     out = io.BytesIO()
     if is_animation(png):
         first_is_still = bool(image.info.get("default_image"))  # seen only where pictures do not move
-        pairs = [(dark_frame(f).quantize(64, dither=Image.Dither.NONE), int(f.info.get("duration", 100))) for f in ImageSequence.Iterator(image)]
+        pairs = [
+            (dark_frame(f).quantize(64, dither=Image.Dither.NONE), int(f.info.get("duration", 100)))
+            for f in ImageSequence.Iterator(image)
+        ]
         times = [t for _, t in pairs[first_is_still:]]
-        pairs[0][0].save(out, "PNG", save_all=True, append_images=[f for f, _ in pairs[1:]], duration=times, loop=0, optimize=True, default_image=first_is_still)
+        pairs[0][0].save(
+            out,
+            "PNG",
+            save_all=True,
+            append_images=[f for f, _ in pairs[1:]],
+            duration=times,
+            loop=0,
+            optimize=True,
+            default_image=first_is_still,
+        )
     else:
         frame = dark_frame(image)
-        few = frame.quantize(255, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE) if frame.getcolors(255) else frame
+        few = (
+            frame.quantize(255, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            if frame.getcolors(255)
+            else frame
+        )
         few.save(out, "PNG", optimize=True)
     return out.getvalue()
 
@@ -124,26 +153,43 @@ def cropped(png: bytes, box: tuple[float, float, float, float]) -> bytes:
     "The part of a figure between the given shares of its width and height."
     image = Image.open(io.BytesIO(png))
     out = io.BytesIO()
-    image.crop(tuple(round(share * side) for share, side in zip(box, image.size * 2, strict=True))).save(out, "PNG", optimize=True)
+    image.crop(tuple(round(share * side) for share, side in zip(box, image.size * 2, strict=True))).save(
+        out, "PNG", optimize=True
+    )
     return out.getvalue()
 
 
-def sprite(animation: list[np.ndarray], side: int = 28, gap: int = 2, columns: int = 4) -> tuple[Image.Image, int]:
-    "The frames of a grid of digits, laid out again `columns` wide and put below each other, and the height of one."
+def sprite(
+    animation: list[np.ndarray], side: int = 28, gap: int = 2, columns: int = 4
+) -> tuple[Image.Image, int]:
+    """The frames of a grid of digits, laid out again `columns` wide and put below each other, and the height
+    of one."""
     h, w = animation[0].shape
     step = side + gap
-    scale = next((k for k in range(1, 9) if (h + gap * k) % (step * k) == 0 == (w + gap * k) % (step * k)), None)
+    scale = next(
+        (k for k in range(1, 9) if (h + gap * k) % (step * k) == 0 == (w + gap * k) % (step * k)), None
+    )
     if scale is None:
-        raise ValueError(f"the front page needs frames that show a grid of {side} x {side} digits with gaps of {gap}, got {w} x {h}")
+        raise ValueError(
+            f"the front page needs frames that show a grid of {side} x {side} digits with gaps of {gap}, "
+            f"got {w} x {h}"
+        )
     grid = np.stack(animation)[:, ::scale, ::scale]
-    tiles = [grid[:, y : y + side, x : x + side] for y in range(0, grid.shape[1], step) for x in range(0, grid.shape[2], step)]
-    rows = [np.concatenate(tiles[k : k + columns], 2) for k in range(0, len(tiles) // columns * columns, columns)]
+    tiles = [
+        grid[:, y : y + side, x : x + side]
+        for y in range(0, grid.shape[1], step)
+        for x in range(0, grid.shape[2], step)
+    ]
+    rows = [
+        np.concatenate(tiles[k : k + columns], 2) for k in range(0, len(tiles) // columns * columns, columns)
+    ]
     sheet = np.concatenate(rows, 1)  # (frames, height, width)
     return Image.fromarray(sheet.reshape(-1, sheet.shape[2])), sheet.shape[1]
 
 
 def strip(digit: np.ndarray, times: Iterable[int], scale: int = 3, gap: int = 4) -> Image.Image:
-    "One digit, (28, 28) uint8, at several times of the paper's schedule, with the same noise; side by side on white."
+    """One digit, (28, 28) uint8, at several times of the paper's schedule, with the same noise; side by side
+    on white."""
     signal = np.sqrt(np.cumprod([1, *1 - np.linspace(1e-4, 0.02, 1000)]))
     x0, eps = digit / 127.5 - 1, np.random.default_rng(0).standard_normal(digit.shape)
     cells = []

@@ -1,4 +1,4 @@
-"""Set LaTeX at build time with KaTeX: pages carry finished formulas and MathML, and no script runs for them."""
+"""Set LaTeX at build time with KaTeX: pages carry formulas and MathML, and run no script for them."""
 
 import functools
 import json
@@ -20,8 +20,16 @@ KATEX = HERE.parent / "_build" / "vendor" / "katex" / "katex.min.js"
 def _node() -> subprocess.Popen:
     node = shutil.which("node")
     if node is None:
-        sys.exit("node was not found: the site sets its maths with Node.js 18 or newer. Install it and run again.")
-    return subprocess.Popen([node, str(HERE / "katex.cjs"), str(KATEX)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+        sys.exit(
+            "node was not found: the site sets its maths with Node.js 18 or newer. Install it and run again."
+        )
+    return subprocess.Popen(
+        [node, str(HERE / "katex.cjs"), str(KATEX)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
 
 
 @functools.cache
@@ -63,11 +71,14 @@ def visit_block(translator, node) -> None:
 
 
 def keep_punctuation(app, doctree, docname) -> None:
-    "Keep a short formula and the stop or suffix after it on one line: browsers break a line after any formula."
+    """Keep a short formula and the stop or suffix after it on one line: browsers break a line after any
+    formula."""
     for node in list(doctree.findall(nodes.math)):
         parent, after = node.parent, node.parent.index(node) + 1
         follows = parent[after] if after < len(parent) else None
-        mark = re.match(r"[-–]\w+|[.,;:?!)\]’”]+", follows.astext()) if isinstance(follows, nodes.Text) else None
+        mark = (
+            re.match(r"[-–]\w+|[.,;:?!)\]’”]+", follows.astext()) if isinstance(follows, nodes.Text) else None
+        )
         if mark and len(node.astext()) < 40:
             parent[after] = nodes.Text(follows.astext()[mark.end() :])
             parent[after - 1] = nodes.inline("", "", node, nodes.Text(mark[0]), classes=["nobr"])

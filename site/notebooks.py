@@ -16,12 +16,12 @@ HEAD, SETUP = "<!--head-->", "<!--set-up-->"  # where other parts of a page go
 
 DIRECTIVE = re.compile(r"^#\|[ \t]*([\w-]+):?[ \t]*(.*?)[ \t]*$\n?", re.M)
 SHIELD = re.compile(r"^\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)[ \t]*\n?", re.M)
-TAGGED = re.compile(r"^\$\$((?:(?!\$\$).)*?)\\tag\{([\d.]+)\}((?:(?!\$\$).)*?)\$\$[ \t]*$", re.S | re.M)
-EQUATION = re.compile(r"\((\d+\.\d+)\)")
+TAGGED = re.compile(r"^\$\$((?:(?!\$\$).)*?)\\tag\{([\da-z.]+)\}((?:(?!\$\$).)*?)\$\$[ \t]*$", re.S | re.M)
+EQUATION = re.compile(r"\((\d+[a-z]?\.\d+)\)")
 CODE_NAME = re.compile(r"(?<!`)`([A-Za-z_][\w.]*)(\([^`]*\))?`(?!`)")
 CITATION = re.compile("|".join(f"(?P<c{i}>{p})" for i, p in enumerate(CITATIONS)))
 LASTS = re.compile(r"(\d) (seconds?|minutes?)\b")  # a number and its unit stay on one line
-CHAPTER = re.compile(r"\b([Cc]hapter|[Aa]ppendix) (\d\d)\b")
+CHAPTER = re.compile(r"\b([Cc]hapter|[Aa]ppendix) (\d\d[a-z]?)\b")
 # What no rule may touch: fences, display and inline maths, links, HTML, headings.
 FENCES = r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)[ \t]*$"
 SAFE = FENCES + r"|\$\$.*?\$\$|\$[^$\n]+\$|!?\[[^\]]*\]\([^)]*\)|<a .*?</a>|<[^>\n]+>|^\#{1,6} [^\n]*$"
@@ -83,14 +83,21 @@ class Links:
 
     def __init__(self, names: dict[str, str], settings: dict[str, str]):
         self.names = names  # `q_sample` -> api/forward.html#ddpm_abc.forward.q_sample
-        self.addresses: dict[str, str] = {}  # of each notebook's page: 04_training -> 04_training, index -> library
+        self.addresses: dict[
+            str, str
+        ] = {}  # of each notebook's page: 04_training -> 04_training, index -> library
         self.glossary: list[tuple[re.Pattern, str]] = []  # how a term is written -> its anchor
         self.equations: dict[str, str] = {}  # 1.1 -> 01_schedule.html#eq-1.1
         self.blob = f"{settings['git_url']}/blob/{settings['branch']}"
 
     def prose(self, text: str, up: str = "", here: str = "") -> str:
-        "Link what a text names. `up` leads from its page to the site's root; `here` is the notebook it stands in."
-        chapters = {name[:2]: name for name in self.addresses if name != here}
+        """Link what a text names. `up` leads from its page to the site's root; `here` is the notebook it
+        stands in."""
+        chapters: dict[str, str] = {}  # "05" and "90a"; "90" is the first of those that begin so
+        for other in sorted(self.addresses):
+            number = other.partition("_")[0]
+            chapters |= {number: other, number[:2]: chapters.get(number[:2], other)}
+        chapters = {number: other for number, other in chapters.items() if other != here}
 
         def name(m: re.Match) -> str:
             url = self.names.get(m[1]) or self.names.get(m[1].removeprefix("ddpm_abc."))
@@ -101,7 +108,9 @@ class Links:
             if long:
                 code = re.sub(r"[._](?=[A-Za-z0-9])", r"\g<0><wbr>", code)
             code = code.replace("_", "&#95;")
-            return f'<a class="api" href="{up}{url}"><code>{code}</code></a>' if url else f"<code>{code}</code>"
+            return (
+                f'<a class="api" href="{up}{url}"><code>{code}</code></a>' if url else f"<code>{code}</code>"
+            )
 
         def equation(m: re.Match) -> str:
             url = self.equations.get(m[1])
@@ -111,7 +120,12 @@ class Links:
             return f'<a href="{up}{chapters[m[2]]}.html">{m[0]}</a>' if m[2] in chapters else m[0]
 
         text = outside(CODE_NAME, name, text)
-        for pattern, link in ((LASTS, "\\1\u00a0\\2"), (EQUATION, equation), (CHAPTER, chapter), (CITATION, lambda m: f'<a class="cite" href="{up}bibliography.html#{work(m)}">{m[0]}</a>')):
+        for pattern, link in (
+            (LASTS, "\\1\u00a0\\2"),
+            (EQUATION, equation),
+            (CHAPTER, chapter),
+            (CITATION, lambda m: f'<a class="cite" href="{up}bibliography.html#{work(m)}">{m[0]}</a>'),
+        ):
             text = outside(pattern, link, text, SAFE + r"|`[^`\n]+`")
         return text
 
@@ -120,12 +134,21 @@ class Links:
         for pattern, anchor in self.glossary:
             fresh = iter([True])  # spent by the first use
             text = outside(
-                pattern, lambda m, a=anchor, fresh=fresh: f'<a class="term-link" href="glossary.html#{a}">{m[0]}</a>' if next(fresh, False) else m[0],
-                text, SAFE + r"|`[^`\n]+`|^\|[^\n]*$|^> [^\n]*$")
+                pattern,
+                lambda m, a=anchor, fresh=fresh: (
+                    f'<a class="term-link" href="glossary.html#{a}">{m[0]}</a>'
+                    if next(fresh, False)
+                    else m[0]
+                ),
+                text,
+                SAFE + r"|`[^`\n]+`|^\|[^\n]*$|^> [^\n]*$",
+            )
         return text
 
     def relative(self, text: str) -> str:
-        "Links between notebooks become links between pages; links to other files of the project lead to GitHub."
+        """Links between notebooks become links between pages; links to other files of the project lead to
+        GitHub."""
+
         def moved(m: re.Match) -> str:
             target, hash, anchor = m[2].partition("#")
             if re.match(r"[a-z]+:|/", target) or not target:
@@ -134,6 +157,7 @@ class Links:
                 return f"{m[1]}{address}.md{hash}{anchor}{m[3]}"
             path = target.removeprefix("../") if target.startswith("../") else f"nbs/{target}"
             return f"{m[1]}{self.blob}/{path}{hash}{anchor}{m[3]}"
+
         return outside(re.compile(r"(\]\()([^)\s]+)(\))"), moved, text, FENCES)
 
 
@@ -161,7 +185,9 @@ def _titles(source: str) -> list[str]:
             else:
                 text = v.value if isinstance(v, ast.Constant) and isinstance(v.value, str) else ""
             if len(text.strip(" …")) > 2:
-                found.append((name == "suptitle", node.lineno, re.sub(r"[$\\{}]", "", text.replace("\n", " "))))
+                found.append(
+                    (name == "suptitle", node.lineno, re.sub(r"[$\\{}]", "", text.replace("\n", " ")))
+                )
     return [t for _, _, t in sorted(found, key=lambda f: (not f[0], f[1]))]
 
 
@@ -190,9 +216,11 @@ class Reader:
             m = re.search(pattern, text, re.M)
             return m[1].strip() if m else ""
 
-        self.page = Page(path.stem, said(r"^# (.+)$"), said(r"^> (.+)$"), said(r"^(\d+)_", path.stem))
+        self.page = Page(path.stem, said(r"^# (.+)$"), said(r"^> (.+)$"), said(r"^(\d+[a-z]?)_", path.stem))
         self.page.runtime = said(r"^Run time: *(.+?)\.?$")
-        self.page.module = next((m for c in self.cells if (m := said(r"^#\| default_exp (\w+)", c["source"]))), "")
+        self.page.module = next(
+            (m for c in self.cells if (m := said(r"^#\| default_exp ([\w.]+)", c["source"]))), ""
+        )
         links.addresses[self.page.name] = self.page.address
         self._equations()
 
@@ -204,11 +232,18 @@ class Reader:
             for m in TAGGED.finditer(text):
                 before = re.sub(r"\s+", " ", text[: m.start()].rstrip().rsplit("\n\n", 1)[-1])
                 if m[2] in self.links.equations:
-                    raise ValueError(f"equation ({m[2]}) is numbered twice: in {self.path.name} and at {self.links.equations[m[2]]}")
+                    raise ValueError(
+                        f"equation ({m[2]}) is numbered twice: in {self.path.name} and at "
+                        f"{self.links.equations[m[2]]}"
+                    )
                 self.page.equations.append({"n": m[2], "tex": (m[1] + m[3]).strip(), "before": before})
                 self.links.equations[m[2]] = f"{self.page.name}.html#eq-{m[2]}"
-            if stray := re.search(r".{,80}\\tag\{.{,40}", TAGGED.sub("", re.sub(FENCES, "", text, flags=re.S | re.M))):
-                raise ValueError(f"{self.path.name}: a \\tag that is not in a $$ block of its own lines: {stray[0]}")
+            if stray := re.search(
+                r".{,80}\\tag\{.{,40}", TAGGED.sub("", re.sub(FENCES, "", text, flags=re.S | re.M))
+            ):
+                raise ValueError(
+                    f"{self.path.name}: a \\tag that is not in a $$ block of its own lines: {stray[0]}"
+                )
 
     def glossary(self) -> list[tuple[str, str]]:
         "The rows of the table under a heading Glossary: term, meaning."
@@ -219,20 +254,39 @@ class Reader:
     def markdown(self, text: str) -> str:
         "A cell's text with its links, its equations numbered, its badges dropped."
         text = SHIELD.sub("", text)
-        text = re.sub(r"\[!\[([^\]]*)\]\(https?:[^)]*\)\]\(([^)]*)\)", r"[\1](\2)", text)  # a badge within a line: its words, not its picture
+        text = re.sub(
+            r"\[!\[([^\]]*)\]\(https?:[^)]*\)\]\(([^)]*)\)", r"[\1](\2)", text
+        )  # a badge within a line: its words, not its picture
         text = self.links.prose(self.links.relative(text), here=self.page.name)
-        text = re.sub(r"(?<=\| )([<>] [\d.e+-]+)(?= \|)", lambda m: f'<span class="nobr">{html.escape(m[0])}</span>', text)  # a limit in a table
-        text = re.sub(r"^\$\$[ \t]*(.+?)[ \t]*\$\$[ \t]*$", lambda m: m[0] if "\\tag" in m[0] else f"$$\n{m[1].strip()}\n$$", text, flags=re.S | re.M)
+        text = re.sub(
+            r"(?<=\| )([<>] [\d.e+-]+)(?= \|)",
+            lambda m: f'<span class="nobr">{html.escape(m[0])}</span>',
+            text,
+        )  # a limit in a table
+        text = re.sub(
+            r"^\$\$[ \t]*(.+?)[ \t]*\$\$[ \t]*$",
+            lambda m: m[0] if "\\tag" in m[0] else f"$$\n{m[1].strip()}\n$$",
+            text,
+            flags=re.S | re.M,
+        )
         return TAGGED.sub(
-            lambda m: raw(f'<div class="eq" id="eq-{m[2]}">')
-            + f"\n$$\n{(m[1] + m[3]).strip()}\n$$\n"
-            + raw(f'<a class="eqno" href="#eq-{m[2]}" aria-label="Link to equation {m[2]}">({m[2]})</a></div>'),
-            text)
+            lambda m: (
+                raw(f'<div class="eq" id="eq-{m[2]}">')
+                + f"\n$$\n{(m[1] + m[3]).strip()}\n$$\n"
+                + raw(
+                    f'<a class="eqno" href="#eq-{m[2]}" aria-label="Link to equation '
+                    f'{m[2]}">({m[2]})</a></div>'
+                )
+            ),
+            text,
+        )
 
     def _head(self, text: str) -> str:
         "The first cell without what the page's head shows in its own way."
         text = re.sub(r"^# .+\n|^> .+\n?|^Run time:.*\n?", "", text, flags=re.M)
-        m = re.search(r"^After this (?:chapter|appendix) you can.*?\n\n?((?:[-*] .+\n?(?:  .+\n?)*)+)", text, re.M)
+        m = re.search(
+            r"^After this (?:chapter|appendix) you can.*?\n\n?((?:[-*] .+\n?(?:  .+\n?)*)+)", text, re.M
+        )
         if not m:
             return self.markdown(text)
         items = re.split(r"^[-*] ", m[1], flags=re.M)
@@ -245,11 +299,16 @@ class Reader:
         alt = options.get("fig-alt", "").strip("\"'")
         if not alt:
             titles = _titles(source)
-            whole = [t for t in titles if "…" not in t] or [t for t in titles if len(t) > 12]  # a title may have parts that only a run knows
+            whole = [t for t in titles if "…" not in t] or [
+                t for t in titles if len(t) > 12
+            ]  # a title may have parts that only a run knows
             alt = ". ".join(dict.fromkeys(t.strip().rstrip(".") for t in whole))
         if not alt:
             first = source.partition("\n")[0]
-            raise ValueError(f"{self.path.name}: a figure has neither a title nor `#| fig-alt: what it shows`, in the cell that begins {first!r}")
+            raise ValueError(
+                f"{self.path.name}: a figure has neither a title nor `#| fig-alt: what it shows`, in the "
+                f"cell that begins {first!r}"
+            )
         return alt if len(alt) <= 240 else alt[:237].rsplit(" ", 1)[0] + " …"
 
     def _figure(self, png: bytes, alt: str) -> str:
@@ -261,9 +320,15 @@ class Reader:
         page.figures.append(Figure(stem, alt, width, height, moves))
         images = ""
         for theme, suffix in (("light", ""), ("dark", "-dark")):
-            image = f'<img class="only-{theme}" src="_static/figures/{stem}{suffix}.png" width="{width}" height="{height}" alt="{html.escape(alt)}" loading="lazy" decoding="async">'
+            image = (
+                f'<img class="only-{theme}" src="_static/figures/{stem}{suffix}.png" width="{width}" '
+                f'height="{height}" alt="{html.escape(alt)}" loading="lazy" decoding="async">'
+            )
             if moves:
-                image = f'<picture><source media="(prefers-reduced-motion: reduce)" srcset="_static/figures/{stem}{suffix}-still.png">{image}</picture>'
+                image = (
+                    '<picture><source media="(prefers-reduced-motion: reduce)" '
+                    f'srcset="_static/figures/{stem}{suffix}-still.png">{image}</picture>'
+                )
             images += image
         small = width < 330  # a bare grid of images: show its pixels larger
         shown = min(700, width * (2 if width > 160 else 3)) if small else width
@@ -273,7 +338,9 @@ class Reader:
         data = {kind: "".join(value) for kind, value in output.get("data", {}).items()}
         if output["output_type"] == "stream" and output["name"] == "stdout":
             text = "".join(output["text"]).rstrip()
-            columns = sum(bool(re.search(r"\S {2,}\S", line)) for line in text.splitlines()) > 1  # a table, which must not be folded
+            columns = (
+                sum(bool(re.search(r"\S {2,}\S", line)) for line in text.splitlines()) > 1
+            )  # a table, which must not be folded
             return raw(f'<pre class="printed{" columns" if columns else ""}">{html.escape(text)}</pre>')
         if "image/png" in data:
             return self._figure(base64.b64decode(data["image/png"]), self._alt(source, options))
@@ -287,11 +354,19 @@ class Reader:
         code = DIRECTIVE.sub("", cell["source"]).strip("\n")
         if options.keys() & {"hide", "default_exp"} or not code.strip():
             return "", "", options
-        outputs = "" if options.get("output") == "false" else "".join(self._output(o, code, options) for o in joined(cell["outputs"]))
+        outputs = (
+            ""
+            if options.get("output") == "false"
+            else "".join(self._output(o, code, options) for o in joined(cell["outputs"]))
+        )
         if options.get("echo") == "false":
             return "", outputs, options
         exported = options.keys() & {"export", "exports", "exporti"}
-        mark = raw(f'<a class="mark" href="api/{self.page.module}.html">in ddpm_abc.{self.page.module}</a>') if exported else ""
+        mark = (
+            raw(f'<a class="mark" href="api/{self.page.module}.html">in ddpm_abc.{self.page.module}</a>')
+            if exported
+            else ""
+        )
         return f"{mark}\n`````python\n{code}\n`````\n", outputs, options
 
     def read(self, widgets: list[tuple[str, str]], widget: Callable[[str], str]) -> Page:
@@ -310,18 +385,30 @@ class Reader:
                 parts.append(self.markdown(source) if i else self._head(source))
                 continue
             block, outputs, options = self._code(cell)
-            if heading == page.title and re.search(r"^`````python\n(from|import) ", block, re.M):  # before the first section
+            if heading == page.title and re.search(
+                r"^`````python\n(from|import) ", block, re.M
+            ):  # before the first section
                 setup += block
                 parts += [SETUP] * (SETUP not in parts) + [outputs]
             elif options.get("code-fold") == "true":
                 label = "Solution" if heading == "Check yourself" else "Code"
-                parts.append(raw(f'<details class="fold"><summary>{label}</summary>') + block + outputs + raw("</details>"))
+                parts.append(
+                    raw(f'<details class="fold"><summary>{label}</summary>')
+                    + block
+                    + outputs
+                    + raw("</details>")
+                )
             elif block or outputs:
                 exported = " exported" if 'class="mark"' in block else ""
                 parts.append(raw(f'<div class="cell{exported}">') + block + outputs + raw("</div>"))
         if waiting:
-            raise ValueError(f"{self.path.name}: no heading {list(waiting)} to put a widget before; see WIDGETS in site/course.py")
-        folded = raw('<details class="fold setup"><summary>Set-up: imports</summary>') + setup + raw("</details>")
+            raise ValueError(
+                f"{self.path.name}: no heading {list(waiting)} to put a widget before; see WIDGETS in "
+                f"site/course.py"
+            )
+        folded = (
+            raw('<details class="fold setup"><summary>Set-up: imports</summary>') + setup + raw("</details>")
+        )
         body = "\n\n".join(p for p in parts if p.strip()).replace(SETUP, folded)
         page.markdown = f"# {page.title}\n{HEAD}\n{self.links.terms(body)}\n"
         return page

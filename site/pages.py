@@ -1,4 +1,5 @@
-"""The pages that are made from several notebooks at once, and what stands at the head of a chapter. All as MyST Markdown."""
+"""The pages that are made from several notebooks at once, and what stands at the head of a chapter. All as
+MyST Markdown."""
 
 import html
 import re
@@ -8,10 +9,31 @@ from course import BIBLIOGRAPHY
 from notebooks import CITATION, Links, Page, raw, term_anchor, work
 
 HERE = Path(__file__).resolve().parent
-NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+NUMBERS = [
+    "no",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
 WIDGETS = {  # kind -> title, alt text of the picture that stands for it without JavaScript
-    "schedule": ("Schedule explorer", "One digit at t = 0, 125, 250, ... 1000 of the paper's linear schedule: by t = 500 little can be seen, at the end nothing"),
-    "forward": ("Noise a digit yourself", "One digit at t = 0, 125, 250, ... 1000 of the paper's linear schedule, always with the same noise"),
+    "schedule": (
+        "Schedule explorer",
+        "One digit at t = 0, 125, 250, ... 1000 of the paper's linear schedule: by t = 500 little can be "
+        "seen, at the end nothing",
+    ),
+    "forward": (
+        "Noise a digit yourself",
+        "One digit at t = 0, 125, 250, ... 1000 of the paper's linear schedule, always with the same noise",
+    ),
 }
 
 
@@ -28,9 +50,12 @@ def widget(kind: str, size: tuple[int, int]) -> str:
     "The place of a widget: a still picture, which static/widgets.js replaces."
     title, alt = WIDGETS[kind]
     return (
-        f'<section class="widget" data-widget="{kind}" aria-label="{title}"><p class="widget-title">{title}</p>'
-        f'<figure class="fig"><img src="_static/strip.png" width="{size[0]}" height="{size[1]}" alt="{alt}" loading="lazy"></figure>'
-        "<noscript><p>With JavaScript this picture answers to sliders.</p></noscript></section>")
+        f'<section class="widget" data-widget="{kind}" aria-label="{title}"><p '
+        f'class="widget-title">{title}</p>'
+        f'<figure class="fig"><img src="_static/strip.png" width="{size[0]}" height="{size[1]}" alt="{alt}" '
+        f'loading="lazy"></figure>'
+        "<noscript><p>With JavaScript this picture answers to sliders.</p></noscript></section>"
+    )
 
 
 def head(page: Page, cfg: dict[str, str]) -> str:
@@ -40,12 +65,15 @@ def head(page: Page, cfg: dict[str, str]) -> str:
     if page.runtime:
         facts.append(f"Run time: {html.escape(page.runtime)}")
     if page.module:
-        facts.append(f'Module: <a class="api" href="api/{page.module}.html"><code>ddpm_abc.{page.module}</code></a>')
+        facts.append(
+            f'Module: <a class="api" href="api/{page.module}.html"><code>ddpm_abc.{page.module}</code></a>'
+        )
     return lede(page.question) + raw(
-        f'<div class="actions"><a class="button primary" href="https://colab.research.google.com/github/{at}">Open in Colab</a>'
+        f'<div class="actions"><a class="button primary" '
+        f'href="https://colab.research.google.com/github/{at}">Open in Colab</a>'
         f'<a class="button" href="_downloads/{page.name}.ipynb" download>Download notebook</a>'
-        f'<a class="button" href="https://github.com/{at}">View source</a></div>'
-        + fact_line(facts))
+        f'<a class="button" href="https://github.com/{at}">View source</a></div>' + fact_line(facts)
+    )
 
 
 def toctree(names: list[str]) -> str:
@@ -54,9 +82,17 @@ def toctree(names: list[str]) -> str:
 
 def api_index(summaries: dict[str, str]) -> str:
     "Every module with its question."
-    rows = "".join(f'<li><a class="api" href="{m}.html"><code>ddpm_abc.{m}</code></a> <span>{html.escape(text)}</span></li>' for m, text in summaries.items())
-    return ("# API reference\n" + lede("Pure functions and one frozen dataclass. Every entry says where it is explained.")
-            + raw(f'<ul class="api-list">{rows}</ul>') + toctree(list(summaries)))
+    rows = "".join(
+        f'<li><a class="api" href="{m}.html"><code>ddpm_abc.{m}</code></a> '
+        f"<span>{html.escape(text)}</span></li>"
+        for m, text in summaries.items()
+    )
+    return (
+        "# API reference\n"
+        + lede("Pure functions and one frozen dataclass. Every entry says where it is explained.")
+        + raw(f'<ul class="api-list">{rows}</ul>')
+        + toctree(list(summaries))
+    )
 
 
 def last_sentence(paragraph: str) -> str:
@@ -69,22 +105,39 @@ def last_sentence(paragraph: str) -> str:
 
 
 def equations(pages: list[Page], index: dict, links: Links) -> str:
-    "Every numbered equation with its source, the functions that compute it and the tests that prove it. `index`: of tools/equation_index.py."
+    """Every numbered equation with its source, the functions that compute it and the tests that prove it.
+    `index`: of tools/equation_index.py."""
+
     def tests(names: list[str]) -> str:
         parts = [name.split(".") for name in names]
         twice = {test for _, test in parts if sum(test == other for _, other in parts) > 1}
-        return ", ".join(f'<a href="{links.blob}/tests/{file}.py">{f"{file}.{test}" if test in twice else test}</a>' for file, test in parts)
+        return ", ".join(
+            f'<a href="{links.blob}/tests/{file}.py">{f"{file}.{test}" if test in twice else test}</a>'
+            for file, test in parts
+        )
 
-    parts = ["# Equations\n", lede("Every numbered equation of the course: where it is from, what computes it, and which test proves it.")]
+    parts = [
+        "# Equations\n",
+        lede(
+            "Every numbered equation of the course: where it is from, what computes it, and which test "
+            "proves it."
+        ),
+    ]
     for page in (p for p in pages if p.equations):
         parts.append(f"## {page.title}\n")
         for e in page.equations:
             known = index[e["n"]]
             computed = ", ".join(f"`{name}`" for name in known.functions)
-            facts = [known.source or "Derived here", f"computed by {computed}" if computed else "a step of the proof"]
+            facts = [
+                known.source or "Derived here",
+                f"computed by {computed}" if computed else "a step of the proof",
+            ]
             facts += [f"proved by {tests(known.tests)}"] if known.tests else []
             parts += [
-                raw(f'<div class="eq-entry"><a class="eqref number" href="{links.equations[e["n"]]}">({e["n"]})</a><div class="said">'),
+                raw(
+                    f'<div class="eq-entry"><a class="eqref number" '
+                    f'href="{links.equations[e["n"]]}">({e["n"]})</a><div class="said">'
+                ),
                 links.prose(links.relative(last_sentence(e["before"]))),
                 raw("</div>"),
                 f"$$\n{e['tex']}\n$$",
@@ -99,8 +152,22 @@ def glossary(terms: list[tuple[str, str]], links: Links) -> str:
     "The terms of chapter 00's table."
     rows = []
     for term, meaning in sorted(terms, key=lambda t: t[0].lower().strip("$\\")):
-        rows += [raw(f'<div id="{term_anchor(term)}"><dt>'), term, raw("</dt><dd>"), links.prose(links.relative(meaning)), raw("</dd></div>")]
-    return "\n".join(["# Glossary\n", lede("What the words of the course mean, in a sentence each."), raw('<dl class="glossary">'), *rows, raw("</dl>")])
+        rows += [
+            raw(f'<div id="{term_anchor(term)}"><dt>'),
+            term,
+            raw("</dt><dd>"),
+            links.prose(links.relative(meaning)),
+            raw("</dd></div>"),
+        ]
+    return "\n".join(
+        [
+            "# Glossary\n",
+            lede("What the words of the course mean, in a sentence each."),
+            raw('<dl class="glossary">'),
+            *rows,
+            raw("</dl>"),
+        ]
+    )
 
 
 def citations(pages: list[Page]) -> dict[str, set[str]]:
@@ -116,7 +183,10 @@ def entry(key: str) -> str:
     "One entry of the bibliography, as HTML."
     authors, year, title, venue, url = BIBLIOGRAPHY[key]
     label = "arXiv:" + url.rsplit("/", 1)[-1] if "arxiv" in url else "doi:" + url.split("doi.org/")[-1]
-    return f'<span class="authors">{html.escape(authors)}</span> ({year}). <cite>{html.escape(title)}.</cite> {html.escape(venue)}. <a href="{url}">{label}</a>. '
+    return (
+        f'<span class="authors">{html.escape(authors)}</span> ({year}). <cite>{html.escape(title)}.</cite> '
+        f'{html.escape(venue)}. <a href="{url}">{label}</a>. '
+    )
 
 
 def bibliography(cited: dict[str, set[str]], titles: dict[str, str]) -> str:
@@ -125,7 +195,11 @@ def bibliography(cited: dict[str, set[str]], titles: dict[str, str]) -> str:
     for key in sorted(cited, key=lambda k: (BIBLIOGRAPHY[k][1], BIBLIOGRAPHY[k][0])):
         where = ", ".join(f'<a href="{n}.html">{html.escape(titles[n])}</a>' for n in sorted(cited[key]))
         rows.append(f'<li id="{key}">{entry(key)}<span class="where">Cited in {where}.</span></li>')
-    return "# Bibliography\n" + lede("The works that the chapters cite, and where.") + raw(f'<ul class="bib">{"".join(rows)}</ul>')
+    return (
+        "# Bibliography\n"
+        + lede("The works that the chapters cite, and where.")
+        + raw(f'<ul class="bib">{"".join(rows)}</ul>')
+    )
 
 
 def teach(chapters: list[Page], cfg: dict[str, str]) -> str:
@@ -134,7 +208,11 @@ def teach(chapters: list[Page], cfg: dict[str, str]) -> str:
     for p in chapters:
         facts = [f"{p.exercises} exercises"] * bool(p.exercises) + [html.escape(p.runtime)] * bool(p.runtime)
         able = "\n".join(f"- {a}" for a in p.abilities)
-        plan.append(f"### {p.number} · [{p.title}]({p.name}.md)\n\n*{p.question}*\n\n{able}\n" + raw(fact_line(facts)))
+        plan.append(
+            f"### {p.number} · [{p.title}]({p.name}.md)\n\n*{p.question}*\n\n{able}\n" + raw(fact_line(facts))
+        )
     text = (HERE / "pages" / "teach.md").read_text(encoding="utf-8")
     number = NUMBERS[len(chapters)] if len(chapters) < len(NUMBERS) else str(len(chapters))
-    return text.replace("SITTINGS", number).replace("PLAN", "\n".join(plan)).replace("GIT_URL", cfg["git_url"])
+    return (
+        text.replace("SITTINGS", number).replace("PLAN", "\n".join(plan)).replace("GIT_URL", cfg["git_url"])
+    )

@@ -22,16 +22,36 @@ VENDOR = ROOT / "_build" / "vendor"
 
 # package, SHA-512 of its tarball (npm's own "integrity"), files to keep, folder under VENDOR
 PACKAGES = [
-    ("katex@0.19.1", "jG8uKntjSEcm2EpQOh0XturpPuuC9r3Sq5HLHdsFdWZT27E672SF19QEi+of0/YeOy15lDgRhKvr5614uRrEfA==",
-     r"dist/katex\.min\.(js|css)|dist/fonts/.*\.woff2|LICENSE", "katex"),
-    ("@fontsource-variable/source-serif-4@5.3.1", "4Rtay22SC4lMvw11r/+9kxANB6P3M0X8s1NudBC2v0J1KU2y3DcMoNcT3lBoZ/CqLirzf+StlO6UlJilyrvaUg==",
-     r"files/source-serif-4-latin-wght-(normal|italic)\.woff2|LICENSE", "fonts/source-serif-4"),
-    ("@fontsource-variable/inter@5.3.0", "OupL48va4JNofb97w6NYeF9S7W/kHNKM0Er8Dem5nqi4jeOLrVJDoE8tZEpnMJmtkvNbB1EIPPwHcdkF6b1oUA==",
-     r"files/inter-latin-wght-normal\.woff2|LICENSE", "fonts/inter"),
-    ("@fontsource-variable/jetbrains-mono@5.3.0", "F32xpS2NsGYoQi2ADSkKTgpJj7ozajsGgDJ8woTnqjmIB+dxDIqImjl4pXZVEExu8UFZ2ndhmX18EBS/hdz3Lw==",
-     r"files/jetbrains-mono-latin-wght-normal\.woff2|LICENSE", "fonts/jetbrains-mono"),
-    ("axe-core@4.14.1", "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
-     r"axe\.min\.js|LICENSE", "axe"),
+    (
+        "katex@0.19.1",
+        "jG8uKntjSEcm2EpQOh0XturpPuuC9r3Sq5HLHdsFdWZT27E672SF19QEi+of0/YeOy15lDgRhKvr5614uRrEfA==",
+        r"dist/katex\.min\.(js|css)|dist/fonts/.*\.woff2|LICENSE",
+        "katex",
+    ),
+    (
+        "@fontsource-variable/source-serif-4@5.3.1",
+        "4Rtay22SC4lMvw11r/+9kxANB6P3M0X8s1NudBC2v0J1KU2y3DcMoNcT3lBoZ/CqLirzf+StlO6UlJilyrvaUg==",
+        r"files/source-serif-4-latin-wght-(normal|italic)\.woff2|LICENSE",
+        "fonts/source-serif-4",
+    ),
+    (
+        "@fontsource-variable/inter@5.3.0",
+        "OupL48va4JNofb97w6NYeF9S7W/kHNKM0Er8Dem5nqi4jeOLrVJDoE8tZEpnMJmtkvNbB1EIPPwHcdkF6b1oUA==",
+        r"files/inter-latin-wght-normal\.woff2|LICENSE",
+        "fonts/inter",
+    ),
+    (
+        "@fontsource-variable/jetbrains-mono@5.3.0",
+        "F32xpS2NsGYoQi2ADSkKTgpJj7ozajsGgDJ8woTnqjmIB+dxDIqImjl4pXZVEExu8UFZ2ndhmX18EBS/hdz3Lw==",
+        r"files/jetbrains-mono-latin-wght-normal\.woff2|LICENSE",
+        "fonts/jetbrains-mono",
+    ),
+    (
+        "axe-core@4.14.1",
+        "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
+        r"axe\.min\.js|LICENSE",
+        "axe",
+    ),
 ]
 
 
@@ -42,7 +62,10 @@ def fetch(package: str, sha512: str, keep: str, folder: str) -> None:
         return
     npm = shutil.which("npm")
     if npm is None:
-        sys.exit("npm was not found. The site needs Node.js 18 or newer with npm, to fetch KaTeX and the typefaces and to set the maths: install it and run again.")
+        sys.exit(
+            "npm was not found. The site needs Node.js 18 or newer with npm, to fetch KaTeX and the "
+            "typefaces and to set the maths: install it and run again."
+        )
     with tempfile.TemporaryDirectory() as tmp:
         done = subprocess.run([npm, "pack", "--silent", package], cwd=tmp, capture_output=True, text=True)
         tarballs = list(Path(tmp).glob("*.tgz"))

@@ -1,16 +1,29 @@
-"""What all tests share: the notebooks' fast mode, figures that need no screen, and one fresh state for each test."""
+"""What all tests share: fast mode, figures without a screen, a fresh state for each test, the wheel and its
+kernels."""
 
 import os
 import random
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker, and for the processes that its tests start
+    os.environ["OMP_NUM_THREADS"] = "1"
+
+import alone
+import coverage
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 os.environ["DDPM_ABC_FAST"] = "1"
 matplotlib.use("agg")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    "`-n auto` means every core that this process may use, hyperthreads too."
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +32,8 @@ def fresh_state():
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (some library may still draw from it)
     torch.manual_seed(0)
-    threads, dtype, deterministic = torch.get_num_threads(), torch.get_default_dtype(), torch.are_deterministic_algorithms_enabled()
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    deterministic = torch.are_deterministic_algorithms_enabled()
     with matplotlib.rc_context():
         yield
     plt.close("all")
@@ -27,3 +41,65 @@ def fresh_state():
     torch.set_default_dtype(dtype)
     torch.use_deterministic_algorithms(deterministic)
     torch.set_grad_enabled(True)
+
+
+# --- the wheel, alone; see alone.py ---
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """once(name, fill): a folder that `fill(folder)` has filled, by whichever worker came first, for all
+    workers."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+
+    def made(name, fill):
+        folder, done = base / name, base / f"{name}.done"
+        with FileLock(base / f"{name}.lock"):
+            if not done.exists():
+                folder.mkdir()
+                fill(folder)
+                done.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def wheel(once):
+    "The wheel, built once in a session."
+    (found,) = once("dist", alone.build_wheel).glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="session")
+def linked(wheel, once):
+    "An environment in which the wheel is installed, and its requirements are linked from this one."
+    measuring = ["coverage"] if coverage.Coverage.current() else []
+    return once("linked", lambda folder: alone.link_environment(folder, wheel, *measuring))
+
+
+@pytest.fixture
+def empty(tmp_path, monkeypatch):
+    "An empty folder, and an environment that leads to nothing of this one."
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setenv("PYTHONNOUSERSITE", "1")
+    monkeypatch.setenv("DDPM_ABC_FAST", "1")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    if measuring := coverage.Coverage.current():
+        monkeypatch.setenv("COVERAGE_FILE_OF_KERNELS", os.path.abspath(measuring.config.data_file))
+        monkeypatch.setenv("COVERAGE_RCFILE", str(alone.ROOT / "pyproject.toml"))
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def forked_kernel(linked):
+    "A kernel of that environment, which starts at once."
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PYTHONNOUSERSITE": "1"}
+    forks = alone.Forks(linked / "bin/python", environment)
+    yield forks.command
+    forks.close()

@@ -403,6 +403,16 @@ def test_folders_without_images_are_named(tmp_path):
     assert f"no images in 3 folders: {none}, dogs, mice" in image_folder(tmp_path).notes
 
 
+def test_a_class_of_which_nothing_can_be_read_is_named(tmp_path):
+    paint(tmp_path / "cats" / "1.png", 0)
+    (tmp_path / "dogs").mkdir()
+    (tmp_path / "dogs" / "1.heic").write_bytes(b"x")
+    d = image_folder(tmp_path)
+    assert d.classes == ("cats",)
+    assert "no images in 1 folder: dogs" in d.notes
+    assert d.notes[0].startswith("passed over 1 file: 1 .heic. ")
+
+
 def test_hidden_files_and_those_of_systems_are_skipped(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (28, 28), np.uint8)
     home = tmp_path / ".cache" / "pictures"  # a hidden folder may be named
@@ -477,3 +487,27 @@ def test_thousands_of_files_are_read_and_the_bad_one_is_named(tmp_path):
     (tmp_path / "02999.bmp").write_bytes(b"BM")
     with pytest.raises(RuntimeError, match="02999.bmp"):
         image_folder(tmp_path, size=4)
+
+
+def test_images_keep_their_order_whichever_is_read_first(tmp_path, capsys):
+    "Several are read at a time, large and small ones in turn; a bar shows it where one is asked for."
+    for k in range(40):
+        Image.new("L", (900, 900) if k % 3 == 0 else (8, 8), 6 * k).save(tmp_path / f"{k:02}.png")
+    found = image_folder(tmp_path, size=8, progress=True)
+    assert found.images[:, 0, 0, 0].tolist() == [6 * k for k in range(40)]
+    assert "40/40" in capsys.readouterr().err
+    image_folder(tmp_path, size=8)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_first_damaged_image_is_named_and_the_others_are_left(tmp_path, monkeypatch):
+    from ddpm_abc.data import folder
+
+    tried = []
+    read = folder._read_image
+    monkeypatch.setattr(folder, "_read_image", lambda path, **kw: tried.append(path) or read(path, **kw))
+    for k in range(2000):
+        (tmp_path / f"{k:04}.png").write_bytes(b"" if k == 3 else b"x")
+    with pytest.raises(RuntimeError, match="0000.png"):
+        image_folder(tmp_path)
+    assert len(tried) < 1000

@@ -1,4 +1,5 @@
-"""Every planted fault is caught by the test that names it, and that test has nothing against the library as it is."""
+"""Every planted fault is caught by the test that names it, and that test has nothing against the library as
+it is."""
 
 import functools
 
@@ -24,7 +25,14 @@ def test_fault_is_caught(fault):
 def test_there_are_enough_and_their_names_differ():
     assert len(FAULTS) >= 25
     assert len({f.name for f in FAULTS}) == len(FAULTS)
-    assert {f.where.split(".")[0] for f in FAULTS} >= {"schedule", "forward", "training", "sampling", "unet", "data"}
+    assert {f.where.split(".")[0] for f in FAULTS} >= {
+        "schedule",
+        "forward",
+        "training",
+        "sampling",
+        "unet",
+        "data",
+    }
 
 
 def test_a_fault_that_no_longer_fits_is_an_error():

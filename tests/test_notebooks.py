@@ -1,36 +1,30 @@
-"""Every notebook runs, twice, and is fit to read.
+"""Every notebook runs and is fit to read.
 
-Once as written, as `nbdev_test` would, and once with its exported cells left out and the names that they define taken
-from the exported module: the rest of the notebook then tests the library, and proves the export complete. Both start
-from an empty folder, in fast mode. The other tests read the files: outputs, opening, equations, links.
+It runs once, in fast mode, from an empty folder, where the wheel is installed and nothing undeclared, as in
+Colab; the names that its exported cells define are taken from the wheel's module, so the rest of the notebook
+tests the library. That modules are what the notebooks export is for test_project.py to say. `pytest -m slow`
+runs them as written, where pip alone has installed the wheel. The other tests read the files: outputs,
+opening, equations, links.
 """
 
 import ast
 import base64
-import builtins
-import importlib
-import os
 import re
-import symtable
-import sys
-import textwrap
-import warnings
-from contextlib import contextmanager
+import venv
 from pathlib import Path
 
-import matplotlib
-import matplotlib.pyplot as plt
+import alone
 import nbformat
 import pytest
-from execnb.shell import CaptureShell
-from IPython.core.interactiveshell import InteractiveShell
+from alone import directives
+from nbclient.exceptions import CellExecutionError
 
-from tools.execute import beyond_progress
 from tools.links import settings
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "nbs").glob("*.ipynb"))
-NUMBERED = [p for p in NOTEBOOKS if p.stem[:2].isdigit()]
+NUMBER = re.compile(r"\d\d[a-z]?(?=_)")  # "05" of 05_sampling, "90a" of 90a_images
+NUMBERED = [p for p in NOTEBOOKS if NUMBER.match(p.stem)]
 CHAPTERS = [p for p in NUMBERED if p.stem < "90"]
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -42,90 +36,14 @@ def cells(path, kind=None):
     return [c for c in nbformat.read(path, 4).cells if kind in (None, c.cell_type)]
 
 
-def directives(cell):
-    "The `#| key: value` and `#| key value` lines of a code cell."
-    return {m[1]: m[2].strip() for m in re.finditer(r"^#\|\s*([\w-]+):?(.*)$", cell.source, re.M)} if cell.cell_type == "code" else {}
-
-
-def is_exported(cell):
-    return bool(directives(cell).keys() & {"export", "exporti", "exports"})
-
-
-# --- run -------------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def fresh_shell(folder, monkeypatch):
-    "What a new Jupyter kernel started in `folder` is to a notebook; the process is as it was afterwards."
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "path", sys.path[:])
-    monkeypatch.setattr(sys, "displayhook", sys.displayhook)
-    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
-    environment, names = dict(os.environ), dict(vars(builtins))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.resetwarnings()  # Python's own filters, not pytest's
-        for category in (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning):
-            warnings.simplefilter("ignore", category)
-        try:
-            yield CaptureShell(mpl_format="png"), caught
-        finally:
-            InteractiveShell._instance = None
-            matplotlib.use("agg")
-            os.environ.clear()
-            os.environ.update(environment)
-            for name in vars(builtins).keys() - names.keys():
-                delattr(builtins, name)
-
-
-def reached(source):
-    "Source less what stands under `if TYPE_CHECKING:`, which no run reaches."
-    tree = ast.parse(source)
-    tree.body = [n for n in tree.body if not (isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")]
-    return ast.unparse(tree)
-
-
-def run(path, folder, monkeypatch, against_module=False):
-    "Run a notebook's cells in order; fail as a reader would see it fail, with the cell."
-    module = None
-    with fresh_shell(folder, monkeypatch) as (shell, caught):
-        for number, cell in enumerate(cells(path)):
-            options = directives(cell)
-            if cell.cell_type != "code" or options.get("eval") == "false":
-                continue
-            if against_module and "default_exp" in options:
-                module = importlib.import_module(f"ddpm_abc.{options['default_exp']}")
-            if against_module and is_exported(cell):
-                table = symtable.symtable(reached(cell.source), path.name, "exec")
-                names = [s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()]
-                missing = [name for name in names if not hasattr(module, name)]
-                assert not missing, f"{module.__name__} lacks {missing}, which cell {number} of {path.name} exports: run nbdev_export"
-                shell.user_ns.update({name: getattr(module, name) for name in names})
-                continue
-            outputs = shell.run(cell.source)
-            problem = "".join("".join(o["traceback"]) for o in outputs if o["output_type"] == "error")
-            problem += beyond_progress("".join("".join(o["text"]) for o in outputs if o.get("name") == "stderr"))
-            problem += "".join(f"{w.category.__name__}: {w.message}\n" for w in caught)
-            if problem:
-                pytest.fail(f"{path.name}, cell {number}:\n{cell.source}\n---\n{problem}", pytrace=False)
-    assert list(folder.iterdir()) == [], f"{path.name} left files behind"
-
-
-@pytest.fixture(autouse=True)
-def own_ipython(tmp_path_factory, monkeypatch):
-    "No one's IPython profile or history plays a part."
-    monkeypatch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
+# --- run ---
 
 
 @every_notebook
-def test_runs_as_written(path, tmp_path, monkeypatch):
-    run(path, tmp_path, monkeypatch)
-
-
-@every_notebook
-def test_runs_against_the_module(path, tmp_path, monkeypatch):
-    if not any(is_exported(c) for c in cells(path)):
-        pytest.skip("exports nothing")
-    run(path, tmp_path, monkeypatch, against_module=True)
+def test_runs_against_the_module(path, forked_kernel, linked, empty):
+    "From the wheel, in an empty folder, as in Colab; what it exports comes from the wheel's module."
+    nb = alone.run_notebook(path, forked_kernel, empty)
+    assert alone.pictures(nb) == alone.pictures(nbformat.read(path, 4)) > 0
 
 
 def write_notebook(path, *sources):
@@ -142,42 +60,63 @@ def write_notebook(path, *sources):
         ("import sys; print('oh dear', file=sys.stderr)", "oh dear"),
         ("#| code-fold: true\nassert False, 'a wrong solution'", "a wrong solution"),
         ("open('left.txt', 'w').close()", "left files behind"),
+        ("import nbdev", "No module named 'nbdev'"),
     ],
 )
-def test_a_broken_notebook_fails(source, problem, tmp_path_factory, tmp_path, monkeypatch):
-    path = write_notebook(tmp_path_factory.mktemp("nb") / "broken.ipynb", "x = 1", source)
-    with pytest.raises((pytest.fail.Exception, AssertionError), match=problem):
-        run(path, tmp_path, monkeypatch)
+def test_a_broken_notebook_fails(source, problem, forked_kernel, empty, tmp_path):
+    path = write_notebook(tmp_path / "broken.ipynb", "x = 1", source)
+    with pytest.raises((CellExecutionError, AssertionError), match=problem):
+        alone.run_notebook(path, forked_kernel, empty)
 
 
-def test_a_stale_module_fails(tmp_path_factory, tmp_path, monkeypatch):
-    path = write_notebook(tmp_path_factory.mktemp("nb") / "stale.ipynb", "#| default_exp schedule", "#| export\ndef never_exported(): pass")
-    with pytest.raises(AssertionError, match="never_exported"):
-        run(path, tmp_path, monkeypatch, against_module=True)
+def test_a_stale_module_fails(forked_kernel, empty, tmp_path):
+    path = write_notebook(
+        tmp_path / "stale.ipynb", "#| default_exp schedule", "#| export\ndef never_exported(): pass"
+    )
+    with pytest.raises(CellExecutionError, match="lacks .*never_exported.*run nbdev_export"):
+        alone.run_notebook(path, forked_kernel, empty)
 
 
-def test_notebooks_leave_the_process_as_it_was(tmp_path_factory, tmp_path, monkeypatch):
-    source = """
-        import builtins, os, sys, warnings
-        import matplotlib.pyplot as plt
-        from tqdm import tqdm
-        os.environ["LEFT_BEHIND"] = "1"
-        sys.path.insert(0, "left-behind")
-        warnings.simplefilter("ignore")
-        for _ in tqdm(range(3)): pass
-        plt.plot([1, 2])
-        plt.show()
-    """
-    before = sys.modules["__main__"], sys.path[:], os.getcwd(), warnings.filters[:], dict(vars(builtins)), matplotlib.get_backend()
-    with monkeypatch.context() as m:
-        run(write_notebook(tmp_path_factory.mktemp("nb") / "rude.ipynb", textwrap.dedent(source)), tmp_path, m)
-    after = sys.modules["__main__"], sys.path[:], os.getcwd(), warnings.filters[:], dict(vars(builtins)), matplotlib.get_backend()
-    assert after == before
-    assert "LEFT_BEHIND" not in os.environ
-    assert plt.get_fignums() == []
+def test_a_kernel_starts_from_nothing(forked_kernel, linked, empty, tmp_path):
+    "Its imports are behind it, and nothing else: not the package, not what the notebook before it left."
+    rude = """
+import builtins, os, sys, warnings, torch, matplotlib
+builtins.left_behind = os.environ["LEFT_BEHIND"] = sys.modules["left_behind"] = "1"
+warnings.simplefilter("ignore")
+torch.manual_seed(7)
+matplotlib.rcParams["lines.linewidth"] = 9"""
+    asks = """
+import builtins, os, sys
+early = [name for name in sys.modules if name.startswith("ddpm_abc")]
+import ddpm_abc, matplotlib, torch, warnings
+print(early, ddpm_abc.__file__, os.getcwd(), sys.path[:2])
+assert not early and not hasattr(builtins, "left_behind")
+assert "LEFT_BEHIND" not in os.environ and "left_behind" not in sys.modules
+assert torch.initial_seed() != 7 and matplotlib.rcParams["lines.linewidth"] != 9
+assert ("ignore", None, Warning) not in [f[:3] for f in warnings.filters]"""
+    for source in (rude, asks):
+        nb = alone.run_notebook(write_notebook(tmp_path / "rude.ipynb", source), forked_kernel, empty)
+    said = nb.cells[0].outputs[0].text
+    assert f" {alone.site_packages(linked) / 'ddpm_abc/__init__.py'} {empty} " in said
 
 
-# --- read ------------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def fresh(wheel, tmp_path_factory):
+    "An environment that pip alone has filled."
+    environment = tmp_path_factory.mktemp("fresh") / "env"
+    venv.create(environment, with_pip=True, symlinks=True)
+    alone.call(environment / "bin/python", "-m", "pip", "install", wheel, "ipykernel")
+    return environment
+
+
+@pytest.mark.slow
+@every_notebook
+def test_runs_as_written_in_a_fresh_environment(path, fresh, empty):
+    nb = alone.run_notebook(path, alone.plain_kernel(fresh / "bin/python"), empty, as_written=True)
+    assert alone.pictures(nb) == alone.pictures(nbformat.read(path, 4)) > 0
+
+
+# --- read ---
 
 
 def shows_something(source):
@@ -197,17 +136,23 @@ def width(png):
 
 @every_notebook
 def test_outputs_are_fit_to_read(path):
-    assert path.stat().st_size <= 300_000, f"{path.name} has {path.stat().st_size:,} bytes; 300,000 is the limit"
+    assert path.stat().st_size <= 300_000, (
+        f"{path.name} has {path.stat().st_size:,} bytes; 300,000 is the limit"
+    )
     for cell in cells(path, "code"):
         start = cell.source[:200]
-        assert cell.outputs or not shows_something(cell.source), f"this cell shows something, and its output is not committed: {start}"
+        assert cell.outputs or not shows_something(cell.source), (
+            f"this cell shows something, and its output is not committed: {start}"
+        )
         for o in cell.outputs:
             assert o.output_type != "error", f"a committed error: {start}"
             assert o.get("name") != "stderr", f"committed stderr: {start}"
             if png := o.get("data", {}).get("image/png"):
                 assert width(base64.b64decode(png)) <= 1000, f"a picture wider than 1000 pixels: {start}"
             seen = o.get("data", {}).keys()
-            assert seen <= {"image/png", "text/plain", "text/html", "text/markdown", "text/latex"}, f"an output that only some readers can show, {set(seen)}: {start}"
+            assert seen <= {"image/png", "text/plain", "text/html", "text/markdown", "text/latex"}, (
+                f"an output that only some readers can show, {set(seen)}: {start}"
+            )
 
 
 @every_chapter
@@ -218,10 +163,15 @@ def test_chapter_has_pictures(path):
 @every_notebook
 def test_opening(path):
     nb, s = nbformat.read(path, 4), settings()
-    assert re.match(r"# \S.*\n\n> \S.*(\n|\Z)", nb.cells[0].source), "the first cell must begin with `# Title`, a blank line, and `> a one-line question`"
+    assert re.match(r"# \S.*\n\n> \S.*(\n|\Z)", nb.cells[0].source), (
+        "the first cell must begin with `# Title`, a blank line, and `> a one-line question`"
+    )
     if path in NUMBERED:
         url = f"https://colab.research.google.com/github/{s['user']}/{s['repo']}/blob/{s['branch']}/nbs/{path.name}"
-        assert f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({url})" in nb.cells[0].source.splitlines()
+        assert (
+            f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({url})"
+            in nb.cells[0].source.splitlines()
+        )
     assert nb.metadata.kernelspec.name == "python3"
     assert nb.metadata.accelerator == "GPU"
     assert nb.metadata.colab.provenance == []
@@ -247,7 +197,9 @@ def test_chapter_ends_as_chapters_do(path):
     assert any(directives(c).get("code-fold") == "true" for c in cells(path, "code")), "no folded solution"
     if path != CHAPTERS[-1]:
         following = CHAPTERS[CHAPTERS.index(path) + 1].name
-        assert f"]({following})" in cells(path, "markdown")[-1].source, f"the last cell must link to the next chapter, {following}"
+        assert f"]({following})" in cells(path, "markdown")[-1].source, (
+            f"the last cell must link to the next chapter, {following}"
+        )
 
 
 @every_notebook
@@ -268,7 +220,8 @@ def tags(path):
 
 @every_numbered
 def test_equations_are_numbered_in_order(path):
-    assert tags(path) == [f"{int(path.stem[:2])}.{i}" for i in range(1, len(tags(path)) + 1)]
+    number = NUMBER.match(path.stem)[0].removeprefix("0")  # 00 begins with (0.1), 90a with (90a.1)
+    assert tags(path) == [f"{number}.{i}" for i in range(1, len(tags(path)) + 1)]
     for cell in cells(path, "markdown"):
         for formula in re.findall(r"\$\$(.*?)\$\$", cell.source, re.S):
             assert formula.count(r"\tag") <= 1, f"two tags in one formula: {formula}"
@@ -277,9 +230,15 @@ def test_equations_are_numbered_in_order(path):
 @every_notebook
 def test_equation_references_resolve(path):
     known = {tag for p in NUMBERED for tag in tags(p)}
-    text = "\n".join(prose(c.source) if c.cell_type == "markdown" else "\n".join(re.findall(r"#.*$", c.source, re.M)) for c in cells(path))
-    unknown = {ref for ref in re.findall(r"\((\d+\.\d+)\)", text) if ref not in known}
-    assert not unknown, f"no equation is tagged {sorted(unknown)} (a plain number alone in brackets reads as an equation's: write it without them)"
+    text = "\n".join(
+        prose(c.source) if c.cell_type == "markdown" else "\n".join(re.findall(r"#.*$", c.source, re.M))
+        for c in cells(path)
+    )
+    unknown = {ref for ref in re.findall(r"\((\d+[a-z]?\.\d+)\)", text) if ref not in known}
+    assert not unknown, (
+        f"no equation is tagged {sorted(unknown)} (a plain number alone in brackets reads as an equation's: "
+        f"write it without them)"
+    )
 
 
 @every_numbered
@@ -297,7 +256,13 @@ def test_every_equation_is_checked(path):
 
 @every_notebook
 def test_links_resolve(path):
-    text = "\n".join(re.sub(r"```.*?```|`[^`\n]*`", " ", c.source, flags=re.S) for c in cells(path, "markdown"))
+    text = "\n".join(
+        re.sub(r"```.*?```|`[^`\n]*`", " ", c.source, flags=re.S) for c in cells(path, "markdown")
+    )
     targets = re.findall(r"\]\(([^)\s]+)", text) + re.findall(r"""(?:src|href)=["']([^"']+)""", text)
-    missing = [t for t in targets if not re.match(r"[a-z]+:|#", t) and not (path.parent / t.partition("#")[0]).exists()]
+    missing = [
+        t
+        for t in targets
+        if not re.match(r"[a-z]+:|#", t) and not (path.parent / t.partition("#")[0]).exists()
+    ]
     assert not missing, f"links to nothing: {missing}"

@@ -151,11 +151,10 @@ def test_bad_configuration_is_named(config, named):
     ("shape", "t", "named"),
     [
         ((2, 1, 16, 16), torch.tensor([1, 1]), r"\(2, 1, 16, 16\)"),
-        ((2, 3, 15, 16), torch.tensor([1, 1]), r"\(2, 3, 15, 16\)"),
+        ((2, 3, 15, 16), torch.tensor([1, 1]), r"15x16.*16x16"),
         ((3, 16, 16), torch.tensor([1, 1, 1]), r"\(3, 16, 16\)"),
         ((2, 3, 16, 16), torch.tensor([1]), r"shape \(1,\)"),
         ((2, 3, 16, 16), torch.tensor([1.0, 2.0]), "float32"),
-        ((2, 3, 16, 16), torch.tensor([5, 0]), "1..T, got 0.*diffusers"),
     ],
 )
 def test_bad_input_is_named(shape, t, named):

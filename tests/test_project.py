@@ -1,4 +1,5 @@
-"""The project keeps its own rules: what is generated is in sync, imports point one way, and everything public is documented."""
+"""The project keeps its own rules: what is generated is in sync, imports point one way, and everything public
+is documented."""
 
 import ast
 import filecmp
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import types
 from dataclasses import is_dataclass
 from pathlib import Path
 
@@ -18,36 +20,62 @@ import pytest
 from fastcore.docments import docments
 
 import ddpm_abc
-from tools import links, readme
+from tools import house, links, readme
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "ddpm_abc"
-MODULES = sorted(p.stem for p in PACKAGE.glob("*.py") if not p.stem.startswith("_"))
+MODULES = list(house.modules())  # "schedule", "data", "data.images"
 
-# Which of the project's modules each may import. A new module takes its place here.
+# Which rooms each room may import, sub-packages being one room each. A new room takes its place here.
+THEORY = {"gaussian", "schedule", "forward", "parameterization"}
+PROCESSES = {"training", "sampling", "guidance"}
+NETWORKS = {"unet", "paper_unet"}
 MAY_IMPORT = {
     "gaussian": set(),
     "schedule": set(),
     "unet": set(),
+    "paper_unet": {"unet"},
     "data": set(),
     "plot": set(),
     "forward": {"gaussian", "schedule"},
-    "training": {"gaussian", "schedule", "forward"},
-    "sampling": {"gaussian", "schedule", "forward"},
-    "paper_unet": {"unet"},
+    "parameterization": {"gaussian", "schedule", "forward"},
+    **dict.fromkeys(PROCESSES, THEORY),
+    "classifier": set(),
+    "metrics": {"classifier"},
+    "storage": {"schedule", "parameterization", *NETWORKS},
+    "run": {*THEORY, *PROCESSES, *NETWORKS, "data", "plot", "storage"},
+    "cli": {*THEORY, *PROCESSES, *NETWORKS, "data", "plot", "storage", "classifier", "metrics", "run"},
+    # rooms of the house as it was: these lines go when the rooms above have taken their place
     "evaluation": set(),
-    "prediction": {"gaussian", "schedule", "forward", "unet"},
-    "guidance": {"gaussian", "schedule", "forward", "unet"},
-    "checkpoint": {"gaussian", "schedule", "forward", "unet", "prediction"},
-    "cli": {"gaussian", "schedule", "forward", "training", "sampling", "unet", "data", "plot", "prediction", "guidance", "checkpoint", "evaluation"},
+    "prediction": {*THEORY, "unet"},
+    "checkpoint": {*THEORY, "unet", "prediction"},
 }
+BEFORE = {
+    "guidance": {"unet"},
+    "cli": {"prediction", "checkpoint", "evaluation"},
+}
+
+# While this is False, what is too long, too wide or not yet formatted is an expected failure.
+HOUSE_IS_BUILT = False
+
+
+def must(holds, message):
+    if not (holds or HOUSE_IS_BUILT):
+        pytest.xfail(message)
+    assert holds, message
+
 
 every_module = pytest.mark.parametrize("module", MODULES)
 
 
 def files():
     "The files that git holds or would take; where there is no git, those that look so."
-    found = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    found = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     if found.returncode:
         return list(links.project_files())
     return [ROOT / name for name in found.stdout.split("\0") if name and (ROOT / name).is_file()]
@@ -61,14 +89,18 @@ def texts():
             continue
 
 
-# --- what is generated -----------------------------------------------------------------------------------------------
+# --- what is generated --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def copy(tmp_path, monkeypatch):
     "A copy of what nbdev and the tools read and write."
     for name in ("nbs", "ddpm_abc", "tools"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", ".last_checked"))
+        shutil.copytree(
+            ROOT / name,
+            tmp_path / name,
+            ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints", ".last_checked"),
+        )
     for name in ("settings.ini", "setup.py", "README.md", "CONTRIBUTING.md"):
         shutil.copy(ROOT / name, tmp_path)
     monkeypatch.delenv("IN_TEST", raising=False)  # nbdev_export does nothing where it is set
@@ -76,48 +108,81 @@ def copy(tmp_path, monkeypatch):
 
 
 def nbdev(command, folder):
-    subprocess.run([Path(sysconfig.get_path("scripts")) / command], cwd=folder, check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [Path(sysconfig.get_path("scripts")) / command],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
 
 
-def same_files(a, b, pattern):
-    names = {p.relative_to(root) for root in (a, b) for p in root.glob(pattern) if "__pycache__" not in p.parts}
-    return {str(n): (a / n).exists() and (b / n).exists() and filecmp.cmp(a / n, b / n, shallow=False) for n in names}
+def same_files(a, b, suffix):
+    found = {p.relative_to(root) for root in (a, b) for p in root.rglob(f"*{suffix}")}
+    names = {n for n in found if "__pycache__" not in n.parts and ".ipynb_checkpoints" not in n.parts}
+    return {
+        str(n): (a / n).exists() and (b / n).exists() and filecmp.cmp(a / n, b / n, shallow=False)
+        for n in names
+    }
+
+
+def test_only_the_skin_is_plain_python():
+    """All that anybody learns from is exported from a notebook; `__init__`, `__main__` and the command line
+    are not."""
+    plain = [p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py") if not house.is_exported(p)]
+    assert [str(p) for p in plain if p.parts[0] != "cli" and p.stem not in ("__init__", "__main__")] == []
 
 
 def test_modules_are_what_the_notebooks_export(copy):
     "No module is edited by hand, none lacks its notebook, and none is behind it."
-    for path in (copy / "ddpm_abc").glob("*.py"):
+    exported = [path for path in (copy / "ddpm_abc").rglob("*.py") if house.is_exported(path)]
+    assert len(exported) > 10
+    for path in exported:
         path.unlink()
     nbdev("nbdev_export", copy)
-    same = same_files(PACKAGE, copy / "ddpm_abc", "*.py")
+    same = same_files(PACKAGE, copy / "ddpm_abc", ".py")
     assert all(same.values()), f"run nbdev_export: {[name for name, ok in same.items() if not ok]}"
 
 
 def test_notebooks_are_clean(copy):
     nbdev("nbdev_clean", copy)
-    same = same_files(ROOT / "nbs", copy / "nbs", "*.ipynb")
+    same = same_files(ROOT / "nbs", copy / "nbs", ".ipynb")
     assert all(same.values()), f"run nbdev_clean: {[name for name, ok in same.items() if not ok]}"
 
 
 def test_readme_is_the_index_notebook():
-    done = subprocess.run([sys.executable, ROOT / "tools/readme.py", "--check"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools/readme.py", "--check"], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_readme_renders_each_kind_of_cell():
     code = nbformat.v4.new_code_cell
-    shown = code("#| fig-alt: a digit\nx", outputs=[nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K", "text/plain": "<Figure>"})])
-    nb = nbformat.v4.new_notebook(cells=[
-        nbformat.v4.new_markdown_cell("# Title\n\n[math](00_math.ipynb), [how](../CONTRIBUTING.md), [paper](https://arxiv.org/abs/2006.11239), [here](#title)"),
-        code("#| hide\nsecret"),
-        code("#| default_exp secret"),
-        shown,
-        code("#| echo: false\nsecret", outputs=[nbformat.v4.new_output("stream", name="stdout", text="printed\n")]),
-        code("#| code-fold: true\nfolded"),
-    ])
+    shown = code(
+        "#| fig-alt: a digit\nx",
+        outputs=[nbformat.v4.new_output("display_data", {"image/png": "iVBORw0K", "text/plain": "<Figure>"})],
+    )
+    nb = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_markdown_cell(
+                "# Title\n\n[math](00_math.ipynb), [how](../CONTRIBUTING.md), "
+                "[paper](https://arxiv.org/abs/2006.11239), [here](#title)"
+            ),
+            code("#| hide\nsecret"),
+            code("#| default_exp secret"),
+            shown,
+            code(
+                "#| echo: false\nsecret",
+                outputs=[nbformat.v4.new_output("stream", name="stdout", text="printed\n")],
+            ),
+            code("#| code-fold: true\nfolded"),
+        ]
+    )
     text, pictures = readme.render(nb)
     assert text == (
-        "# Title\n\n[math](nbs/00_math.ipynb), [how](CONTRIBUTING.md), [paper](https://arxiv.org/abs/2006.11239), [here](#title)\n\n"
+        "# Title\n\n[math](nbs/00_math.ipynb), [how](CONTRIBUTING.md), "
+        "[paper](https://arxiv.org/abs/2006.11239), [here](#title)\n\n"
         f"{readme.NOTE}\n\n"
         "```python\nx\n```\n\n![a digit](index_files/figure-1.png)\n\n"
         "```text\nprinted\n```\n\n"
@@ -126,7 +191,7 @@ def test_readme_renders_each_kind_of_cell():
     assert pictures == {"index_files/figure-1.png": b"\x89PNG\r\n"}
 
 
-# --- one place for each fact -----------------------------------------------------------------------------------------
+# --- one place for each fact --------------------------------------------------------------------------------
 
 
 def test_version_is_that_of_settings():
@@ -138,7 +203,11 @@ def test_links_name_the_user_and_repo_of_settings():
     names = links.names_in(every.values())
     wrong = {name: found for name, text in every.items() if (found := links.rewrite(text, names, want)[1])}
     assert not wrong, f"run `make links`: {wrong}"
-    assert any(f"github.com/{want['user']}/{want['repo']}" in text for name, text in every.items() if name.endswith(".ipynb"))
+    assert any(
+        f"github.com/{want['user']}/{want['repo']}" in text
+        for name, text in every.items()
+        if name.endswith(".ipynb")
+    )
 
 
 def test_links_follow_a_change_of_settings(copy):
@@ -158,100 +227,257 @@ def test_links_follow_a_change_of_settings(copy):
             nbformat.validate(nbformat.read(path, 4))
 
 
-# --- imports ---------------------------------------------------------------------------------------------------------
-
-
-def imports(module):
-    "Every import in a module, wherever it stands: (the project's own, top-level names of others)."
-    own, others = set(), set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = f"ddpm_abc.{node.module or ''}".rstrip(".") if node.level else node.module
-            names = [f"{base}.{alias.name}" for alias in node.names] if base == "ddpm_abc" else [base]
-        else:
-            continue
-        for name in names:
-            parts = name.split(".")
-            if parts[0] != "ddpm_abc":
-                others.add(parts[0])
-            elif len(parts) > 1 and not parts[1].startswith("_"):
-                own.add(parts[1])
-    return own, others
+# --- the house ---
 
 
 @every_module
 def test_imports_point_one_way(module):
-    own, others = imports(module)
-    assert module in MAY_IMPORT, f"give {module} its place in MAY_IMPORT"
-    assert own <= MAY_IMPORT[module], f"{module} may not import {own - MAY_IMPORT[module]}"
-    assert "matplotlib" not in others or module == "plot"
+    "Wherever in a file they stand."
+    own, others = house.imports(module)
+    room = house.room(module)
+    used = {house.room(other) for other in own if not other.startswith("_")} - {room}
+    assert room in MAY_IMPORT, f"give {room} its place in MAY_IMPORT"
+    assert used <= MAY_IMPORT[room] | BEFORE.get(room, set()), (
+        f"{module} may not import {used - MAY_IMPORT[room]}"
+    )
+    assert "matplotlib" not in others or room == "plot"
     assert not others & {"nbdev", "fastcore", "execnb", "IPython"}
+
+
+def test_rooms_are_where_the_table_says():
+    "No line of the table allows a circle, and none speaks of a room that is gone."
+    assert not house.cycle(MAY_IMPORT)
+    must(
+        set(house.rooms()) == set(MAY_IMPORT),
+        f"not both in the table and there: {set(house.rooms()) ^ set(MAY_IMPORT)}",
+    )
+    must(not BEFORE, "what only the house as it was may import")
+
+
+def test_no_module_imports_itself():
+    "Not through any other, sub-packages and their `__init__` included."
+    assert not (found := house.cycle(house.graph())), " -> ".join(found)
+
+
+def test_imports_are_found_wherever_they_stand(tmp_path):
+    files = {
+        "__init__.py": "",
+        "a.py": "import os.path\nfrom ddpm_abc.b.c import f",
+        "b/__init__.py": "from .c import f\nfrom ddpm_abc.b import d",
+        "b/c.py": "def f():\n    from .. import e\n    from ..a import g\n    import ddpm_abc.e as e",
+        "b/d.py": "from . import c\nfrom torch import nn",
+        "e.py": "if False:\n    import ddpm_abc",
+    }
+    for name, source in files.items():
+        path = tmp_path / "ddpm_abc" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(source)
+    assert list(house.modules(tmp_path)) == ["a", "b", "b.c", "b.d", "e"]
+    assert house.graph(tmp_path) == {
+        "": set(), "a": {"b", "b.c"}, "b": {"b.c", "b.d"}, "b.c": {"a", "e"}, "b.d": {"b.c"}, "e": set(),
+    }  # fmt: skip
+    assert house.imports("b.d", tmp_path)[1] == {"torch"}
+    assert house.rooms(tmp_path) == {"a": {"b"}, "b": {"a", "e"}, "e": set()}
+    assert house.cycle(house.graph(tmp_path)) == ["a", "b", "b.c", "a"]
+
+
+def test_the_picture_of_the_house_is_that_of_the_imports():
+    assert (ROOT / house.PICTURE).read_text(encoding="utf-8") == house.picture(house.rooms()), (
+        "run python tools/house.py"
+    )
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert f"]({house.PICTURE})" in text
+    unnamed = [room for room in house.rooms() if f"`{room}`" not in text and f"`{room}/`" not in text]
+    must(not unnamed, f"CONTRIBUTING.md does not say what goes to {unnamed}")
+
+
+def imported(*names, run=""):
+    "The modules that a new interpreter holds once it has imported these."
+    script = f"""
+import importlib, json, sys
+sys.path.insert(0, {str(ROOT)!r})
+for name in {names!r}:
+    importlib.import_module(name)
+{run}
+print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stderr.splitlines()[-1]))
 
 
 def test_import_is_light():
     "A program that imports the library pays for torch, and for no tool of the notebooks or of drawing."
     heavy = {"nbdev", "fastcore", "execnb", "IPython", "ipykernel", "matplotlib", "torchvision"}
-    script = f"""
-import importlib, json, sys
-sys.path.insert(0, {str(ROOT)!r})
-found = {{}}
-for name in ["ddpm_abc", *("ddpm_abc." + m for m in {[m for m in MODULES if m not in ("plot", "cli")]!r})]:
-    importlib.import_module(name)
-    found[name] = sorted({heavy!r} & sys.modules.keys())
-print(json.dumps(found))
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    found = json.loads(done.stdout)
-    assert len(found) > 5
-    assert {name: names for name, names in found.items() if names} == {}
+    light = [f"ddpm_abc.{m}" for m in MODULES if house.room(m) not in ("plot", "run", "cli")]
+    assert len(light) > 5
+    if loaded := heavy & imported("ddpm_abc", *light):
+        guilty = [name for name in light if loaded & imported(name)]
+        pytest.fail(f"{guilty} import {loaded}")
 
 
-# --- documentation ---------------------------------------------------------------------------------------------------
+LIGHT = ["ddpm_abc", *(f"ddpm_abc.{m}" for m in ("run", "run.config", "cli", "cli.main") if m in MODULES)]
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_import_needs_no_torch(name):
+    "`ddpm-abc --help` answers at once."
+    slow = {"torch", "numpy", "matplotlib", "PIL", "tqdm", "safetensors"}
+    loaded = slow & imported(name)
+    must(not loaded, f"importing {name} loads {loaded}")
+
+
+def test_help_needs_no_torch():
+    loaded = imported(
+        "ddpm_abc.cli",
+        run="""
+from ddpm_abc.cli import main
+for words in (["--help"], ["train", "--help"]):
+    try:
+        main(words)
+    except SystemExit as e:
+        assert not e.code, e.code""",
+    )
+    must("torch" not in loaded, "ddpm-abc --help imports torch")
+
+
+# --- sizes ---
+
+
+def package_files():
+    return {
+        str(p.relative_to(ROOT)): p.read_text(encoding="utf-8")
+        for p in PACKAGE.rglob("*.py")
+        if p.stem != "_modidx"
+    }
+
+
+def test_no_file_is_long():
+    long = {name: n for name, text in package_files().items() if (n := len(text.splitlines())) > 350}
+    must(not long, f"more than 350 lines: {long}")
+
+
+def test_no_function_is_long():
+    "Decorators, parameters and docstring included."
+    long = []
+    for name, text in package_files().items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+                length = node.end_lineno - first + 1
+                long += [f"{name}:{first} {node.name}: {length}"] * (length > 60)
+    must(not long, f"more than 60 lines: {long}")
+
+
+def code_cells(path):
+    return [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+
+
+def test_no_exported_cell_is_long():
+    "One thing to read at a time."
+    long = []
+    for path in sorted((ROOT / "nbs").glob("*.ipynb")):
+        for cell in code_cells(path):
+            length = len(cell.source.strip().splitlines())
+            if re.search(r"^#\|\s*exports?i?\b", cell.source, re.M) and length > 40:
+                first = next(line for line in cell.source.splitlines() if line and not line.startswith("#|"))
+                long.append(f"{path.name}: {length}, {first!r}")
+    must(not long, f"exported cells of more than 40 lines: {long}")
+
+
+def test_no_line_is_wide():
+    "In every file of Python and every code cell."
+    wide = {}
+    for path in files():
+        if path.suffix == ".ipynb":
+            sources = [cell.source for cell in code_cells(path)]
+        elif path.suffix == ".py" and path.name != "_modidx.py":
+            sources = [path.read_text(encoding="utf-8")]
+        else:
+            continue
+        if count := sum(len(line) > 110 for source in sources for line in source.splitlines()):
+            wide[path.relative_to(ROOT).as_posix()] = count
+    must(not wide, f"lines of more than 110 columns: {wide}")
+
+
+def test_plain_python_is_formatted():
+    "As ruff formats it; exported modules are as nbdev writes them."
+    plain = [path for path in files() if path.suffix == ".py" and not house.is_exported(path)]
+    ruff = Path(sysconfig.get_path("scripts")) / "ruff"
+    done = subprocess.run([ruff, "format", "--check", *plain], cwd=ROOT, capture_output=True, text=True)
+    must(done.returncode == 0, f"run make format: {re.findall('--> (.+?):', done.stdout + done.stderr)}")
+
+
+# --- documentation ------------------------------------------------------------------------------------------
 
 
 def definitions(module):
     """(name, syntax node, object) of each public function, class and method that a module defines.
 
-    `__init__` counts. `forward` does not: its class's docstring says what a network does.
+    `__init__` counts. `forward` does not: its class's docstring says what a network does. Neither does a method
+    that a base class explains, nor a command: its options say what they are.
     """
     m = importlib.import_module(f"ddpm_abc.{module}")
-    for node in ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
-            yield node.name, node, getattr(m, node.name)
-            for n in node.body if isinstance(node, ast.ClassDef) else []:
-                if isinstance(n, ast.FunctionDef) and (n.name == "__init__" or not n.name.startswith("_")) and n.name != "forward":
-                    found = inspect.getattr_static(getattr(m, node.name), n.name)
-                    yield f"{node.name}.{n.name}", n, getattr(found, "__func__", getattr(found, "fget", None)) or found
+    for node in ast.parse(house.modules()[module].read_text(encoding="utf-8")).body:
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or node.name.startswith("_"):
+            continue
+        obj = getattr(m, node.name)
+        if house.room(module) == "cli" and not isinstance(obj, (type, types.FunctionType)):
+            continue
+        yield node.name, node, obj
+        for n in node.body if isinstance(node, ast.ClassDef) else []:
+            if not isinstance(n, ast.FunctionDef) or n.name == "forward":
+                continue
+            if n.name != "__init__" and (n.name.startswith("_") or explained_above(obj, n.name)):
+                continue
+            found = inspect.getattr_static(obj, n.name)
+            found = getattr(found, "__func__", getattr(found, "fget", None)) or found
+            yield f"{node.name}.{n.name}", n, found
+
+
+def explained_above(owner, name):
+    return any(getattr(base.__dict__.get(name), "__doc__", None) for base in owner.__mro__[1:])
 
 
 @every_module
 def test_public_names_have_docstrings(module):
     "Written ones: a dataclass or a named tuple without one makes up its own."
-    source = (PACKAGE / f"{module}.py").read_text(encoding="utf-8")
-    assert ast.get_docstring(ast.parse(source)), f"{module} has no docstring: the `> quote` under its notebook's title becomes it"
-    lacking = [name for name, node, _ in definitions(module) if not name.endswith(".__init__") and not ast.get_docstring(node)]
+    source = house.modules()[module].read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(source)), (
+        f"{module} has no docstring: the `> quote` under its notebook's title becomes it"
+    )
+    lacking = [
+        name
+        for name, node, _ in definitions(module)
+        if not name.endswith(".__init__") and not ast.get_docstring(node)
+    ]
     assert not lacking
 
 
 @every_module
 def test_parameters_are_annotated_and_explained(module):
-    "Each parameter has its type and, on its own line, a comment that says what it is; so has what a function returns."
+    """Each parameter has its type and, on its own line, a comment that says what it is; so has what a
+    function returns. In `cli/`, which nobody imports, options say it."""
+    if house.room(module) == "cli":
+        pytest.skip("its options say what they are")
     lacking = []
     for name, node, obj in definitions(module):
         if isinstance(node, ast.ClassDef) and not is_dataclass(obj):
             continue  # its __init__ follows by itself
         plain_function = isinstance(node, ast.FunctionDef) and "." not in name
-        for param, doc in docments(inspect.unwrap(obj), full=True, args_kwargs=True, returns=plain_function).items():
+        for param, doc in docments(
+            inspect.unwrap(obj), full=True, args_kwargs=True, returns=plain_function
+        ).items():
             if param == "self" or (param == "return" and doc.anno in (None, "None")):
                 continue
-            lacking += [f"{name}({param}): no annotation"] * (doc.anno is inspect.Parameter.empty and param not in ("args", "kwargs"))
+            lacking += [f"{name}({param}): no annotation"] * (
+                doc.anno is inspect.Parameter.empty and param not in ("args", "kwargs")
+            )
             lacking += [f"{name}({param}): no comment"] * (not doc.docment)
     assert not lacking, "\n" + "\n".join(lacking)
 
 
-# --- the repository --------------------------------------------------------------------------------------------------
+# --- the repository -----------------------------------------------------------------------------------------
 
 
 def test_no_file_is_large():
@@ -261,7 +487,12 @@ def test_no_file_is_large():
 
 def test_no_path_of_one_machine():
     needles = ["/" + name + "/" for name in ("work", "root", "tmp/w", "opt/wheels")]
-    found = [f"{name}: {needle}" for name, text in texts() for needle in needles if re.search(rf"(?<![\w.:/-]){re.escape(needle)}", text)]
+    found = [
+        f"{name}: {needle}"
+        for name, text in texts()
+        for needle in needles
+        if re.search(rf"(?<![\w.:/-]){re.escape(needle)}", text)
+    ]
     assert not found
 
 

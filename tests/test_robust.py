@@ -1,4 +1,5 @@
-"""A training run that nothing can lose, in short. `benchmarks/robustness.py` and `benchmarks/malformed.py` do it at length."""
+"""A training run that nothing can lose, in short. `benchmarks/robustness.py` and `benchmarks/malformed.py` do
+it at length."""
 
 import os
 import re
@@ -19,14 +20,22 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks processes that have imported torch")
 def test_what_is_killed_damaged_or_crowded_loses_nothing():
-    done = subprocess.run([sys.executable, "-W", "ignore", ROOT / "benchmarks/robustness.py", "all", "--quick"], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", ROOT / "benchmarks/robustness.py", "all", "--quick"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     for claim in (
-        r"kills: 5 runs killed, [2-5] of them in mid-write, \d before the first save; 5 resumed, 0 unreadable checkpoints, 0 leftovers, 0 ends that differ by a bit",
+        r"kills: 5 runs killed, [2-5] of them in mid-write, \d before the first save; 5 resumed, 0 "
+        r"unreadable checkpoints, 0 leftovers, 0 ends that differ by a bit",
         r"damage: 20 bit flips and 20 truncations .* accepted: \{'bit flips': 0, 'truncations': 0\}",
         r"steps: 4 resumes, one from each step of 1 epochs; 4 ends equal to the bit",
         r"full: 3 trainings on a full disk; 3 ended with a clear message",
-        r"starts: 4 simultaneous starts: 1 owner; it was killed, 4 more starts: 1 owner; 6 refused with the reason",
+        r"starts: 4 simultaneous starts: 1 owner; it was killed, 4 more starts: 1 owner; 6 refused with the "
+        r"reason",
         r"pickles: \d+ hostile files, \d+ attempts to read them: 0 executions, 0 accepted",
     ):
         assert re.search(rf"^{claim}", done.stdout, re.M), done.stdout
@@ -68,5 +77,8 @@ def test_a_loss_that_is_not_finite_names_step_batch_and_t(bad):
     assert len(done) > 3
     assert all(7 not in t for _, t, _ in done)
     last, _, weight = done[-1]
-    assert message.startswith(f"step {last + 1}, on batch {last}: the loss is not finite at t = 7 (1 of 4 items). The step was not taken: the weights are those of step {last}.")
+    assert message.startswith(
+        f"step {last + 1}, on batch {last}: the loss is not finite at t = 7 (1 of 4 items). The step was "
+        f"not taken: the weights are those of step {last}."
+    )
     assert net.weight.item() == weight

@@ -1,6 +1,7 @@
-"""Write ddpm_abc/assets/digits.npz: the first 1,000 images of each class of MNIST's training set, in their order.
+"""Write ddpm_abc/assets/digits.npz: the first 1,000 images of each class of MNIST's training set, in their
+order.
 
-    python tools/bundle_digits.py FOLDER      # FOLDER as for torchvision.datasets.MNIST(FOLDER)
+python tools/bundle_digits.py FOLDER      # FOLDER as for torchvision.datasets.MNIST(FOLDER)
 """
 
 import hashlib
@@ -20,4 +21,7 @@ keep = np.sort(np.concatenate([np.flatnonzero(labels == k)[:PER_CLASS] for k in 
 buffer = io.BytesIO()
 np.savez_compressed(buffer, images=images[keep], labels=labels[keep].astype(np.uint8))
 path.write_bytes(buffer.getvalue())
-print(f"{path.name}: {len(keep):,} images, {path.stat().st_size:,} bytes, sha256 {hashlib.sha256(buffer.getvalue()).hexdigest()}")
+print(
+    f"{path.name}: {len(keep):,} images, {path.stat().st_size:,} bytes, sha256 "
+    f"{hashlib.sha256(buffer.getvalue()).hexdigest()}"
+)

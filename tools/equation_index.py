@@ -1,16 +1,19 @@
-"""The equation index: every numbered equation of the course, its source, the function that computes it, the tests that prove it.
+"""The equation index: every numbered equation of the course, its source, the function that computes it, the
+tests that prove it.
 
     python tools/equation_index.py          # print the table
-    python tools/equation_index.py --check  # say nothing, or fail: an equation without a test, a test of no equation
+    python tools/equation_index.py --check  # say nothing, or fail: an equation without test, or the reverse
 
-Equations are the `\\tag{n.m}` of the chapters. A test says which it proves, and which function of the package computes it:
+Equations are the `\\tag{n.m}` of the chapters. A test says which it proves, and which function of the package
+computes it:
 
     @pytest.mark.equation("2.4", by="q_mean_var")
     def test_composed_steps_give_the_closed_form(): ...
 
-Several numbers, several markers and no `by` are fine; without it, the function is the one that the chapter exports right
-after the equation, if any. The source is what the prose around the equation cites. In the chapter itself each equation is
-followed by an assert, which tests/test_notebooks.py enforces; the tests named here are those of tests/.
+Several numbers, several markers and no `by` are fine; without it, the function is the one that the chapter
+exports right after the equation, if any. The source is what the prose around the equation cites. In the
+chapter itself each equation is followed by an assert, which tests/test_notebooks.py enforces; the tests named
+here are those of tests/.
 """
 
 import argparse
@@ -23,13 +26,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TAG = re.compile(r"\\tag\{([\d.]+)\}")
+TAG = re.compile(r"\\tag\{(\d+[a-z]?\.\d+)\}")
 NAMES = r"[A-Z][\w-]+(?: et al\.| (?:&|and) [A-Z][\w-]+)?"
-PLACE = r"(?:Eq\. \d+(?:(?:, | and |-)(?:Eq\. )?\d+)*|sections? [\d.]+|Algorithm \d(?:, line \d)?|appendix [A-Z])"
+PLACE = (
+    r"(?:Eq\. \d+(?:(?:, | and |-)(?:Eq\. )?\d+)*|sections? [\d.]+|Algorithm \d(?:, line \d)?|appendix [A-Z])"
+)
 CITED = re.compile(rf"({NAMES}) \(?(20\d\d)\)?,? (before )?({PLACE})")  # "Ho et al. 2020, Eq. 4"
 TURNED = re.compile(rf"({PLACE}) of ({NAMES}) (20\d\d)")  # "Eq. 6 and 7 of Ho et al. 2020"
-SHORT = re.compile(rf"([A-Z][\w-]+ and [A-Z][\w-]+)[^()]*\((20\d\d), ({PLACE})\)")  # "Nichol and Dhariwal ... (2021, Eq. 17)"
-THE_PAPER = re.compile(r"[Tt]he paper\b[^$]*?\bEquation \((\d+)\)")  # "The paper gives the mean twice. ... Equation (7)"
+SHORT = re.compile(
+    rf"([A-Z][\w-]+ and [A-Z][\w-]+)[^()]*\((20\d\d), ({PLACE})\)"
+)  # "Nichol and Dhariwal ... (2021, Eq. 17)"
+THE_PAPER = re.compile(
+    r"[Tt]he paper\b[^$]*?\bEquation \((\d+)\)"
+)  # "The paper gives the mean twice. ... Equation (7)"
 LINE = re.compile(r"line (\d) of the paper's (Algorithm \d)")
 SECTION = re.compile(r"^The paper\b.*\((section [\d.]+|appendix [A-Z])\)", re.S)  # of the sentence after
 WORK = re.compile(rf"\(({NAMES} 20\d\d)\)")  # "(Wu & He 2018)"
@@ -43,6 +52,10 @@ class Equation:
     exported: list[str]  # names that the chapter exports between this equation and the next
     by: list[str] = field(default_factory=list)  # what its tests say computes it
     tests: list[str] = field(default_factory=list)  # "test_forward.test_round_trips"
+
+    @property
+    def number(self) -> str:
+        return self.notebook.partition("_")[0]
 
     @property
     def functions(self) -> list[str]:
@@ -81,7 +94,9 @@ def exported_names(source: str) -> list[str]:
     if not re.search(r"^#\|\s*export\b", source, re.M):
         return []
     body = ast.parse(source).body
-    return [n.name for n in body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and not n.name.startswith("_")]
+    return [
+        n.name for n in body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and not n.name.startswith("_")
+    ]
 
 
 def equations(root: Path = ROOT) -> dict[str, Equation]:
@@ -106,7 +121,13 @@ def equations(root: Path = ROOT) -> dict[str, Equation]:
                     found[tag] = Equation(tag, path.stem, cite(parts[i - 1], parts[i + 1]), [])
             if tagged:
                 open_tags = [tag for i in tagged for tag in TAG.findall(parts[i])]
-    return dict(sorted(found.items(), key=lambda item: tuple(map(int, item[0].split(".")))))
+    return dict(sorted(found.items(), key=lambda item: place(item[0])))
+
+
+def place(tag: str) -> tuple[int, str, int]:
+    "Where an equation stands in the course: 2.10 after 2.9, 90a.1 before 90b.1."
+    notebook, letter, number = re.fullmatch(r"(\d+)([a-z]?)\.(\d+)", tag).groups()
+    return int(notebook), letter, int(number)
 
 
 def markers(root: Path = ROOT) -> Iterator[tuple[str, str, list[str], list[str]]]:
@@ -118,19 +139,28 @@ def markers(root: Path = ROOT) -> Iterator[tuple[str, str, list[str], list[str]]
             for mark in node.decorator_list:
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.equation":
                     numbers = [ast.literal_eval(a) for a in mark.args]
-                    by = [n for k in mark.keywords if k.arg == "by" for n in re.split(r",\s*", ast.literal_eval(k.value))]
+                    by = [
+                        n
+                        for k in mark.keywords
+                        if k.arg == "by"
+                        for n in re.split(r",\s*", ast.literal_eval(k.value))
+                    ]
                     yield path.stem, node.name, numbers, by
 
 
 def public_names(root: Path = ROOT) -> set[str]:
     names = set()
-    for path in (root / "ddpm_abc").glob("*.py"):
+    for path in (root / "ddpm_abc").rglob("*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef):
                 names.add(node.name)
             elif isinstance(node, ast.ClassDef):
                 members = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
-                members |= {n.target.id for n in node.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+                members |= {
+                    n.target.id
+                    for n in node.body
+                    if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
+                }
                 names |= {node.name, *(f"{node.name}.{m}" for m in members)}
     return names
 
@@ -160,13 +190,20 @@ def table(found: dict[str, Equation]) -> str:
     for e in found.values():
         functions = ", ".join(f"`{name}`" for name in e.functions) or "a step of the proof"
         tests = "<br>".join(f"`{t}`" for t in e.tests) or "**none**"
-        lines.append(f"| ({e.tag}) | {e.source or 'derived here'} | [{e.notebook[:2]}]({e.notebook}.ipynb) | {functions} | {tests} |")
+        lines.append(
+            f"| ({e.tag}) | {e.source or 'derived here'} | [{e.number}]({e.notebook}.ipynb) | {functions} | "
+            f"{tests} |"
+        )
     return "\n".join(lines)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="fail for an equation with no test and for a test of no equation")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="fail for an equation with no test and for a test of no equation"
+    )
     found, wrong = index()
     if not parser.parse_args().check:
         print(table(found))

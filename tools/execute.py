@@ -1,15 +1,16 @@
-"""Run notebooks in full, each in a fresh Jupyter kernel from an empty folder, and keep their outputs, clean to commit.
+"""Run notebooks in full, each in a fresh Jupyter kernel from an empty folder, and keep their outputs, clean
+to commit.
 
     python tools/execute.py                        # all of nbs/
     python tools/execute.py nbs/01_schedule.ipynb  # this one
     python tools/execute.py --check [NOTEBOOK ...] # write nothing; fail where an output differs by a byte
 
-Progress bars are dropped, figures are kept in 32 colours, and what `nbdev_clean` strips is stripped. Anything else on
-stderr is a warning that a reader would see: it fails the run. So do an error and a file left behind. A notebook that
-fails stays as it was on disk.
+Progress bars are dropped, figures are kept in 32 colours, and what `nbdev_clean` strips is stripped. Anything
+else on stderr is a warning that a reader would see: it fails the run. So do an error and a file left behind.
+A notebook that fails stays as it was on disk.
 
-Outputs are the same to the byte on the same machine with the same packages. Another processor or another release of
-torch or matplotlib may change the last digits, or a picture's compression.
+Outputs are the same to the byte on the same machine with the same packages. Another processor or another
+release of torch or matplotlib may change the last digits, or a picture's compression.
 """
 
 import argparse
@@ -35,7 +36,9 @@ from PIL import Image, ImageColor
 from ddpm_abc.plot import PALETTE
 
 NBS = Path(__file__).resolve().parent.parent / "nbs"
-BAR = re.compile(r"\[\d+:\d+(:\d+)?(<[^,\]]*)?, [^\]]*\]")  # how tqdm's line ends, as in "9/10 [00:01<00:00, 8.1it/s]"
+BAR = re.compile(
+    r"\[\d+:\d+(:\d+)?(<[^,\]]*)?, [^\]]*\]"
+)  # how tqdm's line ends, as in "9/10 [00:01<00:00, 8.1it/s]"
 
 
 class Failed(Exception):
@@ -48,7 +51,8 @@ def beyond_progress(text: str) -> str:
 
 
 def few_colours(png: str) -> str:
-    "A picture in 32 colours, white, black and the course's palette among them: a quarter of the bytes, and hardly a difference to the eye. Animations stay as they are."
+    """A picture in 32 colours, white, black and the course's palette among them: a quarter of the bytes, and
+    hardly a difference to the eye. Animations stay as they are."""
     image, small = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
     if getattr(image, "is_animated", False):
         return png
@@ -57,7 +61,9 @@ def few_colours(png: str) -> str:
     found = np.array(rgb.quantize(32 - len(own)).getpalette()).reshape(-1, 3)[: 32 - len(own)]
     palette = np.concatenate([own, found])
     colours, where = np.unique(np.asarray(rgb).reshape(-1, 3), axis=0, return_inverse=True)
-    nearest = np.square(colours[:, None].astype(int) - palette).sum(2).argmin(1)  # Pillow's own matching takes near-white for white
+    nearest = (
+        np.square(colours[:, None].astype(int) - palette).sum(2).argmin(1)
+    )  # Pillow's own matching takes near-white for white
     drawn = Image.fromarray(nearest[where.reshape(rgb.height, rgb.width)].astype(np.uint8))
     drawn.putpalette(palette.astype(np.uint8).tobytes())
     drawn.save(small, "PNG", optimize=True)
@@ -69,9 +75,13 @@ def run(path: Path) -> str:
     nb = nbformat.read(path, 4)
     with tempfile.TemporaryDirectory() as empty:
         client = NotebookClient(
-            nb, timeout=3600, kernel_name="python3", record_timing=False,
+            nb,
+            timeout=3600,
+            kernel_name="python3",
+            record_timing=False,
             coalesce_streams=True,  # else the kernel's clock decides how a cell's text is cut into pieces
-            extra_arguments=["--log-level=ERROR"], resources={"metadata": {"path": empty}},
+            extra_arguments=["--log-level=ERROR"],
+            resources={"metadata": {"path": empty}},
         )
         try:
             client.execute()
@@ -93,7 +103,13 @@ def run(path: Path) -> str:
 def clean(text: str) -> str:
     "A notebook as `nbdev_clean` leaves it."
     cfg, nb = get_config(path=NBS), loads(text)
-    clean_nb(nb, cfg.clear_all, cfg.allowed_metadata_keys.split(), cfg.allowed_cell_metadata_keys.split(), cfg.clean_ids)
+    clean_nb(
+        nb,
+        cfg.clear_all,
+        cfg.allowed_metadata_keys.split(),
+        cfg.allowed_cell_metadata_keys.split(),
+        cfg.clean_ids,
+    )
     return nb2str(nb)
 
 
@@ -105,14 +121,20 @@ def difference(committed: str, made: str) -> str:
             lines = [nbformat.from_dict(c).get("outputs", []) for c in (a, b)]
             before, after = (nb2str([dict(o) for o in x]).splitlines() for x in lines)
             diff = difflib.unified_diff(before, after, "committed", "made now", lineterm="", n=1)
-            return f"cell {i}, which begins {a.source.splitlines()[:1]}:\n" + "\n".join(line[:160] for line in list(diff)[:40])
+            return f"cell {i}, which begins {a.source.splitlines()[:1]}:\n" + "\n".join(
+                line[:160] for line in list(diff)[:40]
+            )
     return "only the file's layout differs: run nbdev_clean"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("notebooks", nargs="*", type=Path, help="all of nbs/ when none is named")
-    parser.add_argument("--check", action="store_true", help="compare with the committed outputs and write nothing")
+    parser.add_argument(
+        "--check", action="store_true", help="compare with the committed outputs and write nothing"
+    )
     args = parser.parse_args()
 
     os.environ.pop("DDPM_ABC_FAST", None)  # committed outputs come from full runs
@@ -130,7 +152,11 @@ def main() -> int:
             continue
         if not args.check:
             path.write_text(made, encoding="utf-8")
-        print(f"{path.name}: {time.time() - start:.0f} s, {len(made.encode()) / 1000:.0f} KB{', as committed' if args.check else ''}", flush=True)
+        print(
+            f"{path.name}: {time.time() - start:.0f} s, {len(made.encode()) / 1000:.0f} "
+            f"KB{', as committed' if args.check else ''}",
+            flush=True,
+        )
     if bad:
         print(f"{len(bad)} failed: {', '.join(bad)}")
     return len(bad) > 0

@@ -3,9 +3,9 @@
     python tools/readme.py           # write
     python tools/readme.py --check   # write nothing; exit status 1 if they are out of date
 
-What `nbdev_readme` does, without Quarto. A cell's directives decide what is shown: `#| hide` and `#| default_exp` leave
-it out, `#| echo: false` shows its output alone, `#| code-fold: true` folds its code, and `#| fig-alt: text` says what
-its picture shows to those who cannot see it.
+What `nbdev_readme` does, without Quarto. A cell's directives decide what is shown: `#| hide` and `#|
+default_exp` leave it out, `#| echo: false` shows its output alone, `#| code-fold: true` folds its code, and
+`#| fig-alt: text` says what its picture shows to those who cannot see it.
 """
 
 import argparse
@@ -28,6 +28,7 @@ def directives(source: str) -> dict[str, str]:
 
 def from_root(markdown: str) -> str:
     "Links that were relative to nbs/, made relative to the project's root."
+
     def moved(target: str) -> str:
         if re.match(r"[a-z]+:|[#/]", target):
             return target
@@ -77,14 +78,24 @@ def render(nb: nbformat.NotebookNode) -> tuple[str, dict[str, bytes]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare with the files on disk and write nothing")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="compare with the files on disk and write nothing"
+    )
     args = parser.parse_args()
 
     text, wanted = render(nbformat.read(ROOT / "nbs/index.ipynb", 4))
     wanted["README.md"] = text.encode()
-    there = {f"{PICTURES}/{p.name}": p for p in (ROOT / PICTURES).glob("*")} | {"README.md": ROOT / "README.md"}
-    stale = [name for name, data in wanted.items() if name not in there or not there[name].exists() or there[name].read_bytes() != data]
+    there = {f"{PICTURES}/{p.name}": p for p in (ROOT / PICTURES).glob("*")} | {
+        "README.md": ROOT / "README.md"
+    }
+    stale = [
+        name
+        for name, data in wanted.items()
+        if name not in there or not there[name].exists() or there[name].read_bytes() != data
+    ]
     extra = sorted(there.keys() - wanted.keys())
     if args.check:
         if stale or extra:
@@ -95,7 +106,10 @@ def main() -> int:
     for name in stale:
         (ROOT / name).parent.mkdir(exist_ok=True)
         (ROOT / name).write_bytes(wanted[name])
-    print(f"README.md: {len(wanted) - 1} pictures, {f'wrote {len(stale)} files' if stale or extra else 'as it was'}")
+    print(
+        f"README.md: {len(wanted) - 1} pictures, "
+        f"{f'wrote {len(stale)} files' if stale or extra else 'as it was'}"
+    )
     return 0
 
 

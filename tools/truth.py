@@ -1,4 +1,5 @@
-"""Write the tables of nbs/95_truth.ipynb: the planted faults, the distances to other libraries, the equation index.
+"""Write the tables of nbs/95_truth.ipynb: the planted faults, the distances to other libraries, the equation
+index.
 
     python tools/truth.py          # run the faults and the peers, write the tables
     python tools/truth.py --check  # fail if a row is missing or stale; measured numbers may differ
@@ -52,7 +53,9 @@ def peers() -> str:
     for name, measure in peers.MEASURES.items():
         r = measure()
         peers.check(r)
-        lines.append(row(name, r.peer, f"{r.deviation:.1e}", f"{'<' if r.agrees else '>'} {r.limit:.0e}", r.why))
+        lines.append(
+            row(name, r.peer, f"{r.deviation:.1e}", f"{'<' if r.agrees else '>'} {r.limit:.0e}", r.why)
+        )
     return "\n".join(lines)
 
 
@@ -64,14 +67,21 @@ def put(nb, tables: dict[str, str]) -> None:
 
 
 def first_cells(text: str, n: int) -> list[list[str]]:
-    rows = [[c.strip().replace("\\|", "|") for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    rows = [
+        [c.strip().replace("\\|", "|") for c in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
     return [r[:n] for r in rows[2:]]
 
 
 def stale() -> list[str]:
     "What is wrong with the committed tables."
     nb = nbformat.read(NOTEBOOK, 4)
-    cells = {name: next(c.source[c.source.index(start) :] for c in nb.cells if start in c.source) for name, start in TABLES.items()}
+    cells = {
+        name: next(c.source[c.source.index(start) :] for c in nb.cells if start in c.source)
+        for name, start in TABLES.items()
+    }
     found, wrong = equation_index.index()
     if cells["equations"] != equation_index.table(found):
         wrong.append("the equation index in nbs/95_truth.ipynb is not that of the chapters and tests")
@@ -83,8 +93,12 @@ def stale() -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if a row is missing or stale")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if a row is missing or stale"
+    )
     args = parser.parse_args()
     if args.check:
         wrong = stale()
@@ -98,7 +112,10 @@ def main() -> int:
     nb = nbformat.read(NOTEBOOK, 4)
     put(nb, {"equations": equation_index.table(found), "faults": faults(), "peers": peers()})
     NOTEBOOK.write_text(clean(nbformat.writes(nb)), encoding="utf-8")
-    print(f"{NOTEBOOK.name}: {len(found)} equations, {len(fault_rows())} faults, {len(importlib.import_module('peers').MEASURES)} comparisons")
+    print(
+        f"{NOTEBOOK.name}: {len(found)} equations, {len(fault_rows())} faults, "
+        f"{len(importlib.import_module('peers').MEASURES)} comparisons"
+    )
     return 0
 
 

@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 from torch import Tensor
+from tqdm import tqdm
 
 from .images import Images
 
@@ -50,9 +54,8 @@ def _read_image(path: Path, size: int, channels: int, ground: tuple[int, int, in
         with Image.open(path, formats=_FORMATS) as opened:
             if opened.mode[0] in "IF":
                 raise _TooDeep(_EIGHT_BITS.format(mode=opened.mode, name=path.name))
-            several = (
-                opened.format != "MPO" and getattr(opened, "n_frames", 1) > 1
-            )  # MPO: a JPEG and its preview
+            preview = opened.format == "MPO"  # a JPEG and its preview
+            several = not preview and getattr(opened, "n_frames", 1) > 1
             image, transparent = _on_ground(ImageOps.exif_transpose(opened), ground)
             image = image.convert("L" if channels == 1 else "RGB")
             image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
@@ -111,7 +114,7 @@ class _Listing:
     folders: list[Path] = field(default_factory=list)  # those below that were entered
     passed: Counter[str] = field(default_factory=Counter)  # the other files, by ending
 
-
+# %% ../../nbs/90c_folder.ipynb #ad35472e
 def _list_one(folder: Path) -> tuple[_Listing, list[Path]]:
     "What lies in one folder, and its sub-folders."
     found, below = _Listing(), []
@@ -254,8 +257,10 @@ def image_folder(
     size: int = 28,  # height and width to bring them to; what a square leaves over at the edges is cut off
     channels: int = 1,  # 1 for grey, 3 for colour
     background: str = "white",  # what transparent pixels are put on: a name that Pillow knows, or "#rrggbb"
+    *,
+    progress: bool = False,  # show a progress bar
 ) -> Images:  # (N, channels, size, size), in the order of their names
-    """Your own images, read once.
+    """Your own images, read once, several at a time.
 
     Hidden files and files whose names do not end as images do are passed over. The notes of what it returns
     say what was passed over, how many images had transparent pixels, and what else is odd.
@@ -275,15 +280,35 @@ def image_folder(
     labels = [k for k, images in enumerate(classes.values()) for _ in images]
     pixels = _room(len(files), channels, size)
     seen: Counter[str] = Counter()
-    for k, f in enumerate(files):
-        picture = _read_image(f, size, channels, ground)
-        pixels[k] = picture.pixels
-        seen.update(transparent=picture.transparent, several=picture.several)
+    read = partial(_read_image, size=size, channels=channels, ground=ground)
+    bar = tqdm(total=len(files), desc="reading", unit="image", disable=not progress)
+    with bar, ThreadPoolExecutor(os.cpu_count()) as pool:  # decoders leave other threads room to work
+        for k, picture in enumerate(_in_turn(pool, read, files)):
+            pixels[k] = picture.pixels
+            seen.update(transparent=picture.transparent, several=picture.several)
+            bar.update()
     notes += _on_pixels(pixels, seen, background)
     name, source = f"folder {path}", "read once into memory"
     return Images(name, pixels, torch.tensor(labels), tuple(classes), source, tuple(notes))
 
 # %% ../../nbs/90c_folder.ipynb #fda98ce2
+def _in_turn(
+    pool: ThreadPoolExecutor, read: Callable[[Path], _Picture], files: Sequence[Path]
+) -> Iterator[_Picture]:
+    "What `read` says of each file, in their order. A few are begun ahead; after an error, no more."
+    begun: deque[Future[_Picture]] = deque()
+    waiting = iter(files)
+    try:
+        while True:
+            begun.extend(pool.submit(read, f) for f in islice(waiting, 256 - len(begun)))
+            if not begun:
+                return
+            yield begun.popleft().result()
+    finally:
+        for future in begun:
+            future.cancel()
+
+
 def _room(n: int, channels: int, size: int) -> Tensor:
     "Memory for all images, asked for before the first is read."
     try:

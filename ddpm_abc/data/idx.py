@@ -168,10 +168,7 @@ def _files_near(raw: Path) -> Iterator[Path]:
     "Files where people put those of MNIST: in the right folder, one below, and in those above."
     root = raw.parent.parent
     for folder, pattern in ((raw, "*"), (raw, "*/*"), (raw.parent, "*"), (root, "*"), (root, "raw/*")):
-        try:
-            yield from sorted(path for path in folder.glob(pattern) if path.is_file())
-        except OSError:  # not a folder, or closed: nothing to find there
-            continue
+        yield from sorted(path for path in folder.glob(pattern) if path.is_file())
 
 
 def _meant_as(name: str, others: list[Path], raw: Path) -> str:

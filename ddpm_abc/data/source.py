@@ -20,6 +20,7 @@ def load(
     root: str | os.PathLike[str] = "data",  # where MNIST and Fashion-MNIST are, or will be downloaded to
     *,
     background: str = "white",  # of a folder: what transparent pixels are put on
+    progress: bool = False,  # show a bar while a folder is read
 ) -> Images:  # the training images; their describe() is a line for the reader, and so is each of their notes
     """Load a data set by name.
 
@@ -33,6 +34,6 @@ def load(
     if name == "fashion":
         return fashion_mnist(root)
     if name and os.path.isdir(name):
-        return image_folder(name, background=background)
+        return image_folder(name, background=background, progress=progress)
     wrong = f"{name!r} is a file" if name and os.path.exists(name) else f"unknown data set {name!r}"
     raise RuntimeError(f"{wrong}: use digits, mnist, fashion, or the path of a folder of images")

@@ -75,7 +75,7 @@ def _write_sealed(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], m
 
 
 def _is_text(path: str | os.PathLike[str]) -> bool:
-    return not any("\ud800" <= c <= "\udfff" for c in os.fspath(path))  # how Python writes bytes that are no text
+    return not any("\ud800" <= c <= "\udfff" for c in os.fspath(path))  # bytes that are no text
 
 
 def _check_finite(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:

@@ -16,15 +16,33 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
 # A browser that asks nobody outside for anything.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def find_chromium() -> str:
     "A Chromium on this machine."
-    names = (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+    names = (
+        os.environ.get("CHROMIUM"),
+        "chromium",
+        "chromium-browser",
+        "google-chrome-stable",
+        "google-chrome",
+    )
     if path := next((path for name in names if name and (path := shutil.which(name))), None):
         return path
-    pytest.exit("The site's tests need Chromium, and none was found. Install it (on Debian: apt-get install chromium) or name one: CHROMIUM=/path/to/chromium make test-site", returncode=1)
+    pytest.exit(
+        "The site's tests need Chromium, and none was found. Install it (on Debian: apt-get install "
+        "chromium) or name one: CHROMIUM=/path/to/chromium make test-site",
+        returncode=1,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +57,8 @@ def built() -> float:
 
 @pytest.fixture(scope="session")
 def base(built: float) -> str:
-    "The address of a server on this machine that has the site where GitHub Pages would: in a folder, with a page for what is not there."
+    """The address of a server on this machine that has the site where GitHub Pages would: in a folder, with a
+    page for what is not there."""
     ini = configparser.ConfigParser(delimiters=["="])
     ini.read(ROOT / "settings.ini", encoding="utf-8")
     folder = ini["DEFAULT"]["doc_baseurl"]
@@ -48,7 +67,9 @@ def base(built: float) -> str:
         error_message_format = (HTML / "404.html").read_text(encoding="utf-8").replace("%", "%%")
 
         def translate_path(self, path):
-            return super().translate_path(path.removeprefix(folder) if path.startswith(folder) else "/nothing")
+            return super().translate_path(
+                path.removeprefix(folder) if path.startswith(folder) else "/nothing"
+            )
 
         def log_message(self, *args):
             pass
@@ -62,6 +83,7 @@ def base(built: float) -> str:
 @pytest.fixture(scope="session")
 def chromium():
     from playwright import sync_api as playwright
+
     path = find_chromium()
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=path, args=FLAGS)
@@ -71,18 +93,31 @@ def chromium():
 
 @pytest.fixture
 def open_page(chromium, base):
-    "open_page(name, theme=..., width=...): a page that has loaded, with what it logged and asked for in .errors and .outside."
+    """open_page(name, theme=..., width=...): a page that has loaded, with what it logged and asked for in
+    .errors and .outside."""
     contexts = []
 
     def open_(name: str, theme: str = "light", width: int = 1280, javascript: bool = True, **more):
-        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=theme, reduced_motion="reduce", java_script_enabled=javascript, **more)
+        context = chromium.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme=theme,
+            reduced_motion="reduce",
+            java_script_enabled=javascript,
+            **more,
+        )
         contexts.append(context)
         page = context.new_page()
         page.errors, page.outside, page.bytes = [], [], 0
         page.on("console", lambda m: page.errors.append(m.text) if m.type == "error" else None)
         page.on("pageerror", lambda e: page.errors.append(str(e)))
-        page.on("request", lambda r: page.outside.append(r.url) if not r.url.startswith((base, "data:", "file:")) else None)
-        page.on("requestfailed", lambda r: page.errors.append(f"failed: {r.url}") if r.failure != "net::ERR_ABORTED" else None)  # aborted: by leaving the page
+        page.on(
+            "request",
+            lambda r: page.outside.append(r.url) if not r.url.startswith((base, "data:", "file:")) else None,
+        )
+        page.on(
+            "requestfailed",
+            lambda r: page.errors.append(f"failed: {r.url}") if r.failure != "net::ERR_ABORTED" else None,
+        )  # aborted: by leaving the page
         page.goto(name if "://" in name else base + name, wait_until="load")
         return page
 

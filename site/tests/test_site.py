@@ -21,7 +21,13 @@ def names() -> list[str]:
 
 def with_figures() -> str:
     "A chapter whose page has a figure."
-    return next(n for n in names() if re.match(r"\d", n) and 'class="fig"' in (HTML / n).read_text(encoding="utf-8") and "only-dark" in (HTML / n).read_text(encoding="utf-8"))
+    return next(
+        n
+        for n in names()
+        if re.match(r"\d", n)
+        and 'class="fig"' in (HTML / n).read_text(encoding="utf-8")
+        and "only-dark" in (HTML / n).read_text(encoding="utf-8")
+    )
 
 
 class Tags(HTMLParser):
@@ -63,8 +69,14 @@ def test_internal_links_and_anchors_resolve(built):
     for name in names():
         tags = Tags(HTML / name).found
         ids[name] = [a["id"] for _, a in tags if a.get("id")]
-        assert len(ids[name]) == len(set(ids[name])), f"{name}: an id twice: {[i for i in ids[name] if ids[name].count(i) > 1][:5]}"
-        links += [(name, a.get("href") or a.get("src")) for t, a in tags if t in ("a", "link", "img", "script", "source", "use") and (a.get("href") or a.get("src"))]
+        assert len(ids[name]) == len(set(ids[name])), (
+            f"{name}: an id twice: {[i for i in ids[name] if ids[name].count(i) > 1][:5]}"
+        )
+        links += [
+            (name, a.get("href") or a.get("src"))
+            for t, a in tags
+            if t in ("a", "link", "img", "script", "source", "use") and (a.get("href") or a.get("src"))
+        ]
     dead = []
     for name, link in links:
         if name == "404.html":  # served at any depth, so its links begin at the host
@@ -73,7 +85,9 @@ def test_internal_links_and_anchors_resolve(built):
         if url.scheme not in ("http", "https") or url.netloc != "here":
             continue
         path = unquote(url.path).lstrip("/") or "index.html"
-        if not (HTML / path).is_file() or (url.fragment and path.endswith(".html") and unquote(url.fragment) not in ids[path]):
+        if not (HTML / path).is_file() or (
+            url.fragment and path.endswith(".html") and unquote(url.fragment) not in ids[path]
+        ):
             dead.append(f"{name}: {link}")
     assert not dead, "\n".join(dead[:30])
 
@@ -89,9 +103,16 @@ def test_nothing_is_loaded_from_elsewhere(built):
 
 def test_no_latex_nor_markdown_is_left_in_the_text(built):
     for name in names():
-        text = re.sub(r"<(pre|script|style|annotation)\b.*?</\1>|<code.*?</code>|<[^>]+>", " ", (HTML / name).read_text(encoding="utf-8"), flags=re.S)
+        text = re.sub(
+            r"<(pre|script|style|annotation)\b.*?</\1>|<code.*?</code>|<[^>]+>",
+            " ",
+            (HTML / name).read_text(encoding="utf-8"),
+            flags=re.S,
+        )
         for wrong in (r"\$\$", r"\\tag", r"\\frac", r"\]\(", r"\*\*", r"```", r"RUNTIME", r"\{py:", r"#\|"):
-            assert not re.search(wrong, text), f"{name}: {wrong} in {text[max(0, re.search(wrong, text).start() - 80):][:160]!r}"
+            assert not re.search(wrong, text), (
+                f"{name}: {wrong} in {text[max(0, re.search(wrong, text).start() - 80) :][:160]!r}"
+            )
 
 
 def test_every_equation_is_numbered_once_and_in_the_index(built):
@@ -101,7 +122,7 @@ def test_every_equation_is_numbered_once_and_in_the_index(built):
         cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
         text = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
         page = (HTML / f"{notebook.stem}.html").read_text(encoding="utf-8")
-        for n in re.findall(r"\\tag\{([\d.]+)\}", text):
+        for n in re.findall(r"\\tag\{([\da-z.]+)\}", text):
             count += 1
             assert page.count(f'id="eq-{n}"') == 1
             assert f'href="{notebook.stem}.html#eq-{n}"' in index
@@ -118,32 +139,61 @@ def test_the_equation_index_names_source_function_and_test(built):
 
 def test_the_glossary_has_each_term_and_pages_link_to_it(built):
     nb = json.loads((ROOT / "nbs" / "00_math.ipynb").read_text(encoding="utf-8"))
-    table = next(t for t in ("".join(c["source"]) for c in nb["cells"]) if "Glossary" in t).split("Glossary")[1]
+    table = next(t for t in ("".join(c["source"]) for c in nb["cells"]) if "Glossary" in t).split("Glossary")[
+        1
+    ]
     terms = re.findall(r"^\| ?([a-z][a-z -]+?) ?\|", table, re.M)
     page = (HTML / "glossary.html").read_text(encoding="utf-8")
     assert len(terms) > 10
     for term in set(terms) - {"term"}:
         assert f'id="term-{term.replace(" ", "-")}"' in page
-    assert 'href="glossary.html#term-forward-process"' in (HTML / "01_schedule.html").read_text(encoding="utf-8")
+    assert 'href="glossary.html#term-forward-process"' in (HTML / "01_schedule.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_every_work_that_is_cited_has_an_entry(built):
     from course import CITATIONS
+
     known = re.compile("|".join(CITATIONS))
     for notebook in (ROOT / "nbs").glob("*.ipynb"):
-        text = "\n".join("".join(c["source"]) for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "markdown")
+        text = "\n".join(
+            "".join(c["source"])
+            for c in json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+            if c["cell_type"] == "markdown"
+        )
         for m in re.finditer(r"[A-Z][a-z-]+ (?:et al\.|(?:and|&) [A-Z][a-z]+),? \(?(?:19|20)\d\d", text):
-            assert known.match(text, m.start()) or known.search(text, max(0, m.start() - 25), m.end() + 2), f"{notebook.name} cites {m[0]}: add it to site/course.py"
+            assert known.match(text, m.start()) or known.search(text, max(0, m.start() - 25), m.end() + 2), (
+                f"{notebook.name} cites {m[0]}: add it to site/course.py"
+            )
 
 
 def test_the_api_names_every_public_function_with_its_parameters(built):
     import ast
-    for module in sorted((ROOT / "ddpm_abc").glob("[a-z]*.py")):
-        page = (HTML / "api" / f"{module.stem}.html").read_text(encoding="utf-8")
-        for node in ast.parse(module.read_text(encoding="utf-8")).body:
+
+    sys.path.insert(0, str(ROOT / "tools"))
+    import house
+
+    for module, path in house.modules(ROOT).items():
+        page = (HTML / "api" / f"{module}.html").read_text(encoding="utf-8")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                assert f'id="ddpm_abc.{module.stem}.{node.name}"' in page
-                assert f"{module.stem}.py#L" in page
+                assert f'id="ddpm_abc.{module}.{node.name}"' in page
+                assert f"{path.relative_to(ROOT)}#L" in page
+            if (
+                path.name == "__init__.py"
+                and isinstance(node, ast.ImportFrom)
+                and node.level == 1
+                and node.module
+            ):
+                for alias in node.names:  # what a sub-package passes on leads to where it is explained
+                    assert (
+                        f'href="../api/{module}.{node.module}.html#ddpm_abc.{module}.{node.module}.{alias.name}"'
+                        in page
+                    )
+        assert f"{path.relative_to(ROOT)}" in page
+    index = (HTML / "api" / "index.html").read_text(encoding="utf-8")
+    assert all(f'href="{module}.html"' in index for module in house.modules(ROOT))
     forward = (HTML / "api" / "forward.html").read_text(encoding="utf-8")
     assert "standard normal noise" in forward
     assert 'href="../02_forward.html"' in forward
@@ -154,11 +204,15 @@ def test_figures_and_headings_are_for_everyone(built):
         tags = Tags(HTML / name).found
         for tag, a in tags:
             if tag == "img":
-                assert a.get("alt") or (name == "index.html" and "alt" in a), f"{name}: {a.get('src')} has no alt text"
+                assert a.get("alt") or (name == "index.html" and "alt" in a), (
+                    f"{name}: {a.get('src')} has no alt text"
+                )
                 assert {"width", "height"} <= a.keys(), f"{name}: {a.get('src')} would make the text jump"
         levels = [int(t[1]) for t, _ in tags if re.fullmatch(r"h[1-6]", t)]
         assert levels.count(1) == 1, f"{name}: {levels.count(1)} main headings"
-        assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False)), f"{name}: a level of heading is skipped: {levels}"
+        assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False)), (
+            f"{name}: a level of heading is skipped: {levels}"
+        )
 
 
 # ---- in the browser
@@ -177,7 +231,9 @@ def test_every_page_loads_clean_and_asks_nobody_outside(open_page):
 def test_an_address_that_is_not_there(open_page):
     page = open_page("no/such/page.html")
     assert page.locator("h1").inner_text().startswith("Only noise here")
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(252, 251, 248)"  # its style was found
+    assert (
+        page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(252, 251, 248)"
+    )  # its style was found
     page.get_by_role("link", name="front page").click()
     page.wait_for_selector(".hero")
 
@@ -205,6 +261,7 @@ def test_a_phone_shows_every_page_without_overflow(open_page, theme):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_no_serious_violation(open_page, theme):
     import vendor
+
     for package in vendor.PACKAGES:
         vendor.fetch(*package)
     axe = (vendor.VENDOR / "axe" / "axe.min.js").read_text(encoding="utf-8")
@@ -214,9 +271,14 @@ def test_axe_finds_no_serious_violation(open_page, theme):
         page.wait_for_timeout(100)
         page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
         page.evaluate(axe)
-        for v in page.evaluate("axe.run({exclude: ['.katex-html']}, {resultTypes: ['violations']})")["violations"]:
+        for v in page.evaluate("axe.run({exclude: ['.katex-html']}, {resultTypes: ['violations']})")[
+            "violations"
+        ]:
             if v["impact"] in ("serious", "critical"):
-                bad.append(f"{name}: {v['id']} ({len(v['nodes'])}): {v['help']}: {v['nodes'][0]['html'][:140]} {v['nodes'][0].get('failureSummary', '')[:200]}")
+                bad.append(
+                    f"{name}: {v['id']} ({len(v['nodes'])}): {v['help']}: {v['nodes'][0]['html'][:140]} "
+                    f"{v['nodes'][0].get('failureSummary', '')[:200]}"
+                )
         page.context.close()
     assert not bad, "\n".join(bad)
 
@@ -248,7 +310,11 @@ def test_an_equation_previews_on_hover_and_on_focus(open_page):
 
 
 def pixels(page, selector: str) -> list[int]:
-    return page.evaluate("s => { const c = document.querySelector(s); return [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data] }", selector)
+    return page.evaluate(
+        "s => { const c = document.querySelector(s); return [...c.getContext('2d').getImageData(0, 0, "
+        "c.width, c.height).data] }",
+        selector,
+    )
 
 
 def test_the_schedule_explorer_computes_and_warns(open_page):
@@ -307,19 +373,25 @@ def test_without_javascript_the_page_is_whole(open_page):
     assert page.locator(".side a").count() > 8
 
 
-@pytest.mark.parametrize(("query", "kind", "where"), [
-    ("q_sample", "function", "api/forward.html#ddpm_abc.forward.q_sample"),
-    ("linear_sched", "function", "api/schedule.html#ddpm_abc.schedule.linear_schedule"),
-    ("1.4", "equation", "01_schedule.html#eq-1.4"),
-    ("equation snr", "equation", "01_schedule.html#eq-1.4"),
-    ("cosine schedule", "section", "01_schedule.html#the-cosine-schedule"),
-])
+@pytest.mark.parametrize(
+    ("query", "kind", "where"),
+    [
+        ("q_sample", "function", "api/forward.html#ddpm_abc.forward.q_sample"),
+        ("linear_sched", "function", "api/schedule.html#ddpm_abc.schedule.linear_schedule"),
+        ("1.4", "equation", "01_schedule.html#eq-1.4"),
+        ("equation snr", "equation", "01_schedule.html#eq-1.4"),
+        ("cosine schedule", "section", "01_schedule.html#the-cosine-schedule"),
+    ],
+)
 def test_search_finds(open_page, query, kind, where):
     page = open_page("index.html")
     page.keyboard.press("Control+k")
     page.keyboard.type(query)
     page.wait_for_selector("dialog.search li a")
-    found = page.eval_on_selector_all("dialog.search li a", "a => a.map(x => [x.querySelector('.kind').textContent, x.getAttribute('href')])")
+    found = page.eval_on_selector_all(
+        "dialog.search li a",
+        "a => a.map(x => [x.querySelector('.kind').textContent, x.getAttribute('href')])",
+    )
     assert [kind, where] in found[:4], found[:6]
     page.locator(f'dialog.search a[href="{where}"]').click()
     page.wait_for_url(f"**/{where}")
@@ -331,7 +403,9 @@ def test_search_page_and_disk(open_page, built):
     page = open_page("search.html?q=q_posterior")
     page.wait_for_selector("#search-page li a")
     assert "q_posterior" in page.locator("#search-page li a").first.inner_text()
-    page = open_page((HTML / "01_schedule.html").as_uri())  # from a disk, without a server: everything but the typefaces
+    page = open_page(
+        (HTML / "01_schedule.html").as_uri()
+    )  # from a disk, without a server: everything but the typefaces
     page.keyboard.press("Control+k")
     page.keyboard.type("q_sample")
     page.wait_for_selector("dialog.search li a")
