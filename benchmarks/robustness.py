@@ -1,12 +1,12 @@
-"""A training run that nothing can lose: each claim put to the test on real, small trainings, and its figures printed.
+"""A training run that nothing can lose: each claim is put to the test on real, small trainings.
 
     python benchmarks/robustness.py all            # everything in full: some minutes on one core
     python benchmarks/robustness.py kills 100      # one of them: kills, damage, steps, full, starts, pickles
     python benchmarks/robustness.py kills 6 --seed 1
     python benchmarks/robustness.py all --quick    # a few of each, as the tests do
 
-Ends with status 1 if a claim does not hold. Needs Linux: the trainings run in forked processes, which share the
-imports and so start at once, and each is the real `ddpm-abc train`.
+Prints the figures of each. Ends with status 1 if a claim does not hold. Needs Linux: the trainings run in forked
+processes, which share the imports and so start at once, and each is the real `ddpm-abc train`.
 """
 
 import os
@@ -34,17 +34,25 @@ import matplotlib  # noqa: E402
 
 matplotlib.use("agg")
 
-import matplotlib.pyplot  # noqa: E402, F401 (imported once, for all forks)
+import matplotlib.pyplot  # noqa: E402, F401 (this and others are imported once, for all forks)
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torchvision.datasets  # noqa: E402, F401
 from PIL import Image  # noqa: E402
 
-from ddpm_abc import checkpoint, cli, data, plot, training, unet  # noqa: E402, F401
-from ddpm_abc.checkpoint import about, checkpoints, load_checkpoint, load_weights  # noqa: E402
+from ddpm_abc import data, plot  # noqa: E402, F401
+from ddpm_abc.cli import main, sample, train  # noqa: E402, F401
+from ddpm_abc.parameterization import Denoiser  # noqa: E402
+from ddpm_abc.run import run as running  # noqa: E402
+from ddpm_abc.schedule import linear_schedule  # noqa: E402
+from ddpm_abc.storage import checkpoints, load_checkpoint, load_weights, read_metadata  # noqa: E402
+from ddpm_abc.storage.format import _read_sealed  # noqa: E402
+from ddpm_abc.training import EMA  # noqa: E402
+from ddpm_abc.unet import UNet  # noqa: E402
 
 STEPS = 24
 TINY = ["--channels", "16,16", "--T", "50", "--batch-size", "8", "--device", "cpu"]
+SCHED = linear_schedule(50, 0.1 / 50, 20 / 50)  # that of such a training
 
 
 class Child:
@@ -60,9 +68,9 @@ class Child:
                 os.dup2(write, 2)
                 os.set_inheritable(1, True)
                 sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-                cli.SAVE_EVERY = save_every
+                running.SAVE_EVERY = save_every
                 prepare()
-                status = cli.main([str(a) for a in args])
+                status = main([str(a) for a in args])
                 sys.stdout.flush()
                 sys.stderr.flush()
             finally:
@@ -96,10 +104,9 @@ def images(folder: Path, n: int = 40) -> Path:
 
 
 def fingerprint(out: Path) -> str:
-    "A hash of all that the newest checkpoint holds of a run: weights, average, optimizer, generators, step; and of the weights file."
-    path = checkpoints(out)[0]
-    said, tensors = checkpoint._read(path, "checkpoint")
-    h = hashlib.sha256(repr({**said.state, "where": None}).encode())
+    "A hash of all that the newest checkpoint holds of a run, and of the weights file."
+    metadata, tensors = _read_sealed(checkpoints(out)[0], "checkpoint")
+    h = hashlib.sha256(repr({**metadata.state, "where": None}).encode())
     for name in sorted(tensors):
         h.update(name.encode() + tensors[name].numpy().tobytes())
     h.update((out / "weights.safetensors").read_bytes())
@@ -111,7 +118,7 @@ def leftovers(out: Path) -> list[str]:
 
 
 def whole_run(tmp: Path, steps: int = STEPS, **kwargs) -> tuple[list[object], str, float]:
-    "The arguments of a training, the fingerprint of its end when nothing happens to it, and how long it took."
+    "The arguments of a training, the fingerprint of its end if nothing happens to it, and how long it took."
     args = ["train", *TINY, "--data", images(tmp / "images"), "--steps", steps]
     begun = time.monotonic()
     status, said = Child(*args, "--out", tmp / "whole", **kwargs).end()
@@ -145,7 +152,9 @@ def kills(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
         different += status != 0 or fingerprint(out) != want
         shutil.rmtree(out)
     good = failed == unreadable == different == left == 0 and midwrite >= 0.3 * n
-    return f"{n} runs killed, {midwrite} of them in mid-write, {unsaved} before the first save; {n - failed} resumed, {unreadable} unreadable checkpoints, {left} leftovers, {different} ends that differ by a bit", good
+    killed = f"{n} runs killed, {midwrite} of them in mid-write, {unsaved} before the first save"
+    resumed = f"{n - failed} resumed, {unreadable} unreadable checkpoints, {left} leftovers"
+    return f"{killed}; {resumed}, {different} ends that differ by a bit", good
 
 
 def damage(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
@@ -153,12 +162,15 @@ def damage(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
     whole_run(tmp)
     out = tmp / "whole"
     accepted = {"bit flips": 0, "truncations": 0}
-    for source, loads_it in ((checkpoints(out)[0], resume_in_python), (out / "weights.safetensors", load_weights)):
+    for source, loads_it in (
+        (checkpoints(out)[0], resume_in_python),
+        (out / "weights.safetensors", load_weights),
+    ):
         good = source.read_bytes()
         header = 8 + int.from_bytes(good[:8], "little")
         path = tmp / source.name
         path.write_bytes(good)
-        about(path)
+        read_metadata(path)
         loads_it(path)
         for kind in accepted:
             for k in range(n):
@@ -167,18 +179,20 @@ def damage(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
                 if isinstance(bad, bytearray):
                     bad[i] ^= 1 << rng.randrange(8)
                 path.write_bytes(bad)
-                for read in (about, loads_it):
+                for read in (read_metadata, loads_it):
                     try:
                         read(path)
                     except (RuntimeError, ValueError):
                         continue
                     accepted[kind] += 1
-    return f"{n} bit flips and {n} truncations of a checkpoint, and as many of a weights file; accepted: {accepted}", not any(accepted.values())
+    done = f"{n} bit flips and {n} truncations of a checkpoint, and as many of a weights file"
+    return f"{done}; accepted: {accepted}", not any(accepted.values())
 
 
 def resume_in_python(path: Path) -> int:
-    net = unet.UNet(channels=(16, 16))
-    return load_checkpoint(path, net, torch.optim.AdamW(net.parameters(), weight_decay=0.01), ema=training.EMA(net), generator=torch.Generator())
+    net = UNet(channels=(16, 16))
+    denoise, opt = Denoiser(net, SCHED), torch.optim.AdamW(net.parameters(), weight_decay=0.01)
+    return load_checkpoint(path, denoise, opt, ema=EMA(net), generator=torch.Generator())
 
 
 def steps(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
@@ -186,7 +200,7 @@ def steps(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
     total = 5 * n
 
     def keep_all() -> None:
-        checkpoint.drop_older = lambda path: None
+        running.keep_last = lambda path: None
 
     args, want, _ = whole_run(tmp, total, save_every=1, prepare=keep_all)
     whole, ends = tmp / "whole", []
@@ -196,32 +210,41 @@ def steps(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
         shutil.copy(whole / f"checkpoint-{k}.safetensors", out)
         shutil.copy(whole / "loss.csv", out)
         status, said = Child(*args, "--out", out, "--resume").end()
-        ends.append(status == 0 and f"going on from {out}/checkpoint-{k}.safetensors" in said and fingerprint(out) == want)
-    return f"{len(ends)} resumes, one from each step of {n} epochs; {sum(ends)} ends equal to the bit", all(ends) and len(ends) == total - 1
+        there = f"going on from {out}/checkpoint-{k}.safetensors" in said
+        ends.append(status == 0 and there and fingerprint(out) == want)
+    good = all(ends) and len(ends) == total - 1
+    return f"{len(ends)} resumes, one from each step of {n} epochs; {sum(ends)} ends equal to the bit", good
 
 
 def full(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
     "A disk that is full, at n sizes of what still fits (RLIMIT_FSIZE)."
     args, _, _ = whole_run(tmp)
     whole = tmp / "whole"
-    size = checkpoints(whole)[0].stat().st_size - 1024  # the next may be a little smaller: it notes the seconds of training, with as many digits as they have
+    # The next may be a little smaller: it notes the seconds of training, with as many digits as they have.
+    size = checkpoints(whole)[0].stat().st_size - 1024
     bad, messages = [], set()
     for k in range(n):
         limit = size * k // max(1, n - 1)
         out = tmp / f"full-{k}"
         shutil.copytree(whole, out)
         before = {p.name: p.read_bytes() for p in checkpoints(out)}
-        child = Child(*args[:-1], STEPS + 4, "--out", out, "--resume", prepare=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
-        status, said = child.end()
-        last = said.splitlines()[-1]
-        clear = last.startswith("ddpm-abc train: error: cannot write ") and f"The newest checkpoint is {checkpoints(out)[0]}" in last and "Traceback" not in said
-        intact = {p.name: p.read_bytes() for p in checkpoints(out)} == before and about(checkpoints(out)[0]).state["step"] == STEPS
+
+        def fill(limit: int = limit) -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+        status, said = Child(*args[:-1], STEPS + 4, "--out", out, "--resume", prepare=fill).end()
+        last, newest = said.splitlines()[-1], checkpoints(out)[0]
+        clear = last.startswith("ddpm-abc train: error: cannot write ") and "Traceback" not in said
+        clear &= f"The newest checkpoint is {newest}" in last
+        intact = {p.name: p.read_bytes() for p in checkpoints(out)} == before
+        intact &= read_metadata(newest).state["step"] == STEPS
         messages.add(last.replace(str(out), "OUT"))
         if status != 1 or not clear or not intact or leftovers(out):
             bad.append((limit, status, said, leftovers(out)))
     for message in sorted(messages):
         print(f"    {message}")
-    return f"{n} trainings on a full disk; {n - len(bad)} ended with a clear message, the old checkpoints whole and no temporary file {bad or ''}", not bad
+    well = f"{n - len(bad)} ended with a clear message, the old checkpoints whole and no temporary file"
+    return f"{n} trainings on a full disk; {well} {bad or ''}", not bad
 
 
 def starts(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
@@ -250,8 +273,11 @@ def starts(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
     refused = [said for status, said in again if status == 2]
     named = sum("another run is at work" in said for said in refused)
     statuses = sorted({status for status, _ in again})
-    good = counts == [1, 1] and len(refused) == named == 2 * n - 2 and statuses == [-9, 2, 143] and not (tmp / "out/.lock").exists()
-    return f"{n} simultaneous starts: {counts[0]} owner; it was killed, {n} more starts: {counts[1]} owner; {named} refused with the reason, exit statuses {statuses}", good
+    good = counts == [1, 1] and len(refused) == named == 2 * n - 2 and statuses == [-9, 2, 143]
+    good &= not (tmp / "out/.lock").exists()
+    owners_of = f"{counts[0]} owner; it was killed, {n} more starts: {counts[1]} owner"
+    outcome = f"{named} refused with the reason, exit statuses {statuses}"
+    return f"{n} simultaneous starts: {owners_of}; {outcome}", good
 
 
 class Bomb:
@@ -266,7 +292,12 @@ class Bomb:
 
 def corpus(crater: Path, folder: Path) -> list[Path]:
     "Files that make a crater when they are unpickled, in every wrapping that a network may come in."
-    bombs = [Bomb(os.mkdir, str(crater)), Bomb(eval, f"__import__('os').mkdir({str(crater)!r})"), Bomb(exec, f"import os; os.mkdir({str(crater)!r})"), Bomb(os.system, f"mkdir {crater}")]
+    bombs = [
+        Bomb(os.mkdir, str(crater)),
+        Bomb(eval, f"__import__('os').mkdir({str(crater)!r})"),
+        Bomb(exec, f"import os; os.mkdir({str(crater)!r})"),
+        Bomb(os.system, f"mkdir {crater}"),
+    ]
     every = []
 
     def add(name: str, content: bytes) -> None:
@@ -296,6 +327,15 @@ def corpus(crater: Path, folder: Path) -> list[Path]:
     return every
 
 
+TARGETS = (  # where a reader would look
+    "checkpoint-7.safetensors",
+    "mnist/MNIST/processed/training.pt",
+    "mnist/MNIST/processed/test.pt",
+    "mnist/MNIST/raw/t10k-images-idx3-ubyte",
+    "pictures/a.png",
+)
+
+
 def pickles(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
     "Hostile pickles by every way in. Control: Python's own reader of pickles does run them."
     crater = tmp / "crater"
@@ -316,22 +356,28 @@ def pickles(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
         (run / "mnist/MNIST/raw").mkdir(parents=True)
         (run / "mnist/MNIST/processed").mkdir()
         (run / "pictures").mkdir()
-        for target in ("checkpoint-7.safetensors", "mnist/MNIST/processed/training.pt", "mnist/MNIST/processed/test.pt", "mnist/MNIST/raw/t10k-images-idx3-ubyte", "pictures/a.png"):
+        for target in TARGETS:
             shutil.copy(path, run / target)
         for name in ("train-images", "train-labels", "t10k-labels"):
             (run / f"mnist/MNIST/raw/{name}-idx{'3' if 'images' in name else '1'}-ubyte").touch()
         ways: list[Callable[[], object]] = [
-            lambda path=path: load_weights(path), lambda path=path: about(path), lambda path=path: resume_in_python(path),
-            lambda: data.folder(run / "pictures"), lambda: data.mnist(run / "mnist"), lambda: data.mnist(run / "mnist", train=False),
-            lambda path=path: quiet("sample", "--weights", path, "--out", run / "out"), lambda: quiet("train", "--out", run, "--resume"),
-        ]  # fmt: skip
+            lambda path=path: load_weights(path),
+            lambda path=path: read_metadata(path),
+            lambda path=path: resume_in_python(path),
+            lambda: data.image_folder(run / "pictures"),
+            lambda: data.mnist(run / "mnist"),
+            lambda: data.mnist(run / "mnist", train=False),
+            lambda path=path: quiet("sample", "--weights", path, "--out", run / "out"),
+            lambda: quiet("train", "--out", run, "--resume"),
+        ]
         for way in ways:
             tried += 1
             with contextlib.suppress(RuntimeError, ValueError):
                 accepted += way() != 2
             executed += crater.exists()
             shutil.rmtree(crater, ignore_errors=True)
-    return f"{len(every)} hostile files, {tried} attempts to read them: {executed} executions, {accepted} accepted", executed == accepted == 0
+    done = f"{len(every)} hostile files, {tried} attempts to read them"
+    return f"{done}: {executed} executions, {accepted} accepted", executed == accepted == 0
 
 
 def quiet(*args: object) -> int:
@@ -339,17 +385,24 @@ def quiet(*args: object) -> int:
     out, err = sys.stdout, sys.stderr
     with open(os.devnull, "w") as sys.stdout, open(os.devnull, "w") as sys.stderr:
         try:
-            return cli.main([str(a) for a in args])
+            return main([str(a) for a in args])
         finally:
             sys.stdout, sys.stderr = out, err
 
 
 CLAIMS = {  # what is done, how often in full, how often in the tests
-    "kills": (kills, 100, 5), "damage": (damage, 300, 20), "steps": (steps, 2, 1), "full": (full, 20, 3), "starts": (starts, 20, 4), "pickles": (pickles, 1, 1),
-}  # fmt: skip
+    "kills": (kills, 100, 5),
+    "damage": (damage, 300, 20),
+    "steps": (steps, 2, 1),
+    "full": (full, 20, 3),
+    "starts": (starts, 20, 4),
+    "pickles": (pickles, 1, 1),
+}
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("claim", choices=["all", *CLAIMS])
     parser.add_argument("n", type=int, nargs="?", help="how many; each claim has its own number")
     parser.add_argument("--seed", type=int, default=0)
@@ -360,7 +413,9 @@ if __name__ == "__main__":
     for name, (claim, often, seldom) in CLAIMS.items():
         if wanted.claim in ("all", name):
             with tempfile.TemporaryDirectory() as folder:
-                figures, good = claim(wanted.n or (seldom if wanted.quick else often), random.Random(wanted.seed), Path(folder))
+                figures, good = claim(
+                    wanted.n or (seldom if wanted.quick else often), random.Random(wanted.seed), Path(folder)
+                )
             held.append(good)
             print(f"{name}: {figures}{'' if good else '  FAILED'}", flush=True)
     sys.exit(not all(held))

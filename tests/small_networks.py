@@ -1,4 +1,4 @@
-"""Small networks with random weights, and files such as a stranger would write them: what the tests of storage share."""
+"""Small networks with random weights, and files as a stranger would write them, for the tests of storage."""
 
 import json
 
@@ -13,7 +13,14 @@ from ddpm_abc.unet import UNet
 
 SMALL = {
     UNet: {"size": 8, "channels": (16, 32)},
-    PaperUNet: {"in_channels": 1, "size": 8, "channels": (16, 32), "blocks": 1, "attention_at": (4,), "groups": 8},
+    PaperUNet: {
+        "in_channels": 1,
+        "size": 8,
+        "channels": (16, 32),
+        "blocks": 1,
+        "attention_at": (4,),
+        "groups": 8,
+    },
 }
 KINDS = {UNet: "unet", PaperUNet: "paper_unet"}
 LINEAR = linear_schedule()

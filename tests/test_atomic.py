@@ -10,7 +10,7 @@ import pytest
 
 from ddpm_abc.storage import atomic, clean_temporary, lock_folder, write_atomically
 
-# --- writing ---------------------------------------------------------------------------------------------------------
+# --- writing ------------------------------------------------------------------------------------------------
 
 
 def test_write_replaces_the_whole_file(tmp_path):
@@ -64,14 +64,20 @@ def test_write_names_a_missing_folder(tmp_path):
 
 
 def test_temporary_files_of_a_killed_process_are_removed(tmp_path):
-    for name in (".checkpoint-3.safetensors.123.tmp", ".loss.csv.9.tmp", ".mine.tmp", "other.12.tmp", ".lock"):
+    for name in (
+        ".checkpoint-3.safetensors.123.tmp",
+        ".loss.csv.9.tmp",
+        ".mine.tmp",
+        "other.12.tmp",
+        ".lock",
+    ):
         (tmp_path / name).touch()
     removed = sorted(p.name for p in clean_temporary(tmp_path))
     assert removed == [".checkpoint-3.safetensors.123.tmp", ".loss.csv.9.tmp"]
     assert sorted(os.listdir(tmp_path)) == [".lock", ".mine.tmp", "other.12.tmp"]
 
 
-# --- owning a folder -------------------------------------------------------------------------------------------------
+# --- owning a folder ----------------------------------------------------------------------------------------
 
 needs_locks = pytest.mark.skipif(atomic.fcntl is None, reason="this system has no such locks")
 
@@ -92,7 +98,8 @@ def test_a_folder_has_one_owner(tmp_path):
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path):
     script = (
         "import os, sys; from ddpm_abc.storage import lock_folder; "
-        f"owner = lock_folder({str(tmp_path)!r}); owner.__enter__(); print('mine', flush=True); os.kill(os.getpid(), 9)"
+        f"owner = lock_folder({str(tmp_path)!r}); owner.__enter__(); "
+        "print('mine', flush=True); os.kill(os.getpid(), 9)"
     )
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True)

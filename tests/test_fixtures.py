@@ -1,4 +1,4 @@
-"""Files that were written before the library was divided into rooms load, answer as they did, and go on. See fixtures/README.md."""
+"""Files of an earlier day load, answer as they did, and go on. fixtures/README.md says what made them."""
 
 import warnings
 from itertools import islice
@@ -25,7 +25,10 @@ def expected():
         return {name: torch.from_numpy(f[name]) for name in f.files}
 
 
-@pytest.mark.parametrize(("name", "predicts", "kind"), [("eps", "eps", "linear"), ("v", "v", "cosine"), ("labels", "eps", "linear")])
+@pytest.mark.parametrize(
+    ("name", "predicts", "kind"),
+    [("eps", "eps", "linear"), ("v", "v", "cosine"), ("labels", "eps", "linear")],
+)
 def test_weights_of_format_2_answer_as_they_did(name, predicts, kind, expected, tmp_path):
     path = FIXTURES / f"weights-{name}.safetensors"
     given = {"y": expected["y"]} if name == "labels" else {}
@@ -58,7 +61,13 @@ def taken_up(folder):
         pairs = labelled_batches(data.images, data.labels, **order)
         cursor = ((x0, drop_labels(y, 10, generator=generator)) for x0, y in pairs)
     loop = train(
-        denoise, islice(cursor, 3), opt, ema=ema, generator=generator, lr_factor=lambda step: warmup_cosine(step / 6), start=step
+        denoise,
+        islice(cursor, 3),
+        opt,
+        ema=ema,
+        generator=generator,
+        lr_factor=lambda step: warmup_cosine(step / 6),
+        start=step,
     )
     return denoise, list(loop)
 
@@ -82,5 +91,14 @@ def test_what_a_run_that_began_before_says_of_itself():
         path, metadata = newest_checkpoint(FIXTURES / "run-v-labels")
     assert path.name == "checkpoint-3.safetensors"
     assert (metadata.kind, metadata.predicts, metadata.state["step"]) == ("checkpoint", "v", 3)
-    assert metadata.net == {"kind": "unet", "in_channels": 1, "size": 28, "channels": [4, 8], "blocks": 1, "attention_at": [], "groups": 2, "n_classes": 11}
+    assert metadata.net == {
+        "kind": "unet",
+        "in_channels": 1,
+        "size": 28,
+        "channels": [4, 8],
+        "blocks": 1,
+        "attention_at": [],
+        "groups": 2,
+        "n_classes": 11,
+    }
     assert metadata.info["run"]["predict"] == "v"

@@ -45,7 +45,9 @@ def test_any_name_of_a_file_will_do(name, tmp_path):
 def test_a_name_that_is_no_text_is_refused(tmp_path):
     "Linux has such names, and safetensors opens none of them."
     path = tmp_path / "\udcff.safetensors"
-    with pytest.raises(ValueError, match=r"udcff.safetensors'\) holds bytes that are no text.* give another name"):
+    with pytest.raises(
+        ValueError, match=r"udcff.safetensors'\) holds bytes that are no text.* give another name"
+    ):
         saved(path)
     assert os.listdir(tmp_path) == []
     try:
@@ -56,7 +58,7 @@ def test_a_name_that_is_no_text_is_refused(tmp_path):
         read_metadata(path)
 
 
-# --- what cannot be read is not written ------------------------------------------------------------------------------
+# --- what cannot be read is not written ---------------------------------------------------------------------
 
 
 def deep():
@@ -67,7 +69,8 @@ def deep():
 
 
 @pytest.mark.parametrize(
-    ("value", "named"), [(object(), "object"), (float("nan"), "float|JSON"), ({1, 2}, "set"), (deep(), "recursion")]
+    ("value", "named"),
+    [(object(), "object"), (float("nan"), "float|JSON"), ({1, 2}, "set"), (deep(), "recursion")],
 )
 def test_save_refuses_what_json_cannot_hold(value, named, tmp_path):
     with pytest.raises(ValueError, match=f"w.safetensors: the file's information must be .*{named}"):
@@ -75,10 +78,14 @@ def test_save_refuses_what_json_cannot_hold(value, named, tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize(("limit", "what"), [("LARGEST_FILE", "bytes,"), ("LARGEST_HEADER", "bytes of header")])
+@pytest.mark.parametrize(
+    ("limit", "what"), [("LARGEST_FILE", "bytes,"), ("LARGEST_HEADER", "bytes of header")]
+)
 def test_save_refuses_what_is_too_large_to_be_read(limit, what, tmp_path, monkeypatch):
     monkeypatch.setattr(sealed, limit, 1000)
-    with pytest.raises(ValueError, match=f"was not written: it would have [0-9,]+ {what}.* at most 1,000 are read"):
+    with pytest.raises(
+        ValueError, match=f"was not written: it would have [0-9,]+ {what}.* at most 1,000 are read"
+    ):
         saved(tmp_path / "w.safetensors")
     assert os.listdir(tmp_path) == []
 
@@ -88,7 +95,7 @@ def test_lists_come_back_in_the_place_of_tuples():
     assert sealed._as_read("f", metadata).net == {"channels": [1, 2]}
 
 
-# --- files that are not what they should be --------------------------------------------------------------------------
+# --- files that are not what they should be -----------------------------------------------------------------
 
 
 def test_the_files_written_for_these_tests_are_good(tmp_path):
@@ -133,7 +140,9 @@ def test_every_bit_and_every_length_counts(tmp_path):
 
 
 def test_the_digest_is_that_of_the_file_with_zeros_in_its_place(tmp_path):
-    path = saved(tmp_path / "w.safetensors", note={"sha256": "f" * 64})  # one of the caller's own does not confuse it
+    path = saved(
+        tmp_path / "w.safetensors", note={"sha256": "f" * 64}
+    )  # one of the caller's own does not confuse it
     content = path.read_bytes()
     found = re.search(rb'sha256\\": \\"([0-9a-f]{64})', content)
     assert hashlib.sha256(content.replace(found[1], b"0" * 64)).hexdigest() == found[1].decode()
@@ -196,7 +205,11 @@ def test_a_pickle_stays_closed(pickled, tmp_path):
         described(sched=None),
         described(predicts=["v"]),
         described(format=2, net={"channels": [16, 32], "predicts": ["v"]}),
-        {"ddpm_abc": json.dumps(json.loads(described()["ddpm_abc"])).replace('"info": {}', '"info": {"x": NaN}')},
+        {
+            "ddpm_abc": json.dumps(json.loads(described()["ddpm_abc"])).replace(
+                '"info": {}', '"info": {"x": NaN}'
+            )
+        },
     ],
 )
 def test_a_file_without_its_description_is_named(header, tmp_path):
@@ -207,7 +220,10 @@ def test_a_file_without_its_description_is_named(header, tmp_path):
 
 def test_format_2_is_understood(tmp_path):
     "Every network was a UNet then, and what it predicts stood among its arguments."
-    for net, predicts in (({"size": 8, "channels": [16, 32]}, "eps"), ({"size": 8, "channels": [16, 32], "predicts": "v"}, "v")):
+    for net, predicts in (
+        ({"size": 8, "channels": [16, 32]}, "eps"),
+        ({"size": 8, "channels": [16, 32], "predicts": "v"}, "v"),
+    ):
         write(tmp_path / "w.safetensors", described(format=2, net=net, sched={"kind": "cosine", "T": 30}))
         found = read_metadata(tmp_path / "w.safetensors")
         assert (found.net, found.predicts) == ({"kind": "unet", "size": 8, "channels": [16, 32]}, predicts)

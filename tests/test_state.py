@@ -11,7 +11,8 @@ from ddpm_abc.storage import state as remembered
 
 
 def draw():
-    return torch.randn(3).tolist(), random.random(), random.gauss(0, 1), np.random.rand(3).tolist(), np.random.randn()  # noqa: NPY002
+    numpy = np.random.rand(3).tolist(), np.random.randn()  # noqa: NPY002
+    return torch.randn(3).tolist(), random.random(), random.gauss(0, 1), numpy
 
 
 def test_every_global_generator_goes_back():
@@ -51,7 +52,10 @@ OPTIMIZERS = {
 def test_an_optimizer_goes_back_as_it_was(optimizer, settings):
     net, opt = stepped(optimizer, **settings)
     other = optimizer(small().parameters(), **settings)
-    groups = [{k: list(v) if isinstance(v, tuple) else v for k, v in group.items()} for group in opt.state_dict()["param_groups"]]
+    groups = [
+        {k: list(v) if isinstance(v, tuple) else v for k, v in group.items()}
+        for group in opt.state_dict()["param_groups"]
+    ]
     moments = remembered._moments_of(opt)
     remembered._check_optimizer("f", other, groups, moments)
     other.load_state_dict(remembered._optimizer_state(other, groups, moments))
@@ -92,8 +96,12 @@ def test_what_has_changed_is_said():
     where, versions = remembered._where(net), remembered._versions()
     assert remembered._changes(where, versions, net) == ""
     assert remembered._changes(where, {**versions, "safetensors": "0"}, net) == ""
-    assert remembered._changes({**where, "threads": 64}, versions, net).startswith("threads was '64' and is '")
+    assert remembered._changes({**where, "threads": 64}, versions, net).startswith(
+        "threads was '64' and is '"
+    )
     assert "torch was '1.0' and is" in remembered._changes(where, {**versions, "torch": "1.0"}, net)
     net.autocast_dtype = torch.bfloat16
-    assert remembered._changes(where, versions, net) == "precision was 'torch.float32' and is 'torch.bfloat16'"
+    assert (
+        remembered._changes(where, versions, net) == "precision was 'torch.float32' and is 'torch.bfloat16'"
+    )
     assert remembered._changes({}, "nonsense", net).count("was 'unknown'") == 8

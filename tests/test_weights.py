@@ -1,4 +1,4 @@
-"""Weights come back as they were, with their schedule and what they predict; what could not come back is not written."""
+"""Weights come back as they were, with all that belongs to them; what could not come back is not written."""
 
 import dataclasses
 import hashlib
@@ -32,12 +32,14 @@ def same_weights(a, b):
         assert torch.equal(v, b[name]), name
 
 
-# --- what goes in comes out ------------------------------------------------------------------------------------------
+# --- what goes in comes out ---------------------------------------------------------------------------------
 
 
 @every_kind
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("kwargs", [{}, {"in_channels": 3, "blocks": 2, "attention_at": (4,)}, {"n_classes": 3}])
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"in_channels": 3, "blocks": 2, "attention_at": (4,)}, {"n_classes": 3}]
+)
 def test_weights_come_back_as_they_were(cls, layout, kwargs, tmp_path):
     net = small(cls=cls, **kwargs).to(memory_format=layout)
     save_weights(tmp_path / "w.safetensors", eps(net, cosine_schedule(30)), data="squares", steps=7, seed=3)
@@ -46,7 +48,9 @@ def test_weights_come_back_as_they_were(cls, layout, kwargs, tmp_path):
     assert torch.equal(torch.get_rng_state(), before)
     loaded = denoise.net
     assert (type(loaded), loaded.config, loaded.training) == (cls, net.config, False)
-    assert all(p.requires_grad and p.dtype == torch.float32 and p.device.type == "cpu" for p in loaded.parameters())
+    assert all(
+        p.requires_grad and p.dtype == torch.float32 and p.device.type == "cpu" for p in loaded.parameters()
+    )
     same_weights(loaded, net)
     assert torch.equal(answer(loaded.to(memory_format=layout)), answer(net))
     assert torch.equal(denoise.sched.beta, cosine_schedule(30).beta)
@@ -112,7 +116,7 @@ def test_loaded_network_trains_on(tmp_path):
     assert path.read_bytes() == content
 
 
-# --- networks that are wrapped ---------------------------------------------------------------------------------------
+# --- networks that are wrapped ------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -162,7 +166,7 @@ def test_a_network_compiled_in_place_is_saved(tmp_path):
     same_weights(load_weights(tmp_path / "w.safetensors").denoise.net, net)
 
 
-# --- networks that no file can hold ----------------------------------------------------------------------------------
+# --- networks that no file can hold -------------------------------------------------------------------------
 
 
 class Stranger(nn.Module):
@@ -187,7 +191,10 @@ OTHERS = {
     "a subclass": (lambda: Doubled(**SMALL[UNet]), "Doubled"),
     "a sequence": (lambda: nn.Sequential(small()), "Sequential"),
     "a function": (lambda: lambda xt, t: xt, "function"),
-    "a guided network": (lambda: guided(eps(small(n_classes=3)), torch.zeros(1, dtype=torch.int64), 2).net, "function"),
+    "a guided network": (
+        lambda: guided(eps(small(n_classes=3)), torch.zeros(1, dtype=torch.int64), 2).net,
+        "function",
+    ),
     "an average": (lambda: EMA(small()), "EMA"),
     "nothing": (lambda: None, "NoneType"),
 }
@@ -279,7 +286,9 @@ def test_what_overflows_in_half_precision_is_refused(dtype, tmp_path):
     with torch.no_grad():
         net.conv_in.bias[3] = -large
     save_weights(tmp_path / "full.safetensors", eps(net))
-    message = re.escape(f"half.safetensors was not written: conv_in.bias holds {large:.3g}, and {dtype} ends at")
+    message = re.escape(
+        f"half.safetensors was not written: conv_in.bias holds {large:.3g}, and {dtype} ends at"
+    )
     with pytest.raises(FloatingPointError, match=message):
         save_weights(tmp_path / "half.safetensors", eps(net), dtype=dtype)
     assert os.listdir(tmp_path) == ["full.safetensors"]
@@ -308,7 +317,7 @@ def test_numbers_that_are_not_finite_are_neither_written_nor_read(bad, tmp_path)
         load_weights(path)
 
 
-# --- what a stranger's file may ask for ------------------------------------------------------------------------------
+# --- what a stranger's file may ask for ---------------------------------------------------------------------
 
 
 @every_kind
@@ -317,7 +326,10 @@ def test_numbers_that_are_not_finite_are_neither_written_nor_read(bad, tmp_path)
     [
         ({"size": 8, "channels": [16] * 4, "blocks": 10**6}, "more than the file's"),
         ({"size": 8, "channels": [10**9]}, "does not fit|cannot be built"),
-        ({"size": 8, "channels": [16, 2**20]}, "does not fit|cannot be built"),  # 2^20 channels would be 36 TB
+        (
+            {"size": 8, "channels": [16, 2**20]},
+            "does not fit|cannot be built",
+        ),  # 2^20 channels would be 36 TB
         ({"size": 8, "channels": [2**62]}, "whole numbers"),
         ({"size": 8, "channels": [16] * 10**5}, "more than the file's"),
         ({"size": 8, "channels": [16] * 10**5, "blocks": [1] * 10**5}, "more than the file's"),
@@ -387,7 +399,9 @@ def test_tensors_that_do_not_fit_are_named(cls, tmp_path):
     state = small(cls=cls).state_dict()
     del state["conv_in.weight"]
     write(path, described(cls), state | {"extra": torch.zeros(1)})
-    with pytest.raises(ValueError, match="2 tensors differ, the first is conv_in.weight, missing in the file"):
+    with pytest.raises(
+        ValueError, match="2 tensors differ, the first is conv_in.weight, missing in the file"
+    ):
         load_weights(path)
 
 
@@ -397,7 +411,7 @@ def test_the_kinds_are_not_mixed_up(tmp_path):
         load_weights(tmp_path / "w.safetensors")
 
 
-# --- the packaged networks -------------------------------------------------------------------------------------------
+# --- the packaged networks ----------------------------------------------------------------------------------
 
 
 def test_pretrained_checks_what_it_reads(tmp_path, monkeypatch):
