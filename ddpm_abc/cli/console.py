@@ -71,3 +71,10 @@ def progress(total: int | None, what: str, done: int = 0) -> Any:
 
     stream: Any = Stream(sys.stderr)
     return tqdm(total=total, initial=done, desc=what, unit="step", file=stream, dynamic_ncols=True)
+
+
+def watched() -> bool:
+    "Whether somebody may be looking: standard error is a terminal."
+    with suppress(AttributeError, ValueError):
+        return sys.stderr.isatty()
+    return False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddpm_abc.cli.console import note, progress, say
+from ddpm_abc.cli.console import note, progress, say, watched
 from ddpm_abc.cli.errors import Failed, Refused, flag, noting, refusing, words
 from ddpm_abc.cli.options import Command, options, typed
 from ddpm_abc.run.config import LIMITS, TrainConfig
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ddpm_abc.run.run import Run
 
 _RESUME = """go on from the newest whole checkpoint in --out, with the settings that its run began with;
---steps and --minutes stay if neither is given; --device and --root must be given again, and --data if its folder has
-moved"""
+--steps and --minutes stay if neither is given; --device and --root must be given again, and --data if its
+folder has moved"""
 
 
 @click.command("train", cls=Command, example="ddpm-abc train --data digits --steps 4000 --out out")
@@ -47,7 +47,7 @@ def train(
     with ExitStack() as stack:
         with refusing():
             try:
-                run = stack.enter_context(open_run(config, resume))
+                run = stack.enter_context(open_run(config, resume, progress=watched()))
             except RunExists as e:
                 raise Refused(
                     f"{e.path} is there already: go on from it with `{again}`, or give another --out"

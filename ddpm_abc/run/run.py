@@ -126,7 +126,7 @@ def _assembled(
     return Run(config, denoise, data, opt, EMA(net, decay=0.999), generator, digests)
 
 # %% ../../nbs/93f_run.ipynb #78ef6f78
-def _new(config: TrainConfig) -> Run:
+def _new(config: TrainConfig, progress: bool) -> Run:
     "A run at step 0."
     init = setup.weights_of(config.init_from) if config.init_from else None
     if init:
@@ -134,7 +134,7 @@ def _new(config: TrainConfig) -> Run:
         config = settled(config, setup.fixed_by(init), f"{config.init_from} was trained with", instead)
     else:
         setup.check_new(config)
-    device, data = setup.device_of(config.device), setup.images_of(config)
+    device, data = setup.device_of(config.device), setup.images_of(config, progress)
     digests = {"images_sha256": setup.images_digest(data, config.labels)}
     if init is None:
         sched = build_schedule(setup.recipe_of(config))
@@ -156,14 +156,14 @@ _FEWER = "the run in {path} began with {before} images, and now there are {n}: p
 _CHANGED = "the run in {path} began with {n} other images{labels}: put them back, or " + _INSTEAD
 
 
-def _data_again(config: TrainConfig, path: Path, saved: Metadata, was: str) -> Images:
+def _data_again(config: TrainConfig, path: Path, saved: Metadata, was: str, progress: bool) -> Images:
     "The images of a run that goes on, if they are those that it began with, wherever they are now."
     whose, moved = f"the run in {path} began with", config.data != was
     if moved and {config.data, was} <= set(_NAMED):
         raise OtherSetting("data", config.data, was, whose, _INSTEAD)
     if not moved and was not in _NAMED and not Path(was).is_dir():
         raise ConfigError(_GONE, path=path, was=shown(was))
-    data, before = setup.images_of(config), saved.info["n_images"]
+    data, before = setup.images_of(config, progress), saved.info["n_images"]
     n, same = len(data.images), saved.info["images_sha256"] == setup.images_digest(data, config.labels)
     if moved and not same:
         raise OtherSetting("data", config.data, was, whose, _INSTEAD)
@@ -207,7 +207,7 @@ def _check_saved(path: Path, saved: Metadata) -> None:
         raise ConfigError(_NOT_OURS, path=path)
 
 
-def _resumed(config: TrainConfig) -> Run:
+def _resumed(config: TrainConfig, progress: bool) -> Run:
     "The run that the newest whole checkpoint holds."
     path, saved = newest_checkpoint(config.out)
     before = read_settings(saved.info.get("run"), path)
@@ -215,7 +215,7 @@ def _resumed(config: TrainConfig) -> Run:
     config = settled(config, before, f"the run in {path} began with", _INSTEAD)
     _check_init(config, path, saved, before["init_from"])
     device, sched = setup.device_of(config.device), build_schedule(saved.sched)
-    data = _data_again(config, path, saved, before["data"])
+    data = _data_again(config, path, saved, before["data"], progress)
     shape = {key: saved.net[key] for key in setup.SHAPE}
     net = setup.new_network(config, data, NETWORKS[saved.net["kind"]], shape)
     digests = {str(key): saved.info[key] for key in _DIGESTS if key in saved.info}
@@ -241,6 +241,7 @@ class RunExists(ConfigError):
 def open_run(
     config: TrainConfig,  # what it is told
     resume: bool = False,  # go on from the newest checkpoint in its folder
+    progress: bool = False,  # show a bar while a folder of images is read
 ) -> Iterator[Run]:  # a context manager that gives the run, and owns its folder for as long
     """Set a run up, or bring it back, with every check before its first step.
 
@@ -256,7 +257,7 @@ def open_run(
         if not resume and (found := checkpoints(out)):
             raise RunExists(found[0])
         clean_temporary(out)
-        yield _resumed(config) if resume else _new(config)
+        yield (_resumed if resume else _new)(config, progress)
 
 # %% ../../nbs/93f_run.ipynb #df6091d6
 _FULL = "the device's memory is full: give a smaller {batch_size} than {got}, or smaller {channels}"

@@ -86,10 +86,11 @@ def device_of(
 
 def images_of(
     config: TrainConfig,  # of a run
+    progress: bool = False,  # show a bar while a folder is read
 ) -> Images:  # what it is trained on
     "The images, if they are enough and of enough classes. Raises `ConfigError`, and what `load` raises."
     try:
-        data = load(config.data, config.root, background=config.background)
+        data = load(config.data, config.root, background=config.background, progress=progress)
     except ValueError as e:
         raise ConfigError("{background} {why}", why=str(e).removeprefix("background ")) from None
     if config.batch_size > (n := len(data.images)):
