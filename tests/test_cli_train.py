@@ -17,7 +17,7 @@ from shell import CPU, SMALL, done, gray_images, interrupt_after, losses, names,
 
 from ddpm_abc.data import to_unit
 from ddpm_abc.parameterization import Denoiser
-from ddpm_abc.run.run import Run
+from ddpm_abc.run import run as room
 from ddpm_abc.schedule import build_schedule, cosine_schedule
 from ddpm_abc.storage import (
     PRETRAINED_SHA256,
@@ -178,8 +178,13 @@ def test_minutes_stop_the_run():
 
 def test_a_checkpoint_every_so_many_steps_of_which_three_are_kept(monkeypatch):
     monkeypatch.setattr("ddpm_abc.run.run.SAVE_EVERY", 2)
-    saved, save = [], Run.save
-    monkeypatch.setattr(Run, "save", lambda self: (saved.append(self.step), save(self)))
+    saved, save = [], room.save_run
+
+    def spy(run):
+        saved.append(run.step)
+        save(run)
+
+    monkeypatch.setattr(room, "save_run", spy)
     trained("--steps", 9)
     assert saved == [2, 4, 6, 8, 9]
     assert [p.name for p in checkpoints("out")] == [f"checkpoint-{k}.safetensors" for k in (9, 8, 6)]
@@ -219,8 +224,6 @@ def test_a_resumed_run_is_the_uninterrupted_one(six_steps, monkeypatch):
     ("sent", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )
 def test_a_signal_ends_the_step_saves_and_gives_its_status(sent, status, monkeypatch):
-    from ddpm_abc.run import run as room
-
     taken = room.train
 
     def signalled(*args, **kwargs):
@@ -364,8 +367,6 @@ def test_resume_of_another_programs_checkpoint_says_so():
     [{}, {"blocks": "x"}, {"blocks": 10**9}, {"attention_at": 5}, {"attention_at": ["x"]}, {"groups": None}],
 )
 def test_a_checkpoint_with_an_odd_network_is_refused(odd, out, monkeypatch):
-    from ddpm_abc.run import run as room
-
     newest = room.newest_checkpoint
 
     def hostile(folder):
@@ -387,8 +388,6 @@ def test_a_checkpoint_with_an_odd_network_is_refused(odd, out, monkeypatch):
     ],
 )
 def test_a_checkpoint_with_odd_settings_is_refused(odd, said, out, monkeypatch):
-    from ddpm_abc.run import run as room
-
     newest = room.newest_checkpoint
 
     def hostile(folder):
@@ -401,8 +400,6 @@ def test_a_checkpoint_with_odd_settings_is_refused(odd, said, out, monkeypatch):
 
 def test_a_run_of_a_release_that_knew_fewer_settings_goes_on(monkeypatch):
     "Neither v nor labels, nor weights to begin with; and later, `weights` for what is now `init_from`."
-    from ddpm_abc.run import run as room
-
     save, later = room.save_checkpoint, ("predict", "labels", "init_from", "background")
     for first in (True, False):
         with monkeypatch.context() as m:
@@ -504,8 +501,6 @@ def test_a_full_disk_says_so(monkeypatch):
 
 
 def test_one_label_in_ten_is_dropped_and_a_resumed_run_is_the_same(two_classes, monkeypatch):
-    from ddpm_abc.run import run as room
-
     train, seen = room.train, []
 
     def spy(denoise, batches, *args, **rest):
@@ -648,8 +643,6 @@ def test_weights_that_know_labels_go_on_with_labels(two_classes):
 
 
 def test_the_data_reach_the_network_in_their_range(monkeypatch):
-    from ddpm_abc.run import run as room
-
     train, seen = room.train, []
 
     def spy(denoise, batches, *args, **rest):

@@ -28,6 +28,7 @@ class Stream:
         return len(text)
 
     def flush(self) -> None:
+        "Let nothing wait."
         if self.stream is not None:
             try:
                 self.stream.flush()
@@ -44,6 +45,7 @@ class Stream:
         self.stream = None
 
     def fileno(self) -> int:
+        "Of the stream, for those that ask how wide it is. Raises `OSError` if there is none."
         if self.stream is None:
             raise OSError("there is no stream")
         return self.stream.fileno()
@@ -62,6 +64,7 @@ def note(text: object) -> None:
 
 
 def one_line(text: object) -> str:
+    "Any text, with its line breaks taken out."
     return " ".join(str(text).split())
 
 

@@ -26,6 +26,7 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        "The command's name, the command, and the rest of the words; an error names all commands."
         if args[0] not in COMMANDS and not ctx.resilient_parsing:
             known = f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}"
             raise click.UsageError(f"unknown command {args[0]!r}: use {known}", ctx)

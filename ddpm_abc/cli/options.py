@@ -86,6 +86,7 @@ class Command(click.Command):
         super().__init__(name, **{"context_settings": settings, "epilog": epilog, **kwargs})
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        "Read the words after the command; an error says which words it does not know, and what is near."
         try:
             rest = super().parse_args(ctx, args)
         except click.UsageError as e:

@@ -83,21 +83,23 @@ def _introduce(run: Run) -> None:
 
 
 def _train_on(run: Run, again: str) -> int:
+    from ddpm_abc.run.run import draw_run, newest, save_run
+
     start, before = run.step, run.seconds
     with noted_signals() as stop:
         try:
             _steps(run, stop)
             n, seconds = run.step - start, run.seconds - before
-            run.save()
+            save_run(run)
         except (
             OSError,
             FloatingPointError,
             ValueError,
             RuntimeError,
         ) as e:  # the disk, the numbers, the device
-            raise Failed(f"{words(e).rstrip('.')}. {run.newest()}") from e
+            raise Failed(f"{words(e).rstrip('.')}. {newest(run)}") from e
         with noting():
-            drawn = run.draw_losses()
+            drawn = draw_run(run)
     _report(run, n, seconds, drawn)
     if stop and run.progress() < 1:
         of = f" of {run.config.steps:,}" if run.config.steps else ""

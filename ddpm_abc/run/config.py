@@ -37,6 +37,7 @@ _STEPS = "steps to train, one batch each"
 _NO_STEPS = f"{DEFAULT_STEPS}; without limit if only {{minutes}} is given"
 _MINUTES = """stop after so long; the learning rate falls with the time used, or with the steps done if they
 are further on, so no two runs are the same"""
+_SCHEDULES = Choice(("linear", "cosine"), others=("betas",))
 _SCHEDULE = "noise schedule: linear, with betas from 0.1/T to 20/T, or cosine"
 _T = "steps of the noise schedule, at most 1000000"
 _PREDICT = "what the network learns to predict: eps, the noise, as in the paper, or v, as in chapter 08"
@@ -65,9 +66,7 @@ class TrainConfig:
     minutes: float | None = setting(None, Number(0, "M"), _MINUTES, otherwise="none", kept=False)  # how long
     batch_size: int = setting(64, Whole(1), "images a step")  # at most as many as there are
     lr: float = setting(2e-3, Number(0), "highest learning rate, reached after a warm-up")  # of AdamW
-    schedule: str = setting(
-        "linear", Choice(("linear", "cosine"), ("betas",)), _SCHEDULE, of_weights=True
-    )  # of the noise
+    schedule: str = setting("linear", _SCHEDULES, _SCHEDULE, of_weights=True)  # of the noise
     T: int = setting(1000, Whole(1, 1_000_000), _T, of_weights=True)  # the schedule's length
     predict: str = setting("eps", Choice(("eps", "v"), ("x0",)), _PREDICT, of_weights=True)  # chapter 08
     channels: tuple[int, ...] = setting((32, 64, 96), Levels(), _CHANNELS, of_weights=True)  # at each level

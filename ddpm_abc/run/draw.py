@@ -90,7 +90,7 @@ class DrawState(NamedTuple):
     x: Tensor  # (B, C, H, W) the images, about in [-1, 1] at the end
     done: bool  # whether this is the end
 
-
+# %% ../../nbs/93g_draw.ipynb #ddabbe78
 @dataclass
 class Drawing:
     "All that image k depends on beside k. Raises `ConfigError` for what the weights cannot draw."
@@ -150,7 +150,7 @@ def draw(
                 raise FloatingPointError(_SPOILT)
             yield DrawState(k, i, x, done)
 
-
+# %% ../../nbs/93g_draw.ipynb #97d7fc32
 def _device_of(drawing: Drawing) -> torch.device:
     return next(drawing.net.parameters()).device
 
@@ -184,7 +184,7 @@ def write_kept(
     np.savez_compressed(file, images=images.numpy(), of=of, first=first)
     write_atomically(path, file.getvalue())
 
-
+# %% ../../nbs/93g_draw.ipynb #bf937908
 def read_kept(
     path: str | os.PathLike[str],  # that `write_kept` wrote; there may be none yet
     of: str,  # what they are to depend on
@@ -232,7 +232,7 @@ def write_image(
     Image.fromarray(pixels.contiguous().numpy()).save(file, "PNG", pnginfo=text)
     Path(path).write_bytes(file.getvalue())
 
-
+# %% ../../nbs/93g_draw.ipynb #c068ee73
 def _of_file(path: Path) -> str:
     "What the images in a file depend on."
     if path.suffix == ".npz":
@@ -290,7 +290,7 @@ class Film:
         "Write the film."
         animate(self.frames, ms=100, hold=20, path=path)
 
-
+# %% ../../nbs/93g_draw.ipynb #e6bbf8e8
 def save_overview(
     images: Tensor,  # (N, C, H, W) in [-1, 1]
     path: str | os.PathLike[str],  # where to, .png

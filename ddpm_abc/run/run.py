@@ -42,7 +42,7 @@ from .log import draw_losses, read_losses, write_losses
 from .settings import ConfigError, shown
 
 # %% auto #0
-__all__ = ['SAVE_EVERY', 'Run', 'RunExists', 'open_run', 'steps']
+__all__ = ['SAVE_EVERY', 'Run', 'save_run', 'newest', 'draw_run', 'RunExists', 'open_run', 'steps']
 
 # %% ../../nbs/93f_run.ipynb #5291e5fb
 SAVE_EVERY = 500  # steps between two checkpoints
@@ -84,36 +84,48 @@ class Run:
         of_time = self.seconds / (60 * minutes) if minutes else 0.0
         return min(1.0, max(self.step / steps if steps else 0.0, of_time))
 
-    def save(self) -> None:
-        "Write losses, averaged weights and a checkpoint; if it can be read back, the oldest one goes."
-        write_losses(self.out / "loss.csv", self.losses, self.step - len(self.losses) + 1)
-        told = {"run": saved_settings(self.config)}
-        weights = self.out / "weights.safetensors"
-        about: dict[str, Any] = {"data": self.data.name, "steps": self.step, "seed": self.config.seed, **told}
-        about |= self._classes()
-        save_weights(weights, replace(self.denoise, net=self.ema.model), **about)
-        about = {"seconds": self.seconds, "n_images": len(self.data.images), **told, **self.digests}
-        save_checkpoint(
-            self.path, self.denoise, self.opt, step=self.step, ema=self.ema, generator=self.generator, **about
-        )
-        keep_last(self.path)
+# %% ../../nbs/93f_run.ipynb #22eb302c
+def save_run(
+    run: Run,  # after some steps
+) -> None:
+    """Write losses, averaged weights and a checkpoint; if it can be read back, the oldest one goes.
 
-    def newest(self) -> str:
-        "What there is to go on from, in a sentence."
-        found = checkpoints(self.out)
-        return f"The newest checkpoint is {found[0]}" if found else "No checkpoint was written yet"
+    Raises `OSError` if the disk is full; the files that were there before are then whole.
+    """
+    write_losses(run.out / "loss.csv", run.losses, run.step - len(run.losses) + 1)
+    told = {"run": saved_settings(run.config)}
+    about: dict[str, Any] = {"data": run.data.name, "steps": run.step, "seed": run.config.seed, **told}
+    weights = replace(run.denoise, net=run.ema.model)
+    save_weights(run.out / "weights.safetensors", weights, **about, **_classes(run))
+    about = {"seconds": run.seconds, "n_images": len(run.data.images), **told, **run.digests}
+    save_checkpoint(
+        run.path, run.denoise, run.opt, step=run.step, ema=run.ema, generator=run.generator, **about
+    )
+    keep_last(run.path)
 
-    def draw_losses(self) -> bool:
-        "Draw the losses, and say whether that worked. Warns if it did not."
-        first, title = self.step - len(self.losses) + 1, f"{self.data.name}: loss of {self.step:,} steps"
-        return draw_losses(self.out / "loss.png", self.losses, first, title)
 
-    def _classes(self) -> dict[str, dict[str, int]]:
-        "How many images there are of each class, for whoever draws with a network that is told classes."
-        if not self.config.labels:
-            return {}
-        counts = self.data.labels.bincount(minlength=len(self.data.classes)).tolist()
-        return {"classes": dict(zip(self.data.classes, counts, strict=True))}
+def _classes(run: Run) -> dict[str, Any]:
+    "How many images there are of each class, for whoever draws with a network that is told classes."
+    if not run.config.labels:
+        return {}
+    counts = run.data.labels.bincount(minlength=len(run.data.classes)).tolist()
+    return {"classes": dict(zip(run.data.classes, counts, strict=True))}
+
+# %% ../../nbs/93f_run.ipynb #be38d58f
+def newest(
+    run: Run,  # one that failed
+) -> str:  # a sentence
+    "What there is to go on from."
+    found = checkpoints(run.out)
+    return f"The newest checkpoint is {found[0]}" if found else "No checkpoint was written yet"
+
+
+def draw_run(
+    run: Run,  # after some steps
+) -> bool:  # whether it was drawn
+    "Draw the losses to loss.png in the run's folder. Warns if that fails."
+    first, title = run.step - len(run.losses) + 1, f"{run.data.name}: loss of {run.step:,} steps"
+    return draw_losses(run.out / "loss.png", run.losses, first, title)
 
 # %% ../../nbs/93f_run.ipynb #ed8dc340
 def _assembled(
@@ -173,7 +185,7 @@ def _data_again(config: TrainConfig, path: Path, saved: Metadata, was: str, prog
         raise ConfigError(_CHANGED, path=path, n=n, labels=" or labels" if config.labels else "")
     return data
 
-
+# %% ../../nbs/93f_run.ipynb #f0c49bf9
 def _check_init(config: TrainConfig, path: Path, saved: Metadata, was: str) -> None:
     "That the weights to begin with, if they were named again, are those that the run began with."
     if config.init_from == was:
@@ -274,7 +286,7 @@ def _batches(run: Run) -> Iterator[Any]:
     for x0, y in labelled_batches(images, labels, config.batch_size, seed=config.seed, start=run.step):
         yield x0, drop_labels(y, null_class, generator=run.generator)
 
-
+# %% ../../nbs/93f_run.ipynb #a6bbd00d
 def steps(
     run: Run,  # changed with each step
 ) -> Iterator[TrainStep]:  # what happened in each step, after it was taken
@@ -296,6 +308,6 @@ def steps(
             if run.progress() >= 1:
                 return
             if run.step % SAVE_EVERY == 0:
-                run.save()
+                save_run(run)
     except torch.cuda.OutOfMemoryError:
         raise ConfigError(_FULL, got=run.config.batch_size) from None

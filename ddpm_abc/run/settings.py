@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 # %% auto #0
 __all__ = ['ConfigError', 'shown', 'Kind', 'Whole', 'Number', 'Choice', 'Levels', 'Name', 'Flag', 'Setting', 'setting',
@@ -20,7 +20,7 @@ class ConfigError(ValueError):
     """A setting that cannot be, and what would be right.
 
     Its text names settings in braces, as in `ConfigError("{steps} must be at least 1, got {got}", got=0)`.
-    What is given by name is a value; every other name in braces is a setting, written by `str` as Python does.
+    What is given by name is a value. Every other name in braces is a setting, which `str` writes as in Python.
     """
 
     def __init__(
@@ -48,24 +48,30 @@ def shown(
     return "".join(c if c.isprintable() else "?" for c in text[:200])
 
 # %% ../../nbs/93a_settings.ipynb #37745ea4
-class Kind(Protocol):
-    "What values a setting takes."
+class Kind:
+    "What values a setting takes. A kind says how in `_read` and `_look`."
 
-    @property
-    def metavar(self) -> str:
-        "How the help writes a value."
+    metavar: str = ""  # how the help writes a value
 
     def parse(
         self,
         text: str,  # as it was typed
-    ) -> Any:
-        "The value. Raises `ValueError`, with words that follow the setting's name."
+    ) -> Any:  # the value
+        "Read a value. Raises `ValueError`, with words that follow the setting's name."
+        return self._read(text)
 
     def check(
         self,
         value: Any,  # from Python, or from a file
-    ) -> Any:
-        "The value itself. Raises `TypeError` for another type, `ValueError` for one out of range."
+    ) -> Any:  # the value
+        "Look at a value. Raises `TypeError` for another type, `ValueError` for one out of range."
+        return self._look(value)
+
+    def _read(self, text: str) -> Any:
+        raise NotImplementedError
+
+    def _look(self, value: Any) -> Any:
+        raise NotImplementedError
 
 
 def _is(good: bool, what: str, value: object) -> None:
@@ -74,7 +80,7 @@ def _is(good: bool, what: str, value: object) -> None:
 
 # %% ../../nbs/93a_settings.ipynb #e05781ed
 @dataclass(frozen=True)
-class Whole:
+class Whole(Kind):
     "A whole number between two limits."
 
     low: int = 0  # the smallest
@@ -82,12 +88,12 @@ class Whole:
     limit: str = ""  # how to write the upper limit, if the number itself is hard to read
     metavar: str = "N"  # how the help writes a value
 
-    def parse(self, text: str) -> int:
+    def _read(self, text: str) -> int:
         if not re.fullmatch(r"[+-]?[0-9]+", text):
             raise ValueError(f"must be a whole number, at least {self.low}, got {text}")
-        return self.check(int(text[:100]))  # more digits are too many in any case
+        return self._look(int(text[:100]))  # more digits are too many in any case
 
-    def check(self, value: Any) -> int:
+    def _look(self, value: Any) -> int:
         _is(type(value) is int, "a whole number", value)
         if value < self.low:
             raise ValueError(f"must be at least {self.low}, got {value}")
@@ -95,21 +101,21 @@ class Whole:
             raise ValueError(f"must be {self.limit or f'at most {self.high}'}, got {value}")
         return value
 
-
+# %% ../../nbs/93a_settings.ipynb #bdb3bb18
 @dataclass(frozen=True)
-class Number:
+class Number(Kind):
     "A finite number, greater than a limit."
 
     above: float = -math.inf  # the limit
     metavar: str = "X"  # how the help writes a value
 
-    def parse(self, text: str) -> float:
+    def _read(self, text: str) -> float:
         try:
-            return self.check(float(text))
+            return self._look(float(text))
         except ValueError:
             raise ValueError(f"must be {self._what()}, got {text}") from None
 
-    def check(self, value: Any) -> float:
+    def _look(self, value: Any) -> float:
         _is(type(value) in (int, float), "a number", value)
         if not self.above < value < math.inf:
             raise ValueError(f"must be {self._what()}, got {value}")
@@ -120,35 +126,35 @@ class Number:
 
 # %% ../../nbs/93a_settings.ipynb #1c818498
 @dataclass(frozen=True)
-class Choice:
+class Choice(Kind):
     "One of a few words."
 
     names: tuple[str, ...]  # those that can be typed
     others: tuple[str, ...] = ()  # those that only weights to begin with can bring
     metavar: str = "NAME"  # how the help writes a value
 
-    def parse(self, text: str) -> str:
+    def _read(self, text: str) -> str:
         if text not in self.names:
             raise ValueError(f"must be {' or '.join(self.names)}, got {text}")
         return text
 
-    def check(self, value: Any) -> str:
+    def _look(self, value: Any) -> str:
         _is(isinstance(value, str), "a word", value)
-        return value if value in self.others else self.parse(value)
+        return value if value in self.others else self._read(value)
 
-
+# %% ../../nbs/93a_settings.ipynb #1dce280b
 @dataclass(frozen=True)
-class Levels:
+class Levels(Kind):
     "The channels at each level of a network: whole numbers with commas between them."
 
     metavar: str = "A,B,C"  # how the help writes a value
 
-    def parse(self, text: str) -> tuple[int, ...]:
+    def _read(self, text: str) -> tuple[int, ...]:
         if not re.fullmatch(r"[0-9]{1,12}(,[0-9]{1,12})*", text):
             raise ValueError(f"must be whole numbers with commas between them, as 32,64,96, got {text}")
         return tuple(map(int, text.split(",")))
 
-    def check(self, value: Any) -> tuple[int, ...]:
+    def _look(self, value: Any) -> tuple[int, ...]:
         _is(isinstance(value, (list, tuple)) and all(type(c) is int for c in value), "whole numbers", value)
         return tuple(value)
 
@@ -157,33 +163,33 @@ _NAME = "must be a name that can be written and printed"
 
 
 @dataclass(frozen=True)
-class Name:
+class Name(Kind):
     "The name of a file, a folder or another thing: a word that can be written and printed."
 
     metavar: str = "NAME"  # how the help writes a value: FILE and FOLDER are completed by the shell
 
-    def parse(self, text: str) -> str:
+    def _read(self, text: str) -> str:
         if not text:
             raise ValueError(f"{_NAME}, and is empty")
         if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
             raise ValueError(f"{_NAME}, and holds a byte that is no text")
         return text
 
-    def check(self, value: Any) -> str:
+    def _look(self, value: Any) -> str:
         _is(isinstance(value, str), "a name", value)
-        return self.parse(value) if value else value
+        return self._read(value) if value else value
 
-
+# %% ../../nbs/93a_settings.ipynb #013998b5
 @dataclass(frozen=True)
-class Flag:
+class Flag(Kind):
     "Yes or no: given, or not."
 
     metavar: str = ""  # it takes no value
 
-    def parse(self, text: str) -> bool:
+    def _read(self, text: str) -> bool:
         raise ValueError(f"takes no value, got {text}")
 
-    def check(self, value: Any) -> bool:
+    def _look(self, value: Any) -> bool:
         _is(type(value) is bool, "True or False", value)
         return value
 
@@ -212,7 +218,7 @@ def setting(
     words = shown(default) if otherwise is None else otherwise
     return field(default=default, metadata={"setting": Setting(kind, help, default, words, kept, of_weights)})
 
-
+# %% ../../nbs/93a_settings.ipynb #858176df
 def settings_of(
     config: Any,  # a dataclass whose fields were declared with `setting`, or an object of it
 ) -> dict[str, Setting]:  # by name, in their order

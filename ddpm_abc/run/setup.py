@@ -99,7 +99,7 @@ def images_of(
         raise ConfigError(_ONE_CLASS, got=shown(config.data))
     return data
 
-
+# %% ../../nbs/93e_setup.ipynb #99496fc0
 def digest(
     *tensors: Tensor,  # on the CPU
 ) -> str:  # their SHA-256, which tells their contents apart
@@ -185,7 +185,7 @@ def fixed_by(
     settings |= {"predict": init.denoise.predicts}
     return settings | ({"labels": True} if net.config["n_classes"] else {})
 
-
+# %% ../../nbs/93e_setup.ipynb #20792ce2
 def check_fit(
     init: Pretrained,  # weights to begin with
     name: str,  # theirs, for the message
