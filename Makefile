@@ -46,7 +46,7 @@ site: $(SITE)/.installed
 	$(SITE)/bin/python site/build.py
 
 test-site: $(SITE)/.installed-test
-	$(SITE)/bin/python -m pytest site/tests
+	$(SITE)/bin/python -m pytest -n logical --dist worksteal site/tests
 
 export: $(VENV)/.installed-dev
 	$(BIN)/nbdev_export
@@ -70,10 +70,10 @@ links: $(VENV)/.installed-dev
 	$(BIN)/python tools/readme.py
 
 coverage: $(VENV)/.installed-dev
-	$(PYTEST) --cov
+	$(PYTEST) --cov --cov-fail-under=98
 
 slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 clean:
 	rm -rf build dist htmlcov .coverage .coverage.* *.egg-info .mypy_cache .ruff_cache .pytest_cache

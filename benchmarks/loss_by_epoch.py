@@ -58,7 +58,9 @@ def table(runs: dict[int, list[float]]) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, nargs="*", default=[])
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
@@ -67,5 +69,7 @@ if __name__ == "__main__":
         runs[seed] = losses_of(seed)
         RESULTS.parent.mkdir(exist_ok=True)
         with RESULTS.open("w", newline="") as f:
-            csv.writer(f, lineterminator="\n").writerows([k, *(f"{v:.5f}" for v in run)] for k, run in sorted(runs.items()))
+            csv.writer(f, lineterminator="\n").writerows(
+                [k, *(f"{v:.5f}" for v in run)] for k, run in sorted(runs.items())
+            )
     print(table(runs))

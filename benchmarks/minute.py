@@ -60,31 +60,48 @@ def row(name: str, seed: str, images: Tensor, ordered: Tensor, real: Tensor) -> 
         p, read = digit_classifier()(images).softmax(1).max(1)
     as_ordered = read == ordered
     certain = as_ordered & (p >= 0.9)
-    print(f"| {name} | {seed} | {as_ordered.double().mean():.1%} | {certain.double().mean():.1%} | {legible(images, certain, real):.1%} | {evaluate(images, real).fid:.1f} |", flush=True)
+    print(
+        f"| {name} | {seed} | {as_ordered.double().mean():.1%} | {certain.double().mean():.1%} | {legible(images, certain, real):.1%} | {evaluate(images, real).fid:.1f} |",
+        flush=True,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=60, help="of training (default: 60)")
     parser.add_argument("--seeds", type=int, default=3, help="trainings (default: 3)")
     parser.add_argument("--n", type=int, default=500, help="digits to order for each row (default: 500)")
     parser.add_argument("--steps", type=int, default=50, help="reverse steps (default: 50)")
-    parser.add_argument("--out", type=Path, default=Path("out/minute"), help="folder for the pictures (default: out/minute)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/minute"), help="folder for the pictures (default: out/minute)"
+    )
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     data = digits()
     real, ordered, held = to_unit(data.images), torch.arange(args.n) % 10, HELD_OUT[: args.n]
-    print(f"{args.seconds:.0f} s of training, N = {args.n}, {args.steps} reverse steps, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    print(
+        f"{args.seconds:.0f} s of training, N = {args.n}, {args.steps} reverse steps, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
     fitted = [fit(data.images, data.labels, args.seconds, seed) for seed in range(args.seeds)]
     print(f"steps of {BATCH}: {', '.join(f'{steps:,}' for _, steps in fitted)}\n")
     print("| | seed | read as ordered | and certain | and like real ones | FID |\n|---|---|---|---|---|---|")
     row("real digits, read as labelled", "", real[held], data.labels[held], real)
-    row("white noise", "", torch.randn(args.n, 1, 28, 28, generator=torch.Generator().manual_seed(0)), ordered, real)
+    row(
+        "white noise",
+        "",
+        torch.randn(args.n, 1, 28, 28, generator=torch.Generator().manual_seed(0)),
+        ordered,
+        real,
+    )
     for w in (0, 1, 3):
         for seed, (denoise, _) in enumerate(fitted):
             g, times = torch.Generator().manual_seed(seed), spaced_times(SCHED.T, args.steps)
             drawn = [
-                sample(guided(denoise, y, NULL, w), (len(y), 1, 28, 28), times=times, generator=g, device="cpu")
+                sample(
+                    guided(denoise, y, NULL, w), (len(y), 1, 28, 28), times=times, generator=g, device="cpu"
+                )
                 for y in ordered.split(50)
             ]
             generated = torch.cat(drawn)

@@ -29,7 +29,10 @@ def legible(images: Tensor, certain: Tensor, real: Tensor) -> float:
     if certain.sum() <= 5:  # fewer than (6.5) needs
         return 0.0
     net = digit_classifier()
-    return prdc(features(net, images[certain]), features(net, real[REFERENCE])).precision * certain.float().mean().item()
+    return (
+        prdc(features(net, images[certain]), features(net, real[REFERENCE])).precision
+        * certain.float().mean().item()
+    )
 
 
 def row(name: str, when: str, steps: str, images: Tensor, real: Tensor) -> None:
@@ -37,27 +40,54 @@ def row(name: str, when: str, steps: str, images: Tensor, real: Tensor) -> None:
     with torch.no_grad():
         certain = digit_classifier()(images).softmax(1).amax(1) >= 0.9
     r = evaluate(images, real)
-    print(f"| {name} | {when} | {steps} | {r.fid:.2f} | {r.precision:.2f} | {r.recall:.2f} | {r.coverage:.2f} | {legible(images, certain, real):.1%} |", flush=True)
+    print(
+        f"| {name} | {when} | {steps} | {r.fid:.2f} | {r.precision:.2f} | {r.recall:.2f} | {r.coverage:.2f} | {legible(images, certain, real):.1%} |",
+        flush=True,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=600, help="of training for each (default: 600)")
-    parser.add_argument("--marks", type=int, default=3, help="how often to look; each look is at twice the time of the one before (default: 3)")
+    parser.add_argument(
+        "--marks",
+        type=int,
+        default=3,
+        help="how often to look; each look is at twice the time of the one before (default: 3)",
+    )
     parser.add_argument("--n", type=int, default=500, help="digits to judge (default: 500)")
     parser.add_argument("--steps", type=int, default=50, help="reverse steps (default: 50)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=list(BUILD), action="append", help="this contender alone; may be given again (default: all but the first attempt)")
-    parser.add_argument("--out", type=Path, default=Path("out/quality"), help="folder for the pictures (default: out/quality)")
+    parser.add_argument(
+        "--only",
+        choices=list(BUILD),
+        action="append",
+        help="this contender alone; may be given again (default: all but the first attempt)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/quality"), help="folder for the pictures (default: out/quality)"
+    )
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     data = digits().images
     real = to_unit(data)
     names = [name for name in installed() if name in (args.only or list(BUILD)[:3])]
-    print(f"N = {args.n}, {args.steps} reverse steps, seed {args.seed}, {torch.get_num_threads()} threads, torch {torch.__version__}\n")
-    print("| | trained for | training steps | FID | precision | recall | coverage | legible |\n|---|---|---|---|---|---|---|---|")
+    print(
+        f"N = {args.n}, {args.steps} reverse steps, seed {args.seed}, {torch.get_num_threads()} threads, torch {torch.__version__}\n"
+    )
+    print(
+        "| | trained for | training steps | FID | precision | recall | coverage | legible |\n|---|---|---|---|---|---|---|---|"
+    )
     row("real digits, held out", "", "", real[HELD_OUT[: args.n]], real)
-    row("white noise", "", "", torch.randn(args.n, 1, 28, 28, generator=torch.Generator().manual_seed(args.seed)), real)
+    row(
+        "white noise",
+        "",
+        "",
+        torch.randn(args.n, 1, 28, 28, generator=torch.Generator().manual_seed(args.seed)),
+        real,
+    )
     for name in names:
         torch.manual_seed(args.seed)
         contender, taken, steps = BUILD[name](data), 0.0, 0
@@ -66,7 +96,9 @@ def main() -> None:
             while (taken := time.perf_counter() - begun) < mark:
                 contender.step(taken / args.seconds)
                 steps += 1
-            generated = torch.cat([contender.draw(min(BATCH, args.n - i), args.steps) for i in range(0, args.n, BATCH)])
+            generated = torch.cat(
+                [contender.draw(min(BATCH, args.n - i), args.steps) for i in range(0, args.n, BATCH)]
+            )
             row(name, f"{taken:.0f} s", f"{steps:,} ({steps * BATCH:,} images)", generated, real)
             save_images(generated[:64].clamp(-1, 1), args.out / f"{name.replace(' ', '-')}-{mark:.0f}s.png")
 

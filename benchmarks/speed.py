@@ -53,7 +53,9 @@ def count(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-def ours(data: Tensor, change: Callable[[UNet], object] = lambda net: None, averaged: bool = True) -> Contender:
+def ours(
+    data: Tensor, change: Callable[[UNet], object] = lambda net: None, averaged: bool = True
+) -> Contender:
     net, sched = prepare(UNet()), cosine_schedule()
     print(describe(net))
     change(net)
@@ -84,7 +86,11 @@ def hugging_face(data: Tensor) -> Contender:
         sample_size=28, in_channels=1, out_channels=1, layers_per_block=2, block_out_channels=(32, 64, 64),
         down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
     )  # fmt: skip
-    scheduler, opt, source = DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2"), torch.optim.AdamW(net.parameters(), 4e-4), batches(data, BATCH)
+    scheduler, opt, source = (
+        DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2"),
+        torch.optim.AdamW(net.parameters(), 4e-4),
+        batches(data, BATCH),
+    )
 
     def step(done: float) -> None:
         x, noise, t = next(source), torch.randn(BATCH, 1, 28, 28), torch.randint(0, 1000, (BATCH,))
@@ -107,8 +113,13 @@ def denoising_diffusion_pytorch(data: Tensor) -> Contender:
     from denoising_diffusion_pytorch import GaussianDiffusion, Unet
     from ema_pytorch import EMA as TheirEMA
 
-    diffusion = GaussianDiffusion(Unet(dim=32, dim_mults=(1, 2, 2), channels=1), image_size=28, timesteps=1000, sampling_timesteps=STEPS)  # fewer than 1000: its DDIM sampler
-    opt, ema = torch.optim.Adam(diffusion.parameters(), lr=1e-4, betas=(0.9, 0.99)), TheirEMA(diffusion, beta=0.995, update_every=10)
+    diffusion = GaussianDiffusion(
+        Unet(dim=32, dim_mults=(1, 2, 2), channels=1), image_size=28, timesteps=1000, sampling_timesteps=STEPS
+    )  # fewer than 1000: its DDIM sampler
+    opt, ema = (
+        torch.optim.Adam(diffusion.parameters(), lr=1e-4, betas=(0.9, 0.99)),
+        TheirEMA(diffusion, beta=0.995, update_every=10),
+    )
     source = batches(data, BATCH)
 
     def step(done: float) -> None:
@@ -132,12 +143,18 @@ class FirstAttempt(nn.Module):
         super().__init__()
         self.down_conv1, self.down_conv2 = nn.Conv2d(1, 32, 3, padding=1), nn.Conv2d(32, 64, 3, padding=1)
         self.time, self.mid_conv = nn.Linear(1, 64), nn.Conv2d(64, 64, 3, padding=1)
-        self.up_conv1, self.up_conv2, self.conv_out = nn.Conv2d(96, 64, 3, padding=1), nn.Conv2d(64, 32, 3, padding=1), nn.Conv2d(32, 1, 1)
+        self.up_conv1, self.up_conv2, self.conv_out = (
+            nn.Conv2d(96, 64, 3, padding=1),
+            nn.Conv2d(64, 32, 3, padding=1),
+            nn.Conv2d(32, 1, 1),
+        )
 
     def forward(self, xt: Tensor, t: Tensor) -> Tensor:
         skip = F.max_pool2d(F.relu(self.down_conv1(xt)), 2)
         h = F.max_pool2d(F.relu(self.down_conv2(skip)), 2) + self.time(t.float()[:, None])[:, :, None, None]
-        h = F.relu(self.up_conv1(torch.cat([F.interpolate(F.relu(self.mid_conv(h)), scale_factor=2), skip], 1)))
+        h = F.relu(
+            self.up_conv1(torch.cat([F.interpolate(F.relu(self.mid_conv(h)), scale_factor=2), skip], 1))
+        )
         return self.conv_out(F.relu(self.up_conv2(F.interpolate(h, scale_factor=2))))
 
 
@@ -155,7 +172,12 @@ def first_attempt(data: Tensor) -> Contender:
     return Contender(count(net), step, lambda n, steps: digits_of(denoise, n, steps))
 
 
-BUILD = {"ddpm_abc": ours, "Hugging Face course": hugging_face, "denoising-diffusion-pytorch": denoising_diffusion_pytorch, "first attempt, repaired": first_attempt}
+BUILD = {
+    "ddpm_abc": ours,
+    "Hugging Face course": hugging_face,
+    "denoising-diffusion-pytorch": denoising_diffusion_pytorch,
+    "first attempt, repaired": first_attempt,
+}
 NEEDS = {"Hugging Face course": "diffusers", "denoising-diffusion-pytorch": "denoising_diffusion_pytorch"}
 
 
@@ -197,15 +219,25 @@ def gflop(act: Callable[[], object]) -> float:
 def roof(dtype: torch.dtype) -> dict[str, float]:
     "GFLOP/s of one large operation and nothing else: what this machine can reach."
     a, b = torch.randn(2048, 2048, dtype=dtype), torch.randn(2048, 2048, dtype=dtype)
-    x, w = torch.randn(BATCH, 64, 28, 28, dtype=dtype).to(memory_format=torch.channels_last), torch.randn(64, 64, 3, 3, dtype=dtype).to(memory_format=torch.channels_last)
-    acts = {"matrix product, 2048": lambda: a @ b, "3x3 convolution, 64 channels": lambda: F.conv2d(x, w, padding=1)}
+    x, w = (
+        torch.randn(BATCH, 64, 28, 28, dtype=dtype).to(memory_format=torch.channels_last),
+        torch.randn(64, 64, 3, 3, dtype=dtype).to(memory_format=torch.channels_last),
+    )
+    acts = {
+        "matrix product, 2048": lambda: a @ b,
+        "3x3 convolution, 64 channels": lambda: F.conv2d(x, w, padding=1),
+    }
     return {name: median(rate(act, gflop(act), 1.0) for _ in range(5)) for name, act in acts.items()}
 
 
 @torch.no_grad()
 def group_norm(dtype: torch.dtype) -> float:
     "Milliseconds that the normalisation of a batch takes, all of it in this precision."
-    x, scale, shift = torch.randn(BATCH, 64, 28, 28, dtype=dtype).to(memory_format=torch.channels_last), torch.ones(64, dtype=dtype), torch.zeros(64, dtype=dtype)
+    x, scale, shift = (
+        torch.randn(BATCH, 64, 28, 28, dtype=dtype).to(memory_format=torch.channels_last),
+        torch.ones(64, dtype=dtype),
+        torch.zeros(64, dtype=dtype),
+    )
     return median(1000 / rate(lambda: F.group_norm(x, 8, scale, shift), 1, 0.5) for _ in range(5))
 
 
@@ -236,7 +268,9 @@ def inside(data: Tensor, rounds: int) -> None:
     print("\nShare of a step's time:")
     for e in events[:10]:
         print(f"{e.self_cpu_time_total / whole:6.1%}  {e.key}")
-    print(f"\nGroupNorm of {BATCH} images of 64 channels, 28x28, channels_last: {group_norm(torch.float32):.1f} ms in float32, {group_norm(torch.bfloat16):.1f} ms in bfloat16")
+    print(
+        f"\nGroupNorm of {BATCH} images of 64 channels, 28x28, channels_last: {group_norm(torch.float32):.1f} ms in float32, {group_norm(torch.bfloat16):.1f} ms in bfloat16"
+    )
     training: dict[str, list[float]] = {name: [] for name in contenders}
     for k in range(rounds + 1):  # the first round warms up, and compiles
         for name, c in contenders.items():
@@ -249,12 +283,18 @@ def inside(data: Tensor, rounds: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=7, help="how often each has its turn (default: 7)")
-    parser.add_argument("--inside", action="store_true", help="look into our own training step, instead of beside")
+    parser.add_argument(
+        "--inside", action="store_true", help="look into our own training step, instead of beside"
+    )
     args = parser.parse_args()
     rounds = args.rounds
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; medians of {rounds} rounds (lowest to highest)")
+    print(
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; medians of {rounds} rounds (lowest to highest)"
+    )
     if args.inside:
         inside(digits().images, rounds)
         return
@@ -268,18 +308,25 @@ def main() -> None:
     sampling: dict[str, list[float]] = {name: [] for name in names}
     for k in range(rounds + 1):  # the first round warms up
         for name, c in contenders.items():
-            trained, drawn = rate(lambda c=c: c.step(0.5), BATCH), rate(lambda c=c: c.draw(BATCH, STEPS), BATCH * STEPS)
+            trained, drawn = (
+                rate(lambda c=c: c.step(0.5), BATCH),
+                rate(lambda c=c: c.draw(BATCH, STEPS), BATCH * STEPS),
+            )
             if k:
                 training[name].append(trained)
                 sampling[name].append(drawn)
-    print("\n| | parameters | training, images/s | ours is | sampling, image steps/s | ours is | training, peak MiB | GFLOP an image | GFLOP/s |\n|---|---|---|---|---|---|---|---|---|")
+    print(
+        "\n| | parameters | training, images/s | ours is | sampling, image steps/s | ours is | training, peak MiB | GFLOP an image | GFLOP/s |\n|---|---|---|---|---|---|---|---|---|"
+    )
     for name, c in contenders.items():
         cells = []
         for table in (training, sampling):
             values = table[name]
             cells.append(f"{spread(values)} | {median(table[names[0]]) / median(values):.1f} times")
         work = gflop(lambda c=c: c.step(0.5)) / BATCH
-        print(f"| {name} | {c.parameters:,} | {' | '.join(cells)} | {memory[name]:,.0f} | {work:.3f} | {work * median(training[name]):,.0f} |")
+        print(
+            f"| {name} | {c.parameters:,} | {' | '.join(cells)} | {memory[name]:,.0f} | {work:.3f} | {work * median(training[name]):,.0f} |"
+        )
     print("\nThe roof, GFLOP/s:")
     for dtype in [torch.float32] + [torch.bfloat16] * has_fast_bf16(torch.device("cpu")):
         for name, speed in roof(dtype).items():

@@ -29,7 +29,10 @@ def q_sample(
     t: int | Tensor,  # a time in 0..T, or (B,) of them
     eps: Tensor,  # (B, ...) standard normal noise
 ) -> Tensor:  # x_t, (B, ...)
-    "Draw x_t from q(x_t | x_0) with given noise: Ho et al. 2020, Eq. 4. Raises `ValueError` if the shapes differ."
+    """Draw x_t from q(x_t | x_0) with given noise: Ho et al. 2020, Eq. 4.
+
+    Raises `ValueError` if the shapes differ.
+    """
     check_same_shape(x0=x0, eps=eps)
     alpha_bar = extract(sched.alpha_bar, t)
     return broadcast(alpha_bar.sqrt(), x0) * x0 + broadcast((1 - alpha_bar).sqrt(), x0) * eps
@@ -38,7 +41,7 @@ def q_sample(
 def check_same_shape(
     **tensors: Tensor,  # two tensors, by their names
 ) -> None:
-    "Raise `ValueError`, with their names, unless the two have the same shape: broadcasting would hide the mistake."
+    "Raise `ValueError`, with their names, unless both have the same shape: broadcasting would hide that."
     (name, x), (other, y) = tensors.items()
     if x.shape != y.shape:
         raise ValueError(
@@ -64,7 +67,10 @@ def predict_eps(
     t: int | Tensor,  # a time in 1..T, or (B,) of them; t = 0 has no noise to predict
     x0: Tensor,  # (B, ...) clean data, or an estimate of it
 ) -> Tensor:  # eps, (B, ...)
-    "Solve Eq. 4 for the noise, given x_0. Raises `ValueError` at t = 0, where it is 0/0, and if the shapes differ."
+    """Solve Eq. 4 for the noise, given x_0.
+
+    Raises `ValueError` at t = 0, where it is 0/0, and if the shapes differ.
+    """
     check_same_shape(xt=xt, x0=x0)
     alpha_bar = extract(sched.alpha_bar, t)
     if (alpha_bar == 1).any():

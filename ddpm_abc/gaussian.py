@@ -53,7 +53,10 @@ def decoder_log_prob(
     mean: Tensor,  # (...) mean of p(x_0 | x_1)
     var: Tensor,  # (...) its variance, > 0
 ) -> Tensor:  # (...) log-probabilities of the grey levels, in nats
-    "Log-probability of each pixel's grey level under a Gaussian cut into 256 bins, the outer two open: Ho et al. 2020, Eq. 13."
+    """Log-probability of each pixel's grey level under a Gaussian cut into 256 bins, the outer two open.
+
+    Ho et al. 2020, Eq. 13.
+    """
     std = var.sqrt()
     upper = torch.where(x0 > 1 - 1e-3, math.inf, (x0 + 1 / 255 - mean) / std)
     lower = torch.where(x0 < -1 + 1e-3, -math.inf, (x0 - 1 / 255 - mean) / std)
@@ -97,7 +100,7 @@ class _Components:
 
     weights: Tensor  # (K,) shares of the components, > 0, of sum 1
     means: Tensor  # (K, D)
-    covs: Tensor  # (K, D, D) covariances, (K, D) variances of independent dimensions, or (K,) one variance for all D
+    covs: Tensor  # (K, D, D); or (K, D) variances of independent dimensions; or (K,) one variance for all D
 
     def __post_init__(self):
         _check_mixture(self.weights, self.means, self.covs)
@@ -106,7 +109,7 @@ class _Components:
 
     @cached_property
     def _spectrum(self) -> tuple[Tensor, Tensor | None]:
-        "Variances (K, D) or (K, 1), along axes that are the columns of (K, D, D); None stands for those of space."
+        "Variances (K, D) or (K, 1), along the columns of (K, D, D); None stands for the axes of space."
         if self.covs.ndim == 3:
             return tuple(torch.linalg.eigh(self.covs))
         return self.covs.reshape(len(self.weights), -1), None
@@ -123,10 +126,8 @@ class _Components:
         return self.weights.log() + gaussian_log_prob(d, torch.zeros_like(d), c).sum(-1)
 
     def _prepare(self, xt: Tensor, alpha_bar: Tensor | float) -> tuple[Tensor, Tensor]:
-        x, alpha_bar = (
-            xt.to("cpu", torch.float64).flatten(1),
-            torch.as_tensor(alpha_bar, dtype=torch.float64, device="cpu"),
-        )
+        x = xt.to("cpu", torch.float64).flatten(1)
+        alpha_bar = torch.as_tensor(alpha_bar, dtype=torch.float64, device="cpu")
         _check_noisy(self.means.shape[1], x, alpha_bar)
         return x, alpha_bar.reshape(-1, 1, 1)
 
@@ -150,9 +151,10 @@ class _Sampled(_Components):
 class GaussianMixture(_Sampled):
     """Data from a mixture of K Gaussians in D dimensions, for which the best network is known in closed form.
 
-    `GaussianMixture(weights, means, covs)`; K = 1 is a single Gaussian, covariances of zero are a finite data set. All is
-    computed in float64 on the CPU. Raises `ValueError` for shapes that do not fit, other precisions, weights that are
-    not shares, and covariances that are not symmetric or have a negative eigenvalue.
+    `GaussianMixture(weights, means, covs)`; K = 1 is a single Gaussian, covariances of zero are a finite data
+    set. All is computed in float64 on the CPU. Raises `ValueError` for shapes that do not fit, other
+    precisions, weights that are not shares, and covariances that are not symmetric or have a negative
+    eigenvalue.
     """
 
     def log_prob(
@@ -188,9 +190,9 @@ def mixture_eps_model(
     mixture: GaussianMixture,  # the data
     alpha_bar: Tensor,  # (T+1,) table of a schedule: `sched.alpha_bar`
 ) -> Callable[[Tensor, Tensor], Tensor]:  # xt (B, ...), t (B,) int64 in 1..T -> eps_hat (B, ...)
-    """The best possible network for these data: a function of (xt, t) that returns E[eps | x_t], with nothing to train.
+    """The best possible network for these data, a function of (xt, t) that returns E[eps | x_t].
 
-    It raises `IndexError` for a t outside 1..T.
+    There is nothing to train. It raises `IndexError` for a t outside 1..T.
     """
 
     def model(xt: Tensor, t: Tensor) -> Tensor:

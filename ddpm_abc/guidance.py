@@ -41,14 +41,13 @@ def guided(
 ) -> Denoiser:  # for a batch of len(y)
     """Classifier-free guidance, eps(y) + w (eps(y) - eps(null)): Ho & Salimans 2022, Eq. 6.
 
-    Many programs have a guidance scale of 1 + w instead. Raises `ValueError` for a network without classes, a scale
-    that is not finite, and labels or a null class that the network does not have.
+    Many programs have a guidance scale of 1 + w instead. Raises `ValueError` for a network without classes, a
+    scale that is not finite, and labels or a null class that the network does not have.
     """
     n = getattr(denoise.net, "config", {}).get("n_classes")
     if n is None:
-        raise ValueError(
-            "guided needs a network that is told classes: build it with n_classes, and train it with labels"
-        )
+        remedy = "build it with n_classes, and train it with labels"
+        raise ValueError(f"guided needs a network that is told classes: {remedy}")
     if not math.isfinite(scale):
         raise ValueError(f"scale must be finite, got {scale}")
     for name, c in (("null_class", torch.tensor(null_class)), ("y", y)):

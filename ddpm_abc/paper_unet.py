@@ -54,13 +54,12 @@ def _block(c_in: int, c_out: int, attention: bool, emb_dim: int, groups: int) ->
 def _way_down(
     sized: list[tuple[int, bool]], blocks: int, emb_dim: int, groups: int
 ) -> tuple[nn.ModuleList, nn.ModuleList, list[int]]:
-    "The levels, what lies between them, and the channels of each copy; `sized` is (channels, attention) of each level."
+    "Levels, what lies between, and channels of each copy; `sized` is (channels, attention) of each level."
     levels, downs, c = nn.ModuleList(), nn.ModuleList(), sized[0][0]
     skips = [c]
     for i, (c_out, at) in enumerate(sized):
-        levels.append(
-            nn.ModuleList(_block(c if k == 0 else c_out, c_out, at, emb_dim, groups) for k in range(blocks))
-        )
+        widths = [c, *[c_out] * (blocks - 1)]
+        levels.append(nn.ModuleList(_block(c_in, c_out, at, emb_dim, groups) for c_in in widths))
         c = c_out
         skips += [c] * blocks
         if i < len(sized) - 1:
@@ -102,9 +101,9 @@ def _walk(net: PaperUNet, xt: Tensor, emb: Tensor) -> Tensor:
 class PaperUNet(UNetBase):
     """The CIFAR-10 network of Ho et al. 2020 (appendix B), wired so that its published weights fit.
 
-    Input and output are those of `UNet`, times in 1..T too. The published weights count time from 0, so the network
-    embeds t - 1: callers must not subtract 1 themselves. It has no dropout (the paper trained with 0.1).
-    Raises `ValueError` for a configuration or an input that does not fit.
+    Input and output are those of `UNet`, times in 1..T too. The published weights count time from 0, so the
+    network embeds t - 1: callers must not subtract 1 themselves. It has no dropout (the paper trained with
+    0.1). Raises `ValueError` for a configuration or an input that does not fit.
     """
 
     first_time = 1
@@ -113,16 +112,9 @@ class PaperUNet(UNetBase):
         self,
         in_channels: int = 3,  # channels of the images
         size: int = 32,  # height and width of the images
-        channels: tuple[int, ...] = (
-            128,
-            256,
-            256,
-            256,
-        ),  # channels at each level; each level halves the size
+        channels: tuple[int, ...] = (128, 256, 256, 256),  # channels at each level; each halves the size
         blocks: int = 2,  # residual blocks a level on the way down; one more on the way up
-        attention_at: tuple[int, ...] = (
-            16,
-        ),  # sizes with attention after each block; the middle always has it
+        attention_at: tuple[int, ...] = (16,),  # sizes with attention after each block; the middle has it too
         groups: int = 32,  # groups of GroupNorm; divides every entry of channels
         n_classes: int | None = None,  # number of classes for a class-conditional network
     ):
@@ -161,20 +153,14 @@ _RULES = [  # a part of our name, and of theirs
     (r"\.norm\.", ".group_norm."),
     (r"\.out\.", ".to_out.0."),
 ]
-_OLD = {
-    ".query.": ".to_q.",
-    ".key.": ".to_k.",
-    ".value.": ".to_v.",
-    ".proj_attn.": ".to_out.0.",
-}  # attention before 2023
+# What diffusers called the layers of attention before 2023.
+_OLD = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
 
 def diffusers_names(
     name: str,  # of a tensor in the state dict of a PaperUNet
-) -> list[
-    str
-]:  # of the tensor in the state dict of diffusers' UNet2DModel; of three, to be stacked, for queries, keys and values
-    "What diffusers calls a parameter of `PaperUNet`."
+) -> list[str]:  # its name in the state dict of diffusers' UNet2DModel, or the names of three, to be stacked
+    "What diffusers calls a parameter of `PaperUNet`; queries, keys and values are three tensors there."
     for ours, theirs in _RULES:
         name = re.sub(ours, theirs, name)
     return [name.replace(".qkv.", f".to_{x}.") for x in "qkv"] if ".qkv." in name else [name]
@@ -184,14 +170,17 @@ def load_diffusers(
     state_dict: Mapping[str, Tensor],  # of a UNet2DModel, as safetensors.torch.load_file gives it
     net: PaperUNet | None = None,  # the network to fill; that of google/ddpm-cifar10-32 if not given
 ) -> PaperUNet:  # the network with these weights, in evaluation mode
-    """Fill a `PaperUNet` with weights that diffusers saved: the 328 tensors of google/ddpm-cifar10-32, for instance.
+    """Fill a `PaperUNet` with weights from diffusers, such as the 328 tensors of google/ddpm-cifar10-32.
 
-    Also takes the names that diffusers gave to attention layers before 2023. Time: call the result with t in 1..T, as
-    everywhere in this library; the network itself subtracts the 1 that diffusers' timesteps need.
+    Also takes the names that diffusers gave to attention layers before 2023. Time: call the result with t in
+    1..T, as everywhere in this library; the network itself subtracts the 1 that diffusers' timesteps need.
     Raises `ValueError` naming the first tensor that is missing, has another shape, or has no place.
     """
     net = PaperUNet() if net is None else net
-    hint = "Is this a UNet2DModel with the configuration of google/ddpm-cifar10-32? For other sizes pass net=PaperUNet(...)"
+    hint = (
+        "Is this a UNet2DModel with the configuration of google/ddpm-cifar10-32?"
+        " For other sizes pass net=PaperUNet(...)"
+    )
     theirs = {}
     for name, value in state_dict.items():
         for old, new in _OLD.items():
@@ -205,9 +194,8 @@ def load_diffusers(
             if name not in theirs:
                 raise ValueError(f"the state dict has no {name!r}. {hint}")
             if theirs[name].shape != shape:
-                raise ValueError(
-                    f"{name!r} has shape {tuple(theirs[name].shape)}, the network needs {shape}. {hint}"
-                )
+                got = tuple(theirs[name].shape)
+                raise ValueError(f"{name!r} has shape {got}, the network needs {shape}. {hint}")
         filled[ours] = torch.cat([theirs.pop(name) for name in names])
     if theirs:
         raise ValueError(f"the network has no place for {next(iter(theirs))!r}. {hint}")

@@ -52,20 +52,21 @@ def eps_from_v(
     t: int | Tensor,  # a time in 0..T, or (B,) of them
     v: Tensor,  # (B, ...) the velocity, or a network's estimate of it
 ) -> Tensor:  # eps, (B, ...)
-    "Turn x_t and v back into the noise: Salimans & Ho 2022, appendix D. Raises `ValueError` if the shapes differ."
+    """Turn x_t and v back into the noise: Salimans & Ho 2022, appendix D.
+
+    Raises `ValueError` if the shapes differ.
+    """
     check_same_shape(xt=xt, v=v)
     alpha_bar = extract(sched.alpha_bar, t)
     return broadcast((1 - alpha_bar).sqrt(), xt) * xt + broadcast(alpha_bar.sqrt(), xt) * v
 
 # %% ../nbs/08_parameterization.ipynb #7983960a
-Network = Callable[
-    ..., Tensor
-]  # net(xt (B, ...), t (B,) int64), perhaps with y=labels -> what it predicts, like xt
+Network = Callable[..., Tensor]  # net(xt (B, ...), t (B,) int64 [, y=labels]) -> what it predicts, like xt
 PREDICTS = ("eps", "x0", "v")  # what a network may predict
 
 
 class Prediction(NamedTuple):
-    "What a denoiser says of x_t. The two belong together: each follows from the other by Ho et al. 2020, Eq. 4."
+    "What a denoiser says of x_t. Each of the two follows from the other by Ho et al. 2020, Eq. 4."
 
     x0: Tensor  # x0_hat, (B, ...), not clipped
     eps: Tensor  # eps_hat, (B, ...)
@@ -75,9 +76,8 @@ class Prediction(NamedTuple):
 class Denoiser:
     """A network, its schedule and what it predicts: the one type between networks and everything else.
 
-    `denoise(xt, t)` answers with x0_hat and eps_hat, whatever the network predicts. Any function of (xt, t) will do for
-    a network: the exact one of chapter 00, a guided one, your own module. A network that predicts x0 or v knows x0 also
-    where alpha_bar is 0; one that predicts eps does not, and is refused there with a `ValueError`, as is another name.
+    `denoise(xt, t)` answers with x0_hat and eps_hat, whatever the network predicts. Any function of (xt, t)
+    will do for one. Raises `ValueError` for another name, and for eps if the schedule ends at alpha_bar = 0.
     """
 
     net: Network  # net(xt, t) -> what it predicts, like xt; t is (B,) int64
@@ -88,9 +88,8 @@ class Denoiser:
         if self.predicts not in PREDICTS:
             raise ValueError(f"predicts must be one of {', '.join(PREDICTS)}, got {self.predicts!r}")
         if self.predicts == "eps" and self.sched.alpha_bar[-1] == 0:
-            raise ValueError(
-                "this schedule ends at alpha_bar = 0, where eps says nothing of x0: predict v or x0"
-            )
+            why = "at alpha_bar = 0, where this schedule ends, eps says nothing of x0"
+            raise ValueError(f"{why}: predict v or x0")
 
     def __call__(
         self,
@@ -98,7 +97,7 @@ class Denoiser:
         t: int | Tensor,  # their time in 1..T, or (B,) of them
         **given: Any,  # what else the network takes, such as y, the labels
     ) -> Prediction:  # x0_hat and eps_hat, each like xt
-        "Ask the network. Raises `IndexError` for a time outside 1..T, and `ValueError` for an answer of another shape."
+        "Both guesses. Raises `IndexError` for t outside 1..T, `ValueError` for an answer of another shape."
         out = self.net(xt, _times(self.sched, xt, t), **given)
         return _complete(self.predicts, self.sched, xt, t, out)
 
@@ -125,7 +124,7 @@ def _complete(predicts: str, sched: Schedule, xt: Tensor, t: int | Tensor, out: 
 
 
 def _times(sched: Schedule, xt: Tensor, t: int | Tensor) -> Tensor:
-    "One time for each item, on the device of the data; each in 1..T, which is checked here and not in the networks."
+    "One time for each item, on the device of the data; each in 1..T, checked here and not in the networks."
     times = torch.as_tensor(t)
     if times.is_floating_point() or times.dtype == torch.bool:
         raise TypeError(f"t must be whole numbers (int64), got {times.dtype}")
@@ -138,8 +137,8 @@ def _times(sched: Schedule, xt: Tensor, t: int | Tensor) -> Tensor:
 def v_weight(
     sched: Schedule,  # the noise schedule
 ) -> Tensor:  # (T+1,) 1 / alpha_bar
-    """What an error of the noise must count to be an error of v: 1 + 1/SNR.
+    """What an error of the noise must count to be an error of v: 1 + 1/SNR; infinite where alpha_bar is 0.
 
-    In units of the image it is the SNR+1 weight of Salimans & Ho 2022, section 4. Infinite where alpha_bar is 0.
+    In units of the image it is the SNR+1 weight of Salimans & Ho 2022, section 4.
     """
     return 1 / sched.alpha_bar

@@ -35,7 +35,7 @@ def ddpm_step(
 ) -> Tensor:  # x_s, (B, ...)
     """One step of ancestral sampling from t to s: Ho et al. 2020, Eq. 7 with the x_0 of Eq. 15.
 
-    With s = t - 1 and no clipping it is Algorithm 2, line 4. `variance` picks one of the two choices of section 3.2.
+    With s = t - 1 and no clipping it is Algorithm 2, line 4. `variance` is one of the choices of section 3.2.
     Raises `ValueError` for another variance, and unless s < t.
     """
     mean, var = q_posterior(sched, x0_hat.clamp(-1, 1) if clip else x0_hat, xt, t, s)
@@ -83,27 +83,22 @@ def image_generators(
 ) -> list[torch.Generator]:  # one CPU generator for each image
     """A stream of random numbers for each image, which depends on `seed` and on the image's number alone.
 
-    Images k and k + 1 of one seed have as little to do with each other as those of two seeds: the streams are those of
-    NumPy's `SeedSequence`. Raises `ValueError` for a negative number.
+    Images k and k + 1 of one seed have as little to do with each other as those of two seeds: the streams are
+    those of NumPy's `SeedSequence`. Raises `ValueError` for a negative number.
     """
     if min(seed, n, first) < 0:
         raise ValueError(f"seed, n and first must be at least 0, got {seed}, {n} and {first}")
-    states = (
-        np.random.SeedSequence(seed, spawn_key=(k,)).generate_state(1, np.uint64)
-        for k in range(first, first + n)
-    )
-    return [torch.Generator().manual_seed(int(state[0])) for state in states]
+    streams = (np.random.SeedSequence(seed, spawn_key=(k,)) for k in range(first, first + n))
+    return [torch.Generator().manual_seed(int(s.generate_state(1, np.uint64)[0])) for s in streams]
 
 
 def seeded_noise(
-    generator: torch.Generator
-    | Sequence[torch.Generator]
-    | None,  # a CPU generator for the batch, or one an image
+    generator: torch.Generator | Sequence[torch.Generator] | None,  # on the CPU: one a batch, or one an image
 ) -> Noise:  # draws on the CPU, and moves the noise to where it is needed
-    """Noise from generators: one for the whole batch, a list with one for each image, or the global one for None.
+    """Noise from generators: one for the batch, a list with one for each image, or the global one for None.
 
-    All noise is drawn on the CPU, so one seed gives one noise on every device. The noise raises `ValueError` for a
-    batch of another size than the list's.
+    All noise is drawn on the CPU, so one seed gives one noise on every device. The noise raises `ValueError`
+    for a batch of another size than the list's.
     """
 
     def noise(x: Tensor) -> Tensor:
@@ -111,9 +106,8 @@ def seeded_noise(
             return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
         if len(generator) != len(x):
             raise ValueError(f"need a generator for each of the {len(x)} images, got {len(generator)}")
-        return torch.stack([torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in generator]).to(
-            x.device
-        )
+        each = [torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in generator]
+        return torch.stack(each).to(x.device)
 
     return noise
 

@@ -24,16 +24,13 @@ class Schedule:
     """The noise schedule: two tables of length T+1, indexed by the paper's t = 0..T.
 
     `beta[t]` is the variance added by step t, `alpha_bar[t]` the share of the data's variance left after it
-    (Ho et al. 2020, Eq. 2 and 4). Both are float64 on the CPU; `beta[0] = 0` and `alpha_bar[0] = 1` stand for
-    clean data. The last beta may be 1: nothing of the data is then left at T (zero terminal SNR, Lin et al. 2024).
-    Raises `ValueError` if a table has the wrong shape or precision, or leaves its range.
+    (Ho et al. 2020, Eq. 2 and 4); t = 0 is clean data. Where the last beta is 1, nothing of the data is left
+    (zero terminal SNR, Lin et al. 2024). Raises `ValueError` for a table that is not float64 or not in range.
     """
 
-    beta: Tensor  # (T+1,) variances; beta[0] = 0, the others in (0, 1), the last in (0, 1]
-    alpha_bar: Tensor  # (T+1,) cumulative products of 1 - beta; alpha_bar[0] = 1, strictly decreasing
-    recipe: Mapping[str, Any] | None = (
-        None  # how it was built, as `build_schedule` takes it; files store this
-    )
+    beta: Tensor  # (T+1,) float64, on the CPU; beta[0] = 0, the others in (0, 1), the last in (0, 1]
+    alpha_bar: Tensor  # (T+1,) the same; cumulative products of 1 - beta, so alpha_bar[0] = 1
+    recipe: Mapping[str, Any] | None = None  # how it was built: what `build_schedule` takes and files store
 
     def __post_init__(self):
         _check_tables(self.beta, self.alpha_bar)
@@ -79,9 +76,8 @@ def _check_tables(beta: Tensor, alpha_bar: Tensor) -> None:
             f"every beta[1:] must lie in (0, 1), and only the last may be 1, got a range of {got}"
         )
     if not torch.allclose(torch.cumprod(1 - beta, 0), alpha_bar, rtol=1e-9, atol=0):
-        raise ValueError(
-            "alpha_bar is not the cumulative product of 1 - beta: build the schedule with `schedule_from_beta(beta)`"
-        )
+        remedy = "build the schedule with `schedule_from_beta(beta)`"
+        raise ValueError(f"alpha_bar is not the cumulative product of 1 - beta: {remedy}")
     last = -2 if beta[-1] == 1 else -1  # where there should still be some signal
     if (left := alpha_bar[last].item()) < 1e-60:
         name = "alpha_bar_T" if last == -1 else "alpha_bar_{T-1}"
@@ -92,9 +88,9 @@ def _check_tables(beta: Tensor, alpha_bar: Tensor) -> None:
 # %% ../nbs/01_schedule.ipynb #f28293ad
 _MOST_LEFT = 0.02  # sqrt(alpha_bar_T) above this is reported
 _STOPS_SHORT = (
-    "the schedule stops short of noise: sqrt(alpha_bar_T) = {left:.3f} at T = {T}, and sampling starts as if it were 0"
-    " (the limit is {limit}). Raise T or the betas (a linear schedule: beta_min = 0.1/T, beta_max = 20/T),"
-    " or use cosine_schedule(T)."
+    "the schedule stops short of noise: sqrt(alpha_bar_T) = {left:.3f} at T = {T}, and sampling starts as if"
+    " it were 0 (the limit is {limit}). Raise T or the betas (a linear schedule: beta_min = 0.1/T,"
+    " beta_max = 20/T), or use cosine_schedule(T)."
 )
 
 
@@ -103,8 +99,8 @@ def schedule_from_beta(
 ) -> Schedule:  # its tables, padded with t = 0
     """Build a schedule from T variances (Ho et al. 2020, Eq. 2 and 4).
 
-    Warns when the last step stops short of noise: when sqrt(alpha_bar_T), the factor of x_0 in x_T, exceeds 0.02.
-    Raises `ValueError` for a table that is not one-dimensional, is empty, or leaves (0, 1).
+    Warns when the last step stops short of noise: when sqrt(alpha_bar_T), the factor of x_0 in x_T, exceeds
+    0.02. Raises `ValueError` for a table that is not one-dimensional, is empty, or leaves (0, 1).
     """
     if beta.ndim != 1:
         raise ValueError(f"beta must have shape (T,), got {tuple(beta.shape)}")
@@ -198,8 +194,8 @@ def extract(
 ) -> Tensor:  # () or (B,) values, in the table's precision
     """Look up `table[t]`.
 
-    Raises `IndexError` for a time outside 0..T, where Python would wrap a negative one, and `TypeError` for times that
-    are not whole numbers.
+    Raises `IndexError` for a time outside 0..T, where Python would wrap a negative one, and `TypeError` for
+    times that are not whole numbers.
     """
     t = torch.as_tensor(t, device=table.device)
     if t.is_floating_point() or t.dtype == torch.bool:
@@ -216,8 +212,8 @@ def broadcast(
 ) -> Tensor:  # the coefficients with x's dtype and device, shaped () or (B, 1, ..., 1)
     """Make per-item coefficients broadcast against x. They are computed in float64 and rounded only here.
 
-    Raises `ValueError` when there are not as many coefficients as items, and `TypeError` for whole-number x, such as
-    raw pixels.
+    Raises `ValueError` when there are not as many coefficients as items, and `TypeError` for whole-number x,
+    such as raw pixels.
     """
     if not x.is_floating_point():
         want = "expected floating-point data in [-1, 1]"

@@ -33,7 +33,8 @@ def simple_loss(
 ) -> Tensor:  # (B,) mean squared error of each item
     """Each item's squared error, averaged over its pixels: L_simple, Ho et al. 2020, Eq. 14.
 
-    It is the error of what the network predicts: the noise, as in the paper, or x0 or v (Salimans & Ho 2022, section 4).
+    It is the error of what the network predicts: the noise, as in the paper, or x0 or v (Salimans & Ho 2022,
+    section 4).
     """
     xt = q_sample(denoise.sched, x0, t, eps)
     out = denoise.net(xt, t.to(xt.device), **given)
@@ -50,10 +51,11 @@ def sample_t(
 
 # %% ../nbs/04_training.ipynb #a62688a1
 class EMA:
-    """An exponential moving average of a network's weights, the ones to sample from (Ho et al. 2020, appendix B).
+    """An exponential moving average of a network's weights, the ones to sample from.
 
-    `ema.model` is a copy of the network in evaluation mode. The decay grows with the number of updates n
-    as (1 + n) / (10 + n), so that the first average is not dominated by the random start, up to `decay`.
+    Ho et al. 2020, appendix B. `ema.model` is a copy of the network in evaluation mode. The decay grows with
+    the number of updates n as (1 + n) / (10 + n), up to `decay`, so that the first average is not dominated
+    by the random start.
     """
 
     def __init__(
@@ -118,8 +120,8 @@ def _not_finite(step: int, t: Tensor, losses: Tensor) -> str:
         at = f"loss {losses.mean().item():.3g}, t from {t.min().item()} to {t.max().item()}"
         what = f"the gradient is not finite ({at})"
     return (
-        f"step {step + 1}, on batch {step}: {what}. The step was not taken: the weights are those of step {step}."
-        " Lower the learning rate, or look at the data."
+        f"step {step + 1}, on batch {step}: {what}. The step was not taken: the weights are those of step"
+        f" {step}. Lower the learning rate, or look at the data."
     )
 
 # %% ../nbs/04_training.ipynb #28b149f3
@@ -130,10 +132,9 @@ def _check_setup(denoise: Denoiser, opt: Optimizer, weight: Tensor | None) -> nn
         raise TypeError(f"train needs a network with parameters (an nn.Module), got {type(net).__name__}")
     own = {id(p) for p in net.parameters()}
     if not any(id(p) in own for group in opt.param_groups for p in group["params"]):
+        what = "the optimizer holds no parameter of this network, so it would train another"
         remedy = f"build it anew, as in {type(opt).__name__}(net.parameters(), lr=...)"
-        raise ValueError(
-            f"the optimizer holds no parameter of this network, so it would train another: {remedy}"
-        )
+        raise ValueError(f"{what}: {remedy}")
     if weight is not None and weight.shape != (T + 1,):
         got = tuple(weight.shape)
         raise ValueError(f"weight must have shape ({T + 1},), one number for each t from 0 to T, got {got}")
@@ -146,12 +147,12 @@ def _check_batch(net: nn.Module, x0: Tensor, y: Tensor | None = None) -> None:
         raise TypeError(f"train takes floating-point images in [-1, 1], got {x0.dtype}: {remedy}")
     low, high = (v.item() for v in x0.detach().aminmax())
     if low < -1.01 or high > 1.01 or 0 <= low < high:
-        found = f"the first batch lies in [{low:.3g}, {high:.3g}]"
-        warnings.warn(f"{found}, and the schedule is made for data in [-1, 1]: {remedy}", stacklevel=3)
+        got = f"the first batch lies in [{low:.3g}, {high:.3g}]"
+        warnings.warn(f"{got}, and the schedule is made for data in [-1, 1]: {remedy}", stacklevel=3)
     n = getattr(net, "config", {}).get("n_classes")
     if y is not None and n is not None and not 0 <= y.min() <= y.max() < n:
-        found = f"{y.min().item()} to {y.max().item()}"
-        raise ValueError(f"labels must lie in 0..{n - 1}, the classes of the network, got a range of {found}")
+        got = f"{y.min().item()} to {y.max().item()}"
+        raise ValueError(f"labels must lie in 0..{n - 1}, the classes of the network, got a range of {got}")
 
 # %% ../nbs/04_training.ipynb #bb7c0fd8
 def _set_lr(opt: Optimizer, factor: float) -> None:
@@ -171,30 +172,28 @@ def _set_gradient(
 # %% ../nbs/04_training.ipynb #ca8fb5dc
 def train(
     denoise: Denoiser,  # the network in training, its schedule, and what it predicts
-    batches: Iterable[
-        Tensor | Sequence[Tensor]
-    ],  # clean data (B, ...) in [-1, 1], or pairs of it and labels (B,)
+    batches: Iterable[Tensor | Sequence[Tensor]],  # clean data (B, ...) in [-1, 1]; or pairs with labels (B,)
     opt: Optimizer,  # over the network's parameters
     *,
     ema: EMA | None = None,  # averaged after each step
     generator: torch.Generator | None = None,  # CPU generator for t and eps; the global one if not given
-    lr_factor: Callable[[int], float]
-    | None = None,  # 0-based step -> factor for the optimizer's learning rate
+    lr_factor: Callable[[int], float] | None = None,  # 0-based step -> factor of the learning rate
     weight: Tensor | None = None,  # (T+1,) what the loss of each time counts; 1 if not given
     clip_norm: float = 1.0,  # limit for the norm of the gradient
     start: int = 0,  # steps already done, when resuming
 ) -> Iterator[TrainStep]:  # one item a step, after the step is taken
-    """Train on each batch in turn: Ho et al. 2020, Algorithm 1, with clipping, a learning-rate schedule and EMA.
+    """Train on each batch in turn: Ho et al. 2020, Algorithm 1, with clipping, a varying rate and EMA.
 
-    The batches lie on the network's device; labels go to it as `y`. The noise comes from a CPU generator on every device:
-    one seed, one run. Warns if the first batch leaves [-1, 1] or does not reach below 0. Raises `ValueError` for an
-    optimizer of another network, a weight of another shape and labels out of range, `TypeError` for raw pixels, and
-    `FloatingPointError` before a step whose loss or gradient is not finite.
+    The batches lie on the network's device; labels go to it as `y`. The noise comes from a CPU generator on
+    every device: one seed, one run. Warns if the first batch leaves [-1, 1] or does not reach below 0. Raises
+    `ValueError` for an optimizer of another network, a weight of another shape and labels out of range,
+    `TypeError` for raw pixels, and `FloatingPointError` before a step whose loss or gradient is not finite.
     """
     net = _check_setup(denoise, opt, weight)
     net.train()
     for step, batch in enumerate(batches, start):
-        x0, given = (batch, {}) if isinstance(batch, Tensor) else (batch[0], {"y": y for y in batch[1:]})
+        x0, *labels = [batch] if isinstance(batch, Tensor) else batch
+        given = {"y": labels[0]} if labels else {}
         if step == start:
             _check_batch(net, x0, **given)
         if lr_factor is not None:

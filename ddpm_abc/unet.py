@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+_Net = TypeVar("_Net", bound=nn.Module)
+
 # %% auto #0
 __all__ = ['timestep_embedding', 'GroupNorm', 'zero_init', 'ResBlock', 'Attention', 'Down', 'Up', 'Level', 'UNetBase',
-           'walk_down', 'walk_up', 'middle_level', 'UNet', 'pick_device', 'has_fast_bf16', 'prepare', 'describe']
+           'middle_level', 'UNet', 'pick_device', 'has_fast_bf16', 'prepare', 'describe']
 
 # %% ../nbs/03_unet.ipynb #30645217
 def timestep_embedding(
@@ -22,17 +24,15 @@ def timestep_embedding(
     dim: int,  # size of the embedding, even and at least 4
     max_period: float = 10_000.0,  # longest wavelength is 2 pi max_period
 ) -> Tensor:  # (B, dim) float32: sines, then cosines
-    """Sines and cosines of t at `dim/2` frequencies from 1 down to 1/max_period (Vaswani et al. 2017, section 3.5).
+    """Sines and cosines of t at `dim/2` frequencies from 1 down to 1/max_period.
 
-    Raises `ValueError` for a `dim` that is odd or less than 4.
+    Vaswani et al. 2017, section 3.5. Raises `ValueError` for a `dim` that is odd or less than 4.
     """
     if dim < 4 or dim % 2:
         raise ValueError(f"dim must be even and at least 4, got {dim}")
     half = dim // 2
-    freqs = torch.exp(
-        -math.log(max_period) / (half - 1) * torch.arange(half, dtype=torch.float32, device=t.device)
-    )
-    angles = t[:, None].float() * freqs[None, :]  # (B, half)
+    steps = torch.arange(half, dtype=torch.float32, device=t.device)
+    angles = t[:, None].float() * torch.exp(-math.log(max_period) / (half - 1) * steps)  # (B, half)
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 # %% ../nbs/03_unet.ipynb #589151a9
@@ -81,10 +81,7 @@ class ResBlock(nn.Module):
 
 # %% ../nbs/03_unet.ipynb #fe616024
 class Attention(nn.Module):
-    """Self-attention over the pixels of a feature map, one head, added to the input (Ho et al. 2020, appendix B).
-
-    The last layer starts at zero, so that a new block passes its input on unchanged.
-    """
+    "Self-attention over pixels, one head, zero at first, added to the input: Ho et al. 2020, appendix B."
 
     def __init__(
         self,
@@ -142,17 +139,11 @@ class Level(nn.ModuleList):
         return h
 
 # %% ../nbs/03_unet.ipynb #b8247abc
-def _check_config(
-    in_channels: int, size: int, channels: tuple[int, ...], blocks: int, attention_at: tuple[int, ...], groups: int,
-    n_classes: int | None,
-) -> None:  # fmt: skip
+def _check_config(in_channels, size, channels, blocks, attention_at, groups, n_classes) -> None:
     if in_channels < 1 or blocks < 1 or groups < 1 or not channels:
-        got = f"{in_channels}, {blocks}, {groups} and {channels}"
-        raise ValueError(
-            f"in_channels, blocks and groups must be at least 1 and channels not empty, got {got}"
-        )
-    halvings = len(channels) - 1
-    factor = 2**halvings
+        need = "in_channels, blocks and groups must be at least 1 and channels not empty"
+        raise ValueError(f"{need}, got {in_channels}, {blocks}, {groups} and {channels}")
+    halvings, factor = len(channels) - 1, 2 ** (len(channels) - 1)
     if size < 1 or size % factor:
         better = -(-max(size, 1) // factor) * factor
         need = f"size must be divisible by {factor}, since {halvings} levels halve it"
@@ -163,17 +154,15 @@ def _check_config(
             why = "with at least two channels a group (GroupNorm over one channel erases the time)"
             raise ValueError(f"{need} {why}, got {c}")
     sizes = [size // 2**i for i in range(len(channels))]
-    for n in attention_at:
-        if n not in sizes:
-            raise ValueError(
-                f"attention_at names a size that the network does not have: got {n}, its sizes are {sizes}"
-            )
+    if strange := [n for n in attention_at if n not in sizes]:
+        got = f"got {strange[0]}, its sizes are {sizes}"
+        raise ValueError(f"attention_at names a size that the network does not have: {got}")
     if n_classes is not None and n_classes < 1:
         raise ValueError(f"n_classes must be at least 1 or None, got {n_classes}")
 
 # %% ../nbs/03_unet.ipynb #ca0ab040
 def _check_input(config: dict[str, Any], xt: Tensor, t: Tensor, y: Tensor | None) -> None:
-    "Shapes and kinds of number alone: a look at the values would keep the network from being compiled or exported."
+    "Shapes and dtypes alone: a look at the values would keep the network from being compiled or exported."
     c, halvings, n_classes = config["in_channels"], len(config["channels"]) - 1, config["n_classes"]
     factor = 2**halvings
     if xt.ndim != 4 or xt.shape[1] != c:
@@ -195,17 +184,15 @@ def _check_input(config: dict[str, Any], xt: Tensor, t: Tensor, y: Tensor | None
 class UNetBase(nn.Module):
     """What the U-Nets here share: checks, the embedding of time and class, autocast.
 
-    `config` holds the arguments of the subclass: `type(net)(**net.config)` is a network of the same build. A subclass
-    builds its layers and says in `_predict` what becomes of the images and the embedding. Labels beyond n_classes raise
-    the `IndexError` of `nn.Embedding`; whether times and labels fit is for callers to check, once.
+    `config` holds the arguments of the subclass: `type(net)(**net.config)` is a network of the same build. A
+    subclass builds its layers and says in `_predict` what becomes of the images and the embedding. Labels
+    beyond n_classes raise the `IndexError` of `nn.Embedding`; whether times and labels fit is for callers to
+    check, once.
     """
 
     first_time = 0  # what the network calls the time before the first step; subtracted from t
 
-    def __init__(
-        self,
-        **config: Any,  # arguments of the subclass
-    ):
+    def __init__(self, **config: Any):  # the arguments of the subclass
         super().__init__()
         _check_config(**config)
         self.config = config
@@ -230,35 +217,20 @@ class UNetBase(nn.Module):
         raise NotImplementedError
 
 # %% ../nbs/03_unet.ipynb #a749ec3e
-def walk_down(
-    levels: nn.ModuleList,  # of `Level`, from the largest size to the smallest
-    downs: nn.ModuleList,  # between each level and the next
-    h: Tensor,  # (B, c_0, H, W)
-    emb: Tensor,  # (B, emb_dim) time and class
-) -> tuple[Tensor, list[Tensor]]:  # (B, c, H', W') at the bottom, and a copy from the end of each level
-    "Step 2 of the U-Net. The copy is taken before halving."
-    skips = []
-    for i, level in enumerate(levels):
+def _walk(net: UNet, xt: Tensor, emb: Tensor) -> Tensor:
+    "In, down, through the middle, up and out: steps 1 to 5."
+    h, skips = net.conv_in(xt), []
+    for i, level in enumerate(net.down_levels):
         h = level(h, emb)
-        skips.append(h)
-        if i < len(downs):
-            h = downs[i](h)
-    return h, skips
-
-
-def walk_up(
-    levels: nn.ModuleList,  # of `Level`, from the smallest size to the largest
-    ups: nn.ModuleList,  # between each level and the next
-    h: Tensor,  # (B, c, H', W') at the bottom
-    skips: list[Tensor],  # what `walk_down` kept
-    emb: Tensor,  # (B, emb_dim) time and class
-) -> Tensor:  # (B, c_0, H, W)
-    "Step 4 of the U-Net."
-    for i, (level, skip) in enumerate(zip(levels, reversed(skips), strict=True)):
-        h = level(torch.cat([h, skip], dim=1), emb)
-        if i < len(ups):
-            h = ups[i](h)
-    return h
+        skips.append(h)  # the copy is taken before halving
+        if i < len(net.downs):
+            h = net.downs[i](h)
+    h = net.middle(h, emb)
+    for i, level in enumerate(net.up_levels):
+        h = level(torch.cat([h, skips.pop()], dim=1), emb)
+        if i < len(net.ups):
+            h = net.ups[i](h)
+    return net.conv_out(F.silu(net.norm_out(h)))
 
 # %% ../nbs/03_unet.ipynb #c5eb8f2f
 def middle_level(
@@ -266,11 +238,10 @@ def middle_level(
     emb_dim: int,  # size of the embedding
     groups: int,  # groups of GroupNorm
 ) -> Level:  # residual block, attention, residual block
-    "Step 3 of the U-Net: the bottom."
-    def block() -> ResBlock:
-        return ResBlock(channels, channels, emb_dim, groups)
-
-    return Level([block(), Attention(channels, groups), block()])
+    "The bottom of the U-Net, step 3."
+    first = ResBlock(channels, channels, emb_dim, groups)
+    second = Attention(channels, groups)
+    return Level([first, second, ResBlock(channels, channels, emb_dim, groups)])
 
 
 def _level(c_in: int, c_out: int, blocks: int, attention: bool, emb_dim: int, groups: int) -> Level:
@@ -283,10 +254,10 @@ def _level(c_in: int, c_out: int, blocks: int, attention: bool, emb_dim: int, gr
 
 # %% ../nbs/03_unet.ipynb #6e3753f1
 class UNet(UNetBase):
-    """The noise predictor eps_theta(x_t, t): a U-Net of residual blocks (Ho et al. 2020, appendix B, made small).
+    """The noise predictor eps_theta(x_t, t): the U-Net of Ho et al. 2020, appendix B, made small.
 
-    Input `xt` (B, in_channels, H, W), `t` (B,) int64 in 1..T, and, when built with `n_classes`, labels `y` (B,) int64.
-    Output like `xt`, zero everywhere at first. H and W must be divisible by 2^(levels - 1).
+    Input `xt` (B, in_channels, H, W), `t` (B,) int64 in 1..T and, if built with `n_classes`, labels `y` (B,)
+    int64. Output like `xt`, zero everywhere at first. H and W must be divisible by 2^(levels - 1).
     Raises `ValueError` for a configuration or an input that does not fit, naming what would.
     """
 
@@ -297,7 +268,7 @@ class UNet(UNetBase):
         channels: tuple[int, ...] = (32, 64, 96),  # channels at each level; each level halves the size
         blocks: int = 1,  # residual blocks a level, on the way down and on the way up
         attention_at: tuple[int, ...] = (),  # sizes with attention after each block; the middle always has it
-        groups: int = 8,  # groups of GroupNorm; divides every entry of channels, at least two channels a group
+        groups: int = 8,  # groups of GroupNorm; divides every entry of channels, two or more channels a group
         n_classes: int | None = None,  # number of classes for a class-conditional network
     ):
         channels, attention_at = tuple(channels), tuple(attention_at)
@@ -310,23 +281,19 @@ class UNet(UNetBase):
         self.down_levels = nn.ModuleList(_level(c, c, blocks, at, emb_dim, groups) for c, at in sized)
         self.downs = nn.ModuleList(Down(c, c_next) for c, c_next in pairs)
         self.middle = middle_level(channels[-1], emb_dim, groups)
-        self.up_levels = nn.ModuleList(
-            _level(2 * c, c, blocks, at, emb_dim, groups) for c, at in reversed(sized)
-        )
+        self.up_levels = nn.ModuleList(_level(2 * c, c, blocks, at, emb_dim, groups) for c, at in sized[::-1])
         self.ups = nn.ModuleList(Up(c_next, c) for c, c_next in reversed(pairs))
         self.norm_out = GroupNorm(groups, c0)
         self.conv_out = zero_init(nn.Conv2d(c0, in_channels, 3, padding=1))
 
     def _predict(self, xt: Tensor, emb: Tensor) -> Tensor:
-        h, skips = walk_down(self.down_levels, self.downs, self.conv_in(xt), emb)
-        h = walk_up(self.up_levels, self.ups, self.middle(h, emb), skips, emb)
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return _walk(self, xt, emb)
 
 # %% ../nbs/03_unet.ipynb #ba947e69
 def pick_device(
     name: str = "auto",  # "auto" or a torch device: "cpu", "cuda", "cuda:1", "mps"
 ) -> torch.device:  # a device that exists on this machine
-    "The device to run on; auto takes CUDA, then MPS, then the CPU. Raises `ValueError` for one that is not there."
+    "The device to run on; auto takes CUDA, then MPS, then the CPU. Raises `ValueError` for an absent one."
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
@@ -352,16 +319,13 @@ def has_fast_bf16(
     return False
 
 # %% ../nbs/03_unet.ipynb #c55022f5
-_Net = TypeVar("_Net", bound=nn.Module)
-
-
 def prepare(
     net: _Net,  # the network to move; any module, but only a `UNetBase` has a precision to choose
     device: torch.device | str = "auto",  # where to
 ) -> _Net:  # the same network, moved and set up
     """Move a network to the device, lay its weights out channels_last, and use bfloat16 where it pays.
 
-    MPS keeps the default layout. `describe` says what was chosen. Raises `ValueError` for a device that is not there.
+    MPS keeps the default layout. `describe` says what was chosen. Raises `ValueError` for an absent device.
     """
     device = pick_device(str(device))
     layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
@@ -377,11 +341,9 @@ def describe(
     "Say how large a network is, and where and how it runs."
     params = list(net.parameters())
     device = params[0].device if params else torch.device("cpu")
+    where = f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else f"{device}"
     kernels = [p for p in params if p.ndim == 4]
     last = bool(kernels) and all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
-    return (
-        f"network: {sum(p.numel() for p in params):,} parameters"
-        f" on {device}{f' ({torch.get_num_threads()} threads)' if device.type == 'cpu' else ''}"
-        f", {'channels_last' if last else 'default layout'}"
-        f", {'bfloat16 autocast' if getattr(net, 'autocast_dtype', None) else 'float32'}"
-    )
+    layout = "channels_last" if last else "default layout"
+    precision = "bfloat16 autocast" if getattr(net, "autocast_dtype", None) else "float32"
+    return f"network: {sum(p.numel() for p in params):,} parameters on {where}, {layout}, {precision}"

@@ -172,6 +172,13 @@ def _titles(source: str) -> list[str]:
         tree = ast.parse(re.sub(r"^\s*[%!].*$", "pass", source, flags=re.M))
     except SyntaxError:
         return []
+    named = {}  # what the cell calls its texts
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            target, value = node.targets[0], node.value
+            both = isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple)
+            pairs = zip(target.elts, value.elts, strict=False) if both else [(target, value)]
+            named |= {name.id: text for name, text in pairs if isinstance(name, ast.Name)}
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
@@ -180,6 +187,7 @@ def _titles(source: str) -> list[str]:
         if name in ("set_title", "suptitle", "title") and node.args:
             values.append(node.args[0])
         for v in values:
+            v = named.get(v.id) if isinstance(v, ast.Name) else v
             if isinstance(v, ast.JoinedStr):
                 text = "".join(p.value if isinstance(p, ast.Constant) else "…" for p in v.values)
             else:

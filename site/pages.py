@@ -81,16 +81,24 @@ def toctree(names: list[str]) -> str:
 
 
 def api_index(summaries: dict[str, str]) -> str:
-    "Every module with its question."
+    "Every module with its question, and the picture of which imports which."
     rows = "".join(
         f'<li><a class="api" href="{m}.html"><code>ddpm_abc.{m}</code></a> '
         f"<span>{html.escape(text)}</span></li>"
         for m, text in summaries.items()
     )
+    size = re.search(
+        r'width="(\d+)" height="(\d+)"', (HERE / "static" / "house.svg").read_text(encoding="utf-8")
+    )
+    house = (
+        f'<figure class="fig" style="--w:{size[1]}px"><img src="../_static/house.svg" width="{size[1]}" '
+        f'height="{size[2]}" loading="lazy" alt="The rooms of the package, each above those that it imports">'
+        "</figure>"
+    )
     return (
         "# API reference\n"
-        + lede("Pure functions and one frozen dataclass. Every entry says where it is explained.")
-        + raw(f'<ul class="api-list">{rows}</ul>')
+        + lede("Small, typed functions and a few frozen dataclasses. Every entry says where it is explained.")
+        + raw(f'<ul class="api-list">{rows}</ul>{house}')
         + toctree(list(summaries))
     )
 

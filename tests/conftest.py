@@ -3,6 +3,7 @@ kernels."""
 
 import os
 import random
+import venv
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker, and for the processes that its tests start
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -24,6 +25,12 @@ matplotlib.use("agg")
 def pytest_xdist_auto_num_workers():
     "`-n auto` means every core that this process may use, hyperthreads too."
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def pytest_collection_modifyitems(items):
+    "What takes longest begins first, so that no worker is left alone with it at the end."
+    long = ("test_runs_against_the_module[", "test_what_is_killed")
+    items.sort(key=lambda item: not item.name.startswith(long))
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +85,17 @@ def linked(wheel, once):
     "An environment in which the wheel is installed, and its requirements are linked from this one."
     measuring = ["coverage"] if coverage.Coverage.current() else []
     return once("linked", lambda folder: alone.link_environment(folder, wheel, *measuring))
+
+
+@pytest.fixture(scope="session")
+def fresh(wheel, once):
+    "An environment that pip alone has filled: gigabytes, from the network. For slow tests."
+
+    def fill(folder):
+        venv.create(folder, with_pip=True, symlinks=True)
+        alone.call(folder / "bin/python", "-m", "pip", "install", wheel, "ipykernel")
+
+    return once("fresh", fill)
 
 
 @pytest.fixture

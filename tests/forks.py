@@ -1,16 +1,15 @@
-"""Jupyter kernels that start at once: one process has imported what is slow to import, and each kernel is a
-fork of it.
+"""Jupyter kernels that start at once: each is a fork of a process that has imported torch and matplotlib.
 
     python forks.py SOCKET                # that process; it ends when its standard input does
     python forks.py SOCKET -f CONNECTION  # what a kernel's spec names: asks for a fork, lasts as long as it
 
 A fork is a new kernel in all but the imports: its namespace is empty, no line of `ddpm_abc` has run, it has
-the asker's folder and environment, and what it does to its process ends with it. With
-COVERAGE_FILE_OF_KERNELS set, what it reaches of `ddpm_abc` is measured. Only the standard library is imported
-before the fork is asked for, by the asker.
+the folder and environment of whoever asked, and what it does to its process ends with it. With
+COVERAGE_FILE_OF_KERNELS set, what it reaches of `ddpm_abc` is measured.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -23,8 +22,8 @@ def serve(address: str) -> None:
     "Import, then fork whenever asked."
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # as every kernel sets it
     del sys.path[0]  # this file's own folder
-    import torchvision  # noqa: F401
-
+    for name in ("ipykernel.kernelapp", "matplotlib.pyplot", "torchvision"):
+        importlib.import_module(name)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen()
@@ -49,9 +48,7 @@ def be_a_kernel(asker: socket.socket, request: dict) -> None:
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
-        os.environ.pop(
-            "JPY_PARENT_PID", None
-        )  # the asker watches in its place: when it goes, so does the kernel
+        os.environ.pop("JPY_PARENT_PID", None)  # in its place: when the asker goes, so does the kernel
         threading.Thread(target=lambda: (asker.recv(1), os._exit(1)), daemon=True).start()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         sys.argv = ["ipykernel_launcher", *request["arguments"]]

@@ -14,7 +14,9 @@ from ddpm_abc.schedule import schedule_from_beta
 
 VARIANCES = torch.tensor([0.01, 0.25, 1.0, 4.0], dtype=torch.float64)  # of the data, one a dimension
 MEANS = torch.tensor([0.0, -0.5, 0.3, 2.0], dtype=torch.float64)
-COARSE = torch.linspace(0.02, 0.6, 10, dtype=torch.float64)  # few, large steps: a fault of one step in time shows
+COARSE = torch.linspace(
+    0.02, 0.6, 10, dtype=torch.float64
+)  # few, large steps: a fault of one step in time shows
 
 
 def coarse_schedule():
@@ -40,7 +42,11 @@ def exact_eps(sched, m=MEANS, s=VARIANCES):
 def reverse_var(sched, t, kind, s=VARIANCES):
     "The variance of the reverse step: one of the paper's two choices, or that of q(x_{t-1} | x_t) itself."
     beta, ab, ab_prev = sched.beta[t], sched.alpha_bar[t], sched.alpha_bar[t - 1]
-    return {"beta": beta, "beta_tilde": beta * (1 - ab_prev) / (1 - ab), "exact": beta * marginal_var(sched, t - 1, s) / marginal_var(sched, t, s)}[kind]
+    return {
+        "beta": beta,
+        "beta_tilde": beta * (1 - ab_prev) / (1 - ab),
+        "exact": beta * marginal_var(sched, t - 1, s) / marginal_var(sched, t, s),
+    }[kind]
 
 
 def step_by_eps(sched, xt, eps_hat, t, s, noise, **options):
@@ -52,7 +58,9 @@ def step_map(sched, t, m=MEANS, variances=VARIANCES):
     "The mean of the library's reverse step with the exact network, as a * x_t + b."
     zero, one = torch.zeros(1, len(m), dtype=torch.float64), torch.ones(1, len(m), dtype=torch.float64)
     model, times = exact_eps(sched, m, variances), torch.tensor([t])
-    at_zero, at_one = (step_by_eps(sched, x, model(x, times), t, t - 1, zero, clip=False)[0] for x in (zero, one))
+    at_zero, at_one = (
+        step_by_eps(sched, x, model(x, times), t, t - 1, zero, clip=False)[0] for x in (zero, one)
+    )
     return at_one - at_zero, at_zero
 
 
@@ -86,7 +94,10 @@ def bound(sched, kind, first="exact", m=MEANS, s=VARIANCES):
         ab, var = sched.alpha_bar[t], reverse_var(sched, t, kind, s)
         k0, kt, var_q = posterior_map(sched, t)
         a, b = step_map(sched, t, m=m, variances=s)
-        of_x0, of_eps = k0 + (kt - a) * ab.sqrt(), (kt - a) * (1 - ab).sqrt()  # the means' difference, in x_0 and eps
+        of_x0, of_eps = (
+            k0 + (kt - a) * ab.sqrt(),
+            (kt - a) * (1 - ab).sqrt(),
+        )  # the means' difference, in x_0 and eps
         distance = (of_x0 * m - b) ** 2 + of_x0**2 * s + of_eps**2
         between.append((var_q / var - 1 - (var_q / var).log() + distance / var) / 2)
     ab, var = sched.alpha_bar[1], reverse_var(sched, 1, first, s)

@@ -91,17 +91,29 @@ def ddim_walk(denoise, x, times, noise, *, clip: bool = True):
 
 @measure("linear schedule: alpha_bar")
 def _():
-    return Row("diffusers", apart(ddpm().alphas_cumprod, linear_schedule().alpha_bar[1:]), 2e-6, why="float32 tables")
+    return Row(
+        "diffusers", apart(ddpm().alphas_cumprod, linear_schedule().alpha_bar[1:]), 2e-6, why="float32 tables"
+    )
 
 
 @measure("cosine schedule: alpha_bar")
 def _():
-    return Row("diffusers", apart(ddpm(beta_schedule="squaredcos_cap_v2").alphas_cumprod, cosine_schedule().alpha_bar[1:]), 2e-6, why="float32 tables")
+    return Row(
+        "diffusers",
+        apart(ddpm(beta_schedule="squaredcos_cap_v2").alphas_cumprod, cosine_schedule().alpha_bar[1:]),
+        2e-6,
+        why="float32 tables",
+    )
 
 
 @measure("add_noise and q_sample")
 def _():
-    sched, x0, eps, t = linear_schedule(), batch(50, 3), batch(50, 3, seed=1), torch.linspace(1, 1000, 50).long()
+    sched, x0, eps, t = (
+        linear_schedule(),
+        batch(50, 3),
+        batch(50, 3, seed=1),
+        torch.linspace(1, 1000, 50).long(),
+    )
     return Row("diffusers", apart(ddpm(sched).add_noise(x0, eps, t - 1), q_sample(sched, x0, t, eps)), 1e-14)
 
 
@@ -124,11 +136,21 @@ for _variance, _theirs in (("beta_tilde", "fixed_small"), ("beta", "fixed_large"
 
         @measure(f"DDPM step, {_variance}, {'clipped' if _clip else 'not clipped'}, relative")
         def _(variance=_variance, theirs=_theirs, clip=_clip):
-            return Row("diffusers", ddpm_steps(ddpm(variance_type=theirs, clip_sample=clip), variance, clip), 5e-4, why="float32 tables")
+            return Row(
+                "diffusers",
+                ddpm_steps(ddpm(variance_type=theirs, clip_sample=clip), variance, clip),
+                5e-4,
+                why="float32 tables",
+            )
 
         @measure(f"DDPM step, {_variance}, {'clipped' if _clip else 'not clipped'}, float64 tables")
         def _(variance=_variance, theirs=_theirs, clip=_clip):
-            return Row("diffusers", ddpm_steps(ddpm(linear_schedule(), variance_type=theirs, clip_sample=clip), variance, clip), 1e-9, why="diffusers holds the variance at 1e-20 or more")
+            return Row(
+                "diffusers",
+                ddpm_steps(ddpm(linear_schedule(), variance_type=theirs, clip_sample=clip), variance, clip),
+                1e-9,
+                why="diffusers holds the variance at 1e-20 or more",
+            )
 
 
 @measure("DDIM step with eta = 1 and DDPM step with beta_tilde, float64 tables")
@@ -148,7 +170,10 @@ def ddim_clipped(**kwargs) -> float:
     scheduler = ddim(sched)
     scheduler.set_timesteps(1000)
     x, eps_hat, z = batch(3, 8, 3, 4, 4, seed=5)
-    return apart(scheduler.step(eps_hat, 499, x, eta=1.0, variance_noise=z, **kwargs).prev_sample, step_by_eps(sched, x, eps_hat, 500, 499, z))
+    return apart(
+        scheduler.step(eps_hat, 499, x, eta=1.0, variance_noise=z, **kwargs).prev_sample,
+        step_by_eps(sched, x, eps_hat, 500, 499, z),
+    )
 
 
 @measure("clipped DDIM step with eta = 1 and DDPM step, eps recomputed")
@@ -158,7 +183,13 @@ def _():
 
 @measure("clipped DDIM step with eta = 1 and DDPM step, diffusers' default")
 def _():
-    return Row("diffusers", ddim_clipped(), 1e-2, agrees=False, why="diffusers clips x_0 and keeps the old eps beside it, unless use_clipped_model_output is set")
+    return Row(
+        "diffusers",
+        ddim_clipped(),
+        1e-2,
+        agrees=False,
+        why="diffusers clips x_0 and keeps the old eps beside it, unless use_clipped_model_output is set",
+    )
 
 
 # --- diffusers: whole trajectories -----------------------------------------------------------------------------------
@@ -168,7 +199,9 @@ def ddpm_trajectories(scheduler, sched: Schedule, times, **kwargs) -> float:
     "From the same x_T, with the same network and the same z."
     model = exact_eps(sched)
     sampler, g = partial(sampling.ddpm, **kwargs), torch.Generator().manual_seed(0)
-    ours = sample(Denoiser(model, sched), (16, 4), times=times, sampler=sampler, generator=g, dtype=torch.float64)
+    ours = sample(
+        Denoiser(model, sched), (16, 4), times=times, sampler=sampler, generator=g, dtype=torch.float64
+    )
     g = torch.Generator().manual_seed(0)
     x = torch.randn(16, 4, generator=g, dtype=torch.float64)
     for t in scheduler.timesteps.tolist():
@@ -178,7 +211,12 @@ def ddpm_trajectories(scheduler, sched: Schedule, times, **kwargs) -> float:
 
 @measure("DDPM, 1000 steps, beta_tilde")
 def _():
-    return Row("diffusers", ddpm_trajectories(ddpm(clip_sample=False), linear_schedule(), None, clip=False), 2e-3, why="float32 tables")
+    return Row(
+        "diffusers",
+        ddpm_trajectories(ddpm(clip_sample=False), linear_schedule(), None, clip=False),
+        2e-3,
+        why="float32 tables",
+    )
 
 
 @measure("DDPM, 1000 steps, beta_tilde, clipped, float64 tables")
@@ -190,7 +228,17 @@ def _():
 @measure("DDPM, 1000 steps, beta, float64 tables")
 def _():
     sched = linear_schedule()
-    return Row("diffusers", ddpm_trajectories(ddpm(sched, clip_sample=False, variance_type="fixed_large"), sched, None, clip=False, variance="beta"), 1e-9)
+    return Row(
+        "diffusers",
+        ddpm_trajectories(
+            ddpm(sched, clip_sample=False, variance_type="fixed_large"),
+            sched,
+            None,
+            clip=False,
+            variance="beta",
+        ),
+        1e-9,
+    )
 
 
 @measure("DDPM, 50 of 1000 steps, beta_tilde, float64 tables")
@@ -198,7 +246,12 @@ def _():
     sched = linear_schedule()
     scheduler = ddpm(sched, clip_sample=False, timestep_spacing="trailing")
     scheduler.set_timesteps(50)
-    return Row("diffusers", ddpm_trajectories(scheduler, sched, spaced_times(1000, 50), clip=False), 1e-8, why="diffusers adds noise of variance 1e-20 on the last step")
+    return Row(
+        "diffusers",
+        ddpm_trajectories(scheduler, sched, spaced_times(1000, 50), clip=False),
+        1e-8,
+        why="diffusers adds noise of variance 1e-20 on the last step",
+    )
 
 
 @measure("DDPM, 50 of 1000 steps, beta, float64 tables")
@@ -206,16 +259,26 @@ def _():
     sched = linear_schedule()
     scheduler = ddpm(sched, clip_sample=False, timestep_spacing="trailing", variance_type="fixed_large")
     scheduler.set_timesteps(50)
-    return Row("diffusers", ddpm_trajectories(scheduler, sched, spaced_times(1000, 50), clip=False, variance="beta"), 1e-2, agrees=False, why="diffusers leaves the noise out where its t is 0, which a strided walk never visits: its last step, from 19 to the data, adds noise")
+    return Row(
+        "diffusers",
+        ddpm_trajectories(scheduler, sched, spaced_times(1000, 50), clip=False, variance="beta"),
+        1e-2,
+        agrees=False,
+        why="diffusers leaves the noise out where its t is 0, which a strided walk never visits: its last step, from 19 to the data, adds noise",
+    )
 
 
 def ddim_trajectories(scheduler, sched, times, **kwargs) -> float:
     model = exact_eps(sched)
     sampler, g = partial(ddim_walk, **kwargs), torch.Generator().manual_seed(0)
-    ours = sample(Denoiser(model, sched), (16, 4), times=times, sampler=sampler, generator=g, dtype=torch.float64)
+    ours = sample(
+        Denoiser(model, sched), (16, 4), times=times, sampler=sampler, generator=g, dtype=torch.float64
+    )
     x = torch.randn(16, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for t in scheduler.timesteps.tolist():
-        x = scheduler.step(model(x, torch.full((16,), t + 1)), t, x, use_clipped_model_output=True).prev_sample
+        x = scheduler.step(
+            model(x, torch.full((16,), t + 1)), t, x, use_clipped_model_output=True
+        ).prev_sample
     return apart(x, ours)
 
 
@@ -226,7 +289,9 @@ for _steps in (10, 50, 1000):
         sched = linear_schedule()
         scheduler = ddim(sched, clip_sample=False, timestep_spacing="trailing")
         scheduler.set_timesteps(steps)
-        return Row("diffusers", ddim_trajectories(scheduler, sched, spaced_times(1000, steps), clip=False), 1e-9)
+        return Row(
+            "diffusers", ddim_trajectories(scheduler, sched, spaced_times(1000, steps), clip=False), 1e-9
+        )
 
 
 @measure("DDIM from the library's parts, 50 steps, clipped, float64 tables")
@@ -241,7 +306,12 @@ def _():
 def _():
     scheduler = ddim(clip_sample=False, timestep_spacing="trailing")
     scheduler.set_timesteps(50)
-    return Row("diffusers", ddim_trajectories(scheduler, linear_schedule(), spaced_times(1000, 50), clip=False), 2e-4, why="float32 tables")
+    return Row(
+        "diffusers",
+        ddim_trajectories(scheduler, linear_schedule(), spaced_times(1000, 50), clip=False),
+        2e-4,
+        why="float32 tables",
+    )
 
 
 # --- the golden values of diffusers' own tests ------------------------------------------------------------------------
@@ -263,13 +333,17 @@ def start_from(x):
     "Let the public sampler's first draw be x; the later ones are float32 numbers from seed 0, as in those tests."
     g, first, randn = torch.Generator().manual_seed(0), [x], torch.randn
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "randn", lambda shape, **_: first.pop() if first else randn(shape, generator=g).double())
+        patch.setattr(
+            torch, "randn", lambda shape, **_: first.pop() if first else randn(shape, generator=g).double()
+        )
         yield
 
 
 def golden(sched, x, value: float, times=None, sampler=sampling.ddpm, predicts: str = "eps") -> float:
     with start_from(x):
-        out = sample(Denoiser(toy, sched, predicts), x.shape, times=times, sampler=sampler, dtype=torch.float64)
+        out = sample(
+            Denoiser(toy, sched, predicts), x.shape, times=times, sampler=sampler, dtype=torch.float64
+        )
     return abs(out.abs().sum().item() - value)
 
 
@@ -290,12 +364,23 @@ def last_two() -> float:
     "The sum that our walk from t = 2 ends with."
     sched = linear_schedule()
     with start_from(q_sample(sched, ramp(), 2, ramp(flip=True))):
-        return sample(Denoiser(toy, sched), (4, 3, 8, 8), times=[2, 1, 0], dtype=torch.float64).abs().sum().item()
+        return (
+            sample(Denoiser(toy, sched), (4, 3, 8, 8), times=[2, 1, 0], dtype=torch.float64)
+            .abs()
+            .sum()
+            .item()
+        )
 
 
 @measure("golden 387.9466: DDPM, the last two steps from a noised input")
 def _():
-    return Row("diffusers' tests", abs(last_two() - 387.9466), 1e-2, agrees=False, why="float32 tables: 1 - alpha_bar_2 keeps four digits of them; see the next row")
+    return Row(
+        "diffusers' tests",
+        abs(last_two() - 387.9466),
+        1e-2,
+        agrees=False,
+        why="float32 tables: 1 - alpha_bar_2 keeps four digits of them; see the next row",
+    )
 
 
 @measure("the same by diffusers with float64 tables")
@@ -306,7 +391,9 @@ def _():
     for t in (1, 0):
         noise = torch.randn(x.shape, generator=g).double()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, noise=noise, **__: noise)
+            patch.setattr(
+                "diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, noise=noise, **__: noise
+            )
             x = scheduler.step(x * t / (t + 1), t, x).prev_sample
     return Row("diffusers", abs(last_two() - x.abs().sum().item()), 1e-9)
 
@@ -314,13 +401,24 @@ def _():
 @measure("golden 0, 0.00979, 0.02: DDPM variances")
 def _():
     tilde = linear_schedule().beta_tilde
-    return Row("diffusers' tests", max(abs(tilde[t].item() - v) for t, v in ((1, 0.0), (488, 0.00979), (1000, 0.02))), 1e-5)
+    return Row(
+        "diffusers' tests",
+        max(abs(tilde[t].item() - v) for t, v in ((1, 0.0), (488, 0.00979), (1000, 0.02))),
+        1e-5,
+    )
 
 
 @measure("golden 0.14771, 0.32460: DDIM variances")
 def _():
     sched, one = linear_schedule(), torch.ones(1, 1, dtype=torch.float64)
-    return Row("diffusers' tests", max(abs(q_posterior(sched, one, one, t, s)[1].item() - v) for t, s, v in ((421, 401, 0.14771), (981, 961, 0.32460))), 1e-5)
+    return Row(
+        "diffusers' tests",
+        max(
+            abs(q_posterior(sched, one, one, t, s)[1].item() - v)
+            for t, s, v in ((421, 401, 0.14771), (981, 961, 0.32460))
+        ),
+        1e-5,
+    )
 
 
 @measure("golden 172.0067: DDIM, whole loop")
@@ -336,7 +434,11 @@ def _():
 @measure("golden 354.5418: DDIM, the last two steps from a noised input")
 def _():
     sched = linear_schedule()
-    return Row("diffusers' tests", golden(sched, q_sample(sched, ramp(), 101, ramp(flip=True)), 354.5418, [101, 1, 0], ddim_walk), 1e-2)
+    return Row(
+        "diffusers' tests",
+        golden(sched, q_sample(sched, ramp(), 101, ramp(flip=True)), 354.5418, [101, 1, 0], ddim_walk),
+        1e-2,
+    )
 
 
 @measure("golden 149.8295: DDIM, beta_1 = 0.01")
@@ -348,7 +450,13 @@ def _():
 @measure("golden 149.0784: DDIM, beta_1 = 0.01, ending at alpha_bar_1")
 def _():
     sched = linear_schedule(beta_min=0.01)
-    return Row("diffusers' tests", golden(sched, ramp(), 149.0784, LEADING, ddim_walk), 1e-1, agrees=False, why="set_alpha_to_one=False makes diffusers' last step end at alpha_bar_1; ours always ends at the data, alpha_bar_0 = 1")
+    return Row(
+        "diffusers' tests",
+        golden(sched, ramp(), 149.0784, LEADING, ddim_walk),
+        1e-1,
+        agrees=False,
+        why="set_alpha_to_one=False makes diffusers' last step end at alpha_bar_1; ours always ends at the data, alpha_bar_0 = 1",
+    )
 
 
 # --- azula -----------------------------------------------------------------------------------------------------------
@@ -391,19 +499,37 @@ for _steps in (1000, 50):
 
     @measure(f"DDPM, {_steps} steps")
     def _(steps=_steps):
-        return Row("azula", azula_trajectories("DDPMSampler", steps, partial(sampling.ddpm, clip=False), linear_schedule()), 1e-11)
+        return Row(
+            "azula",
+            azula_trajectories("DDPMSampler", steps, partial(sampling.ddpm, clip=False), linear_schedule()),
+            1e-11,
+        )
 
     @measure(f"DDPM, {_steps} steps, cosine schedule")
     def _(steps=_steps):
-        return Row("azula", azula_trajectories("DDPMSampler", steps, partial(sampling.ddpm, clip=False), cosine_schedule()), 1e-9)
+        return Row(
+            "azula",
+            azula_trajectories("DDPMSampler", steps, partial(sampling.ddpm, clip=False), cosine_schedule()),
+            1e-9,
+        )
 
     @measure(f"DDIM with eta = 1 and DDPM, {_steps} steps")
     def _(steps=_steps):
-        return Row("azula", azula_trajectories("DDIMSampler", steps, partial(sampling.ddpm, clip=False), linear_schedule(), eta=1.0), 1e-11)
+        return Row(
+            "azula",
+            azula_trajectories(
+                "DDIMSampler", steps, partial(sampling.ddpm, clip=False), linear_schedule(), eta=1.0
+            ),
+            1e-11,
+        )
 
     @measure(f"DDIM with eta = 0 from the library's parts, {_steps} steps")
     def _(steps=_steps):
-        return Row("azula", azula_trajectories("DDIMSampler", steps, partial(ddim_walk, clip=False), linear_schedule()), 1e-11)
+        return Row(
+            "azula",
+            azula_trajectories("DDIMSampler", steps, partial(ddim_walk, clip=False), linear_schedule()),
+            1e-11,
+        )
 
 
 def versions() -> dict[str, str]:

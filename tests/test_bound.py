@@ -33,9 +33,16 @@ from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.sampling import ddpm_step, sample
 from ddpm_abc.schedule import cosine_schedule, linear_schedule, schedule_from_beta
 
-pytestmark = pytest.mark.filterwarnings("ignore:the schedule stops short of noise")  # few, coarse steps, on purpose
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the schedule stops short of noise"
+)  # few, coarse steps, on purpose
 FIFTY = torch.linspace(1e-3, 0.3, 50, dtype=torch.float64)
-SCHEDULES = {"linear": linear_schedule, "cosine": cosine_schedule, "fifty": lambda: schedule_from_beta(FIFTY), "coarse": coarse_schedule}
+SCHEDULES = {
+    "linear": linear_schedule,
+    "cosine": cosine_schedule,
+    "fifty": lambda: schedule_from_beta(FIFTY),
+    "coarse": coarse_schedule,
+}
 every_schedule = pytest.mark.parametrize("name", SCHEDULES)
 
 
@@ -70,7 +77,10 @@ def test_the_two_variances_bracket_the_exact_one():
     for t in range(2, sched.T + 1):
         beta, tilde = (reverse_var(sched, t, kind) for kind in ("beta", "beta_tilde"))
         for s, expected in ((1.0, beta), (0.0, tilde)):
-            assert abs(reverse_var(sched, t, "exact", torch.tensor([s], dtype=torch.float64)).item() - expected) < 1e-15
+            assert (
+                abs(reverse_var(sched, t, "exact", torch.tensor([s], dtype=torch.float64)).item() - expected)
+                < 1e-15
+            )
         assert tilde < reverse_var(sched, t, "exact", torch.tensor([0.3], dtype=torch.float64)).item() < beta
         assert abs(posterior_map(sched, t)[2] - tilde) < 1e-15
 
@@ -93,7 +103,6 @@ def with_the_exact_variance(denoise, x, times, noise):
         yield x
 
 
-
 @pytest.mark.parametrize(("name", "ratios"), [("linear", (0.9901, 0.9996, 0.9999, 1.0000))])
 def test_sampler_with_the_exact_variance(monkeypatch, name, ratios):
     """A sampler with the exact variance, through the public function.
@@ -104,10 +113,17 @@ def test_sampler_with_the_exact_variance(monkeypatch, name, ratios):
 
     draws = iter(torch.eye(sched.T + 1, dtype=torch.float64)[:, : sched.T].T)
     monkeypatch.setattr(torch, "randn", lambda shape, **_: next(draws)[:, None].expand(shape))
-    x0 = sample(Denoiser(exact_eps(sched), sched), (sched.T + 1, 4), sampler=with_the_exact_variance, dtype=torch.float64)
+    x0 = sample(
+        Denoiser(exact_eps(sched), sched),
+        (sched.T + 1, 4),
+        sampler=with_the_exact_variance,
+        dtype=torch.float64,
+    )
     monkeypatch.undo()
     factors = x0[:-1] - x0[-1]
-    factors[0] *= marginal_var(sched, -1).sqrt()  # x_T as q makes it: then nothing is lost but the last step's noise
+    factors[0] *= marginal_var(
+        sched, -1
+    ).sqrt()  # x_T as q makes it: then nothing is lost but the last step's noise
     var = factors.square().sum(0)
     assert (var + reverse_var(sched, 1, "exact") - VARIANCES).abs().max() < 1e-10
     assert (var / VARIANCES - torch.tensor(ratios, dtype=torch.float64)).abs().max() < 6e-5
@@ -116,7 +132,13 @@ def test_sampler_with_the_exact_variance(monkeypatch, name, ratios):
 def test_coarse_monte_carlo_with_the_exact_variance():
     sched, n = coarse_schedule(), 20_000
 
-    x = sample(Denoiser(exact_eps(sched), sched), (n, 4), sampler=with_the_exact_variance, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x = sample(
+        Denoiser(exact_eps(sched), sched),
+        (n, 4),
+        sampler=with_the_exact_variance,
+        generator=torch.Generator().manual_seed(0),
+        dtype=torch.float64,
+    )
     mean, var = model_moments(sched, "exact")
     var = var - reverse_var(sched, 1, "exact")
     assert ((x.var(0) - var) / (var * math.sqrt(2 / n))).abs().max() < 4.5
@@ -190,7 +212,9 @@ def test_posterior_is_bayes_rule():
     for t in range(2, sched.T + 1):
         x0, xt = torch.tensor(0.8, dtype=torch.float64), torch.tensor(-0.4, dtype=torch.float64)
         ab, beta = sched.alpha_bar[t - 1], sched.beta[t]
-        log_p = -((xt - (1 - beta).sqrt() * grid) ** 2) / (2 * beta) - (grid - ab.sqrt() * x0) ** 2 / (2 * (1 - ab))
+        log_p = -((xt - (1 - beta).sqrt() * grid) ** 2) / (2 * beta) - (grid - ab.sqrt() * x0) ** 2 / (
+            2 * (1 - ab)
+        )
         p = (log_p - log_p.max()).exp()
         p /= p.sum()
         mean = (p * grid).sum()
@@ -222,7 +246,9 @@ def test_optimal_eps_is_minus_the_scaled_score():
         (score,) = torch.autograd.grad(log_q, x)
         eps = exact_eps(sched)(x.detach(), torch.tensor([t]))
         assert (eps + (1 - ab).sqrt() * score).abs().max() < 1e-13
-        assert (predict_eps(sched, x.detach(), t, predict_x0(sched, x.detach(), t, eps)) - eps).abs().max() < 1e-12
+        assert (
+            predict_eps(sched, x.detach(), t, predict_x0(sched, x.detach(), t, eps)) - eps
+        ).abs().max() < 1e-12
 
 
 @pytest.mark.equation("0.35", "0.39", by="ddpm_step")

@@ -36,7 +36,9 @@ from ddpm_abc.schedule import linear_schedule, schedule_from_beta
 from ddpm_abc.training import simple_loss
 from ddpm_abc.unet import UNet, Up, timestep_embedding
 
-pytestmark = pytest.mark.filterwarnings("ignore:the schedule stops short of noise")  # few, coarse steps, on purpose
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the schedule stops short of noise"
+)  # few, coarse steps, on purpose
 GRID = torch.linspace(-15, 15, 30_001, dtype=torch.float64)
 DX = (GRID[1] - GRID[0]).item()
 
@@ -103,11 +105,20 @@ def steps_log_prob(path):
 
 def chain_log_prob(path):
     "log q(x_1, x_2, x_3 | x_0), step by step."
-    return sum(gaussian_log_prob(path[t], (1 - SHORT.beta[t]).sqrt() * path[t - 1], SHORT.beta[t]).item() for t in (1, 2, 3))
+    return sum(
+        gaussian_log_prob(path[t], (1 - SHORT.beta[t]).sqrt() * path[t - 1], SHORT.beta[t]).item()
+        for t in (1, 2, 3)
+    )
 
 
 def some_paths():
-    return torch.cat([torch.full((5, 1), X0, dtype=torch.float64), torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)], dim=1)
+    return torch.cat(
+        [
+            torch.full((5, 1), X0, dtype=torch.float64),
+            torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64),
+        ],
+        dim=1,
+    )
 
 
 def cross_entropy(mean_q, cov_q, mean_p, cov_p):
@@ -161,7 +172,9 @@ def test_bound_is_the_likelihood_and_a_divergence():
     mean_p, cov_p = reverse_joint()
     gain = cov_p[1:, 0] / cov_p[0, 0]
     mean_given, cov_given = mean_p[1:] + gain * (X0 - mean_p[0]), cov_p[1:, 1:] - gain[:, None] * cov_p[0, 1:]
-    divergence = cross_entropy(mean_q, cov_q, mean_given, cov_given) - cross_entropy(mean_q, cov_q, mean_q, cov_q)
+    divergence = cross_entropy(mean_q, cov_q, mean_given, cov_given) - cross_entropy(
+        mean_q, cov_q, mean_q, cov_q
+    )
     nll = -gaussian_log_prob(numbers(X0), mean_p[0], cov_p[0, 0]).item()
     assert divergence > 0.01
     assert abs(small_bound().item() - (nll + divergence.item())) < 1e-12
@@ -194,7 +207,10 @@ def test_bound_is_its_three_terms():
     x0 = numbers(X0)[:, None]
     mean, var = q_mean_var(SHORT, x0, 3)
     total = kl_gaussian(mean, var, numbers(0), numbers(1)).item()
-    nodes, weights = numbers(-math.sqrt(3), 0, math.sqrt(3))[:, None], numbers(1 / 6, 2 / 3, 1 / 6)  # exact up to x^5
+    nodes, weights = (
+        numbers(-math.sqrt(3), 0, math.sqrt(3))[:, None],
+        numbers(1 / 6, 2 / 3, 1 / 6),
+    )  # exact up to x^5
     for t in (2, 3):
         xt = q_sample(SHORT, x0.expand(3, 1), t, nodes)
         mean, var = q_posterior(SHORT, x0.expand(3, 1), xt, t)
@@ -214,7 +230,9 @@ def test_bound_is_its_three_terms():
 @pytest.mark.parametrize("t", [2, 5, 10])
 def test_a_term_is_a_weighted_error_of_the_noise(variance, t):
     sched, dims = coarse_schedule(), 6
-    x0, eps, eps_hat = torch.randn(3, 1, dims, generator=torch.Generator().manual_seed(t), dtype=torch.float64)
+    x0, eps, eps_hat = torch.randn(
+        3, 1, dims, generator=torch.Generator().manual_seed(t), dtype=torch.float64
+    )
     xt = q_sample(sched, x0, t, eps)
     beta, ab, alpha = sched.beta[t], sched.alpha_bar[t], sched.alpha[t]
     sigma2 = reverse_var(sched, t, variance)
@@ -248,7 +266,9 @@ def test_best_guess_is_the_mean_of_the_noises():
             best = two_humps().eps(numbers(xt)[:, None], ab).item()
             assert abs(best - by_quadrature(xt, ab, lambda x0, eps: eps)) < 1e-9
             for other in (best + 0.3, 0.0):
-                excess = by_quadrature(xt, ab, lambda x0, eps, f=other: (eps - f) ** 2) - by_quadrature(xt, ab, lambda x0, eps, f=best: (eps - f) ** 2)
+                excess = by_quadrature(xt, ab, lambda x0, eps, f=other: (eps - f) ** 2) - by_quadrature(
+                    xt, ab, lambda x0, eps, f=best: (eps - f) ** 2
+                )
                 assert abs(excess - (best - other) ** 2) < 1e-9
 
 
@@ -261,12 +281,18 @@ def test_best_guess_for_one_gaussian():
     x = torch.randn(5, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     t = torch.tensor([1, 3, 10, 10, 7])
     full = mixture_eps_model(GaussianMixture(numbers(1.0), MEANS[None], cov[None]), sched.alpha_bar)(x, t)
-    diagonal = mixture_eps_model(GaussianMixture(numbers(1.0), MEANS[None], VARIANCES[None]), sched.alpha_bar)(x, t)
+    diagonal = mixture_eps_model(
+        GaussianMixture(numbers(1.0), MEANS[None], VARIANCES[None]), sched.alpha_bar
+    )(x, t)
     for i in range(5):
         ab = sched.alpha_bar[t[i]]
         c = ab * cov + (1 - ab) * torch.eye(4, dtype=torch.float64)
-        assert (full[i] - (1 - ab).sqrt() * torch.linalg.solve(c, x[i] - ab.sqrt() * MEANS)).abs().max() < 1e-10
-        assert (diagonal[i] - (1 - ab).sqrt() * (x[i] - ab.sqrt() * MEANS) / marginal_var(sched, t[i])).abs().max() < 1e-12
+        assert (
+            full[i] - (1 - ab).sqrt() * torch.linalg.solve(c, x[i] - ab.sqrt() * MEANS)
+        ).abs().max() < 1e-10
+        assert (
+            diagonal[i] - (1 - ab).sqrt() * (x[i] - ab.sqrt() * MEANS) / marginal_var(sched, t[i])
+        ).abs().max() < 1e-12
 
 
 @pytest.mark.equation("0.7", by="GaussianMixture.log_prob")
@@ -277,11 +303,15 @@ def test_mean_of_the_true_step_back(t):
     sched = coarse_schedule()
     beta, before, now = sched.beta[t], sched.alpha_bar[t - 1].item(), sched.alpha_bar[t].item()
     for xt in (-1.0, 0.3, 1.4):
-        log_joint = gaussian_log_prob(numbers(xt), (1 - beta).sqrt() * GRID, beta) + two_humps().log_prob(GRID[:, None], before)
+        log_joint = gaussian_log_prob(numbers(xt), (1 - beta).sqrt() * GRID, beta) + two_humps().log_prob(
+            GRID[:, None], before
+        )
         p = (log_joint - two_humps().log_prob(numbers(xt)[:, None], now)).exp() * DX
         assert abs(p.sum().item() - 1) < 1e-10
         x = numbers(xt)[:, None]
-        mean = step_by_eps(sched, x, two_humps().eps(x, now), t, t - 1, torch.zeros_like(x), clip=False).item()
+        mean = step_by_eps(
+            sched, x, two_humps().eps(x, now), t, t - 1, torch.zeros_like(x), clip=False
+        ).item()
         assert abs((p * GRID).sum().item() - mean) < 1e-9
 
 
@@ -318,7 +348,12 @@ def test_true_step_back_of_a_gaussian():
     for t in range(1, sched.T + 1):
         for i in range(4):
             c, c_prev, alpha = marginal_var(sched, t)[i], marginal_var(sched, t - 1)[i], sched.alpha[t]
-            joint = torch.stack([torch.stack([c_prev, alpha.sqrt() * c_prev]), torch.stack([alpha.sqrt() * c_prev, alpha * c_prev + sched.beta[t]])])
+            joint = torch.stack(
+                [
+                    torch.stack([c_prev, alpha.sqrt() * c_prev]),
+                    torch.stack([alpha.sqrt() * c_prev, alpha * c_prev + sched.beta[t]]),
+                ]
+            )
             precision = torch.linalg.inv(joint)
             assert abs(1 / precision[0, 0] - sched.beta[t] * c_prev / c) < 1e-12
             a, _ = step_map(sched, t)
@@ -345,7 +380,10 @@ def test_prior_term_in_bits():
         mean, var = q_mean_var(sched, x0, sched.T)
         by_library = kl_gaussian(mean, var, numbers(0), numbers(1)).mean().item() / math.log(2)
         ab = sched.alpha_bar[-1].item()
-        assert abs(by_library - (ab * (x0.square().mean().item() - 1) - math.log1p(-ab)) / (2 * math.log(2))) < 1e-12
+        assert (
+            abs(by_library - (ab * (x0.square().mean().item() - 1) - math.log1p(-ab)) / (2 * math.log(2)))
+            < 1e-12
+        )
 
 
 @pytest.mark.equation("1.7", by="linear_schedule")
@@ -354,7 +392,9 @@ def test_sum_of_the_betas_decides_what_is_left():
         sched = linear_schedule(T, 0.1 / T, 20 / T)
         log_left, exponent = sched.alpha_bar[-1].log().item(), -T * (0.1 / T + 20 / T) / 2
         assert exponent == pytest.approx(-10.05)
-        assert exponent - 400 / 3 / T * 1.1 < log_left < exponent  # ln(1 - b) = -b - b^2/2 - ..., and the squares sum to 400/3T
+        assert (
+            exponent - 400 / 3 / T * 1.1 < log_left < exponent
+        )  # ln(1 - b) = -b - b^2/2 - ..., and the squares sum to 400/3T
     assert sched.beta[1:].sum().item() == pytest.approx(10.05)
 
 
@@ -390,7 +430,9 @@ def test_moments_over_a_data_set():
         mean, var = q_mean_var(sched, data, t)
         ab = sched.alpha_bar[t]
         assert (mean.mean(0) - ab.sqrt() * data.mean(0)).abs().max() < 1e-14
-        assert (mean.var(0, correction=0) + var - (ab * data.var(0, correction=0) + 1 - ab)).abs().max() < 1e-14
+        assert (
+            mean.var(0, correction=0) + var - (ab * data.var(0, correction=0) + 1 - ab)
+        ).abs().max() < 1e-14
 
 
 @pytest.mark.equation("2.10", by="Schedule.alpha_bar")
@@ -399,7 +441,10 @@ def test_many_steps_from_s_to_t():
     for t, s in ((10, 9), (9, 4), (5, 0)):
         factor, var = 1.0, 0.0
         for r in range(s + 1, t + 1):
-            factor, var = math.sqrt(1 - sched.beta[r].item()) * factor, (1 - sched.beta[r].item()) * var + sched.beta[r].item()
+            factor, var = (
+                math.sqrt(1 - sched.beta[r].item()) * factor,
+                (1 - sched.beta[r].item()) * var + sched.beta[r].item(),
+            )
         alpha = (sched.alpha_bar[t] / sched.alpha_bar[s]).item()
         assert abs(factor**2 - alpha) < 1e-14
         assert abs(var - (1 - alpha)) < 1e-14
@@ -410,7 +455,10 @@ def test_many_steps_from_s_to_t():
 
 @pytest.mark.equation("3.1", by="UNet, simple_loss")
 def test_answering_zero_costs_one():
-    x0, t = torch.zeros(400, 1, 8, 8), torch.randint(1, 1001, (400,), generator=torch.Generator().manual_seed(0))
+    x0, t = (
+        torch.zeros(400, 1, 8, 8),
+        torch.randint(1, 1001, (400,), generator=torch.Generator().manual_seed(0)),
+    )
     eps = torch.randn(400, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     net = UNet(channels=(8,), groups=2, size=8)
     loss = simple_loss(Denoiser(net, linear_schedule()), x0, t, eps)  # a new network answers zero
@@ -438,7 +486,9 @@ def test_multiply_adds_of_a_convolution():
     conv, x = torch.nn.Conv2d(5, 7, 3, padding=1), torch.randn(1, 5, 12, 10)
     with FlopCounterMode(display=False) as counter:
         conv(x)
-    assert counter.get_total_flops() == 2 * 12 * 10 * 7 * 5 * 9  # it counts a multiplication and an addition as two
+    assert (
+        counter.get_total_flops() == 2 * 12 * 10 * 7 * 5 * 9
+    )  # it counts a multiplication and an addition as two
 
 
 # --- 04 and 05 -------------------------------------------------------------------------------------------------------
@@ -477,9 +527,14 @@ def test_loss_of_the_best_linear_network(t):
     sched = linear_schedule()
     root = torch.randn(5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     cov = root @ root.T / 5
-    model = mixture_eps_model(GaussianMixture(numbers(1.0), torch.zeros(1, 5, dtype=torch.float64), cov[None]), sched.alpha_bar)
+    model = mixture_eps_model(
+        GaussianMixture(numbers(1.0), torch.zeros(1, 5, dtype=torch.float64), cov[None]), sched.alpha_bar
+    )
     ab, values = sched.alpha_bar[t], torch.linalg.eigvalsh(cov)
-    assert abs(mean_loss(model, sched, cov, t).item() - (ab * values / (ab * values + 1 - ab)).mean().item()) < 1e-12
+    assert (
+        abs(mean_loss(model, sched, cov, t).item() - (ab * values / (ab * values + 1 - ab)).mean().item())
+        < 1e-12
+    )
 
 
 @pytest.mark.equation("2.8", by="predict_eps")

@@ -50,7 +50,9 @@ def kernel(sched, t):
 
 def pairs(T):
     "Some pairs of times s < t, neighbours and ends among them."
-    return sorted({(s, t) for t in (1, 2, 3, T // 2, T - 1, T) for s in (0, 1, t // 2, t - 2, t - 1) if 0 <= s < t <= T})
+    return sorted(
+        {(s, t) for t in (1, 2, 3, T // 2, T - 1, T) for s in (0, 1, t // 2, t - 2, t - 1) if 0 <= s < t <= T}
+    )
 
 
 # --- the closed form -------------------------------------------------------------------------------------------------
@@ -109,7 +111,9 @@ def test_round_trips(sched):
     x0, eps = draw(2, 3), draw(2, 3, seed=1)
     for t in {1, sched.T // 2 or 1, sched.T}:
         xt = q_sample(sched, x0, t, eps)
-        limit = 1e-12 + 1e-15 / math.sqrt(sched.alpha_bar[t])  # dividing by sqrt(alpha_bar) magnifies the rounding
+        limit = 1e-12 + 1e-15 / math.sqrt(
+            sched.alpha_bar[t]
+        )  # dividing by sqrt(alpha_bar) magnifies the rounding
         assert (predict_x0(sched, xt, t, eps) - x0).abs().max() < limit
         assert (predict_eps(sched, xt, t, x0) - eps).abs().max() < 1e-12
         assert (predict_x0(sched, xt, t, predict_eps(sched, xt, t, x0)) - x0).abs().max() < limit
@@ -200,9 +204,13 @@ def test_posterior_by_brute_force():
     sched, t, s = coarse(), 6, 3
     a = (1 - sched.beta[s + 1 : t + 1]).prod()
     grid = torch.linspace(-8, 8, 20_001, dtype=torch.float64)
-    log_density = -(grid - sched.alpha_bar[s].sqrt() * 0.9) ** 2 / (2 * (1 - sched.alpha_bar[s])) - (-0.4 - a.sqrt() * grid) ** 2 / (2 * (1 - a))
+    log_density = -((grid - sched.alpha_bar[s].sqrt() * 0.9) ** 2) / (2 * (1 - sched.alpha_bar[s])) - (
+        -0.4 - a.sqrt() * grid
+    ) ** 2 / (2 * (1 - a))
     weights = log_density.softmax(0)
-    mean, var = q_posterior(sched, torch.tensor([0.9], dtype=torch.float64), torch.tensor([-0.4], dtype=torch.float64), t, s)
+    mean, var = q_posterior(
+        sched, torch.tensor([0.9], dtype=torch.float64), torch.tensor([-0.4], dtype=torch.float64), t, s
+    )
     by_grid = (weights * grid).sum()
     assert abs(mean - by_grid) < 1e-9
     assert abs(var - (weights * (grid - by_grid) ** 2).sum()) < 1e-9
@@ -318,7 +326,9 @@ def test_predict_eps_at_zero():
             predict_eps(linear_schedule(), draw(2, 3), t, draw(2, 3, seed=1))
 
 
-@pytest.mark.parametrize(("t", "s"), [(5, 5), (5, 6), (torch.tensor([5, 7]), torch.tensor([4, 7])), (5, torch.tensor([4, 5]))])
+@pytest.mark.parametrize(
+    ("t", "s"), [(5, 5), (5, 6), (torch.tensor([5, 7]), torch.tensor([4, 7])), (5, torch.tensor([4, 5]))]
+)
 def test_posterior_needs_an_earlier_time(t, s):
     with pytest.raises(ValueError, match="needs s < t, got t = .*5.*, s = "):
         q_posterior(linear_schedule(), draw(2, 3), draw(2, 3, seed=1), t, s)

@@ -78,7 +78,9 @@ def test_kl_is_zero_between_equals_and_positive_else():
     assert (kl_gaussian(mean, var, mean, var) == 0).all()
     assert (kl_gaussian(mean, var, mean + 0.1, var) > 0).all()
     assert (kl_gaussian(mean, var, mean, 1.1 * var) > 0).all()
-    assert kl_gaussian(f64(0.0), f64(1.0), f64(0.0), f64(4.0)) != kl_gaussian(f64(0.0), f64(4.0), f64(0.0), f64(1.0))
+    assert kl_gaussian(f64(0.0), f64(1.0), f64(0.0), f64(4.0)) != kl_gaussian(
+        f64(0.0), f64(4.0), f64(0.0), f64(1.0)
+    )
 
 
 @pytest.mark.equation("0.10", by="gaussian_product")
@@ -88,8 +90,15 @@ def test_product_adds_precisions_and_is_the_product():
     mean, var = gaussian_product(mean1, var1, mean2, var2)
     assert ((1 / var1 + 1 / var2) * var - 1).abs().max() < 1e-12
     x, y = rand(2, 50, seed=5)
-    factors = [gaussian_log_prob(p, mean1, var1) + gaussian_log_prob(p, mean2, var2) - gaussian_log_prob(p, mean, var) for p in (x, y)]
-    assert (factors[0] - factors[1]).abs().max() < 1e-10  # the constant of proportionality does not depend on x
+    factors = [
+        gaussian_log_prob(p, mean1, var1)
+        + gaussian_log_prob(p, mean2, var2)
+        - gaussian_log_prob(p, mean, var)
+        for p in (x, y)
+    ]
+    assert (
+        factors[0] - factors[1]
+    ).abs().max() < 1e-10  # the constant of proportionality does not depend on x
 
 
 def test_product_with_a_certain_factor_is_certain():
@@ -100,7 +109,12 @@ def test_product_with_a_certain_factor_is_certain():
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
 def test_functions_keep_dtype_and_broadcast(dtype):
     x, var = rand(4, 1, 8, 8).to(dtype), rand(4, 1, 1, 1).exp().to(dtype)
-    outs = [gaussian_log_prob(x, x + 1, var), kl_gaussian(x, var, x + 1, 2 * var), gaussian_product(x, var, x + 1, var)[0], decoder_log_prob(x.clamp(-1, 1), x, var)]
+    outs = [
+        gaussian_log_prob(x, x + 1, var),
+        kl_gaussian(x, var, x + 1, 2 * var),
+        gaussian_product(x, var, x + 1, var)[0],
+        decoder_log_prob(x.clamp(-1, 1), x, var),
+    ]
     assert all(o.shape == x.shape and o.dtype == dtype for o in outs)
 
 
@@ -131,9 +145,13 @@ def test_decoder_stays_finite_and_right_in_the_far_tail():
     for offset in (-0.6, 0.6):
         got = decoder_log_prob(x, x + offset, var)
         edges = torch.linspace(-1 / 255, 1 / 255, 100_001, dtype=F64)
-        log_area = torch.logsumexp(gaussian_log_prob((edges[1:] + edges[:-1]) / 2 + x, x + offset, var), 0) + math.log(2 / 255 / 100_000)
+        log_area = torch.logsumexp(
+            gaussian_log_prob((edges[1:] + edges[:-1]) / 2 + x, x + offset, var), 0
+        ) + math.log(2 / 255 / 100_000)
         assert abs(got / log_area - 1) < 1e-6
-    assert decoder_log_prob(x, x + 0.6, var) == pytest.approx(decoder_log_prob(x, x - 0.6, var).item(), rel=1e-9)
+    assert decoder_log_prob(x, x + 0.6, var) == pytest.approx(
+        decoder_log_prob(x, x - 0.6, var).item(), rel=1e-9
+    )
 
 
 def test_decoder_has_finite_gradients():
@@ -196,15 +214,25 @@ def test_standard_normal_data():
     xt = rand(8, 5)
     for ab in (0.9, 0.1):
         assert (m.eps(xt, ab) - math.sqrt(1 - ab) * xt).abs().max() < 1e-14
-        assert (m.log_prob(xt, ab) - Independent(Normal(torch.zeros(5, dtype=F64), 1.0), 1).log_prob(xt)).abs().max() < 1e-12
+        assert (
+            m.log_prob(xt, ab) - Independent(Normal(torch.zeros(5, dtype=F64), 1.0), 1).log_prob(xt)
+        ).abs().max() < 1e-12
 
 
 @pytest.mark.equation("0.41", by="GaussianMixture.eps")
 @every_alpha_bar
 def test_finite_data_set_is_the_posterior_mean(ab):
     m, xt = mixture("points"), rand(32, 3)
-    r = torch.stack([w * torch.exp(-((xt - math.sqrt(ab) * x) ** 2).sum(1) / (2 * (1 - ab)) + 0.0) for w, x in zip(m.weights, m.means, strict=True)], 1)
-    if (r.sum(1) == 0).any():  # underflow of the plain formula close to clean data: take the nearest, which has it all
+    r = torch.stack(
+        [
+            w * torch.exp(-((xt - math.sqrt(ab) * x) ** 2).sum(1) / (2 * (1 - ab)) + 0.0)
+            for w, x in zip(m.weights, m.means, strict=True)
+        ],
+        1,
+    )
+    if (
+        r.sum(1) == 0
+    ).any():  # underflow of the plain formula close to clean data: take the nearest, which has it all
         distance = torch.cdist(xt, math.sqrt(ab) * m.means)
         r = torch.nn.functional.one_hot(distance.argmin(1), 4).double()
     x0_hat = (r / r.sum(1, keepdim=True)) @ m.means
@@ -263,7 +291,9 @@ def test_model_takes_images_and_keeps_shape_and_dtype(dtype):
     out = mixture_eps_model(m, sched.alpha_bar)(xt, t)
     assert (out.shape, out.dtype) == (xt.shape, dtype)
     assert out.isfinite().all()
-    assert (out.double() - m.eps(xt.double(), sched.alpha_bar[t])).abs().max() < (1e-12 if dtype == F64 else 1e-4)
+    assert (out.double() - m.eps(xt.double(), sched.alpha_bar[t])).abs().max() < (
+        1e-12 if dtype == F64 else 1e-4
+    )
 
 
 @pytest.mark.parametrize("t", [0, -1, 51])
@@ -289,7 +319,11 @@ def reverse_tables(sched, choice):
     beta, ab = sched.beta[:, None], sched.alpha_bar[:, None]
     c = ab * VARIANCES + 1 - ab
     factor = (1 - beta[1:] / c[1:]) / (1 - beta[1:]).sqrt()
-    sigma2 = {"beta": beta[1:].expand_as(factor), "beta_tilde": (beta[1:] * (1 - ab[:-1]) / (1 - ab[1:])).expand_as(factor), "exact": beta[1:] * c[:-1] / c[1:]}
+    sigma2 = {
+        "beta": beta[1:].expand_as(factor),
+        "beta_tilde": (beta[1:] * (1 - ab[:-1]) / (1 - ab[1:])).expand_as(factor),
+        "exact": beta[1:] * c[:-1] / c[1:],
+    }
     return factor, sigma2[choice]
 
 
@@ -298,7 +332,9 @@ def reverse_tables(sched, choice):
 def test_reverse_chain_with_the_best_eps_has_the_known_end_variance(choice):
     "One chain of basis vectors through the model: it is linear, so its final states are the factors of the noises."
     sched = linear_schedule()
-    model = mixture_eps_model(GaussianMixture(f64(1.0), torch.zeros(1, 4, dtype=F64), torch.diag(VARIANCES)[None]), sched.alpha_bar)
+    model = mixture_eps_model(
+        GaussianMixture(f64(1.0), torch.zeros(1, 4, dtype=F64), torch.diag(VARIANCES)[None]), sched.alpha_bar
+    )
     _, sigma2 = reverse_tables(sched, choice)
     x = torch.ones(1, 4, dtype=F64)  # row k: what noise number k has become; x_T is number 0
     for t in range(1000, 0, -1):
@@ -323,14 +359,24 @@ def test_bound_is_above_the_likelihood_is_above_the_entropy(choice):
     bound = torch.zeros(4, dtype=F64)
     for sign0, sign in signs:
         x0 = sign0 * VARIANCES.sqrt()
-        bound += kl_gaussian(ab[-1].sqrt() * x0, (1 - ab[-1]).expand(4), torch.zeros(4, dtype=F64), torch.ones(4, dtype=F64)) / 4
+        bound += (
+            kl_gaussian(
+                ab[-1].sqrt() * x0,
+                (1 - ab[-1]).expand(4),
+                torch.zeros(4, dtype=F64),
+                torch.ones(4, dtype=F64),
+            )
+            / 4
+        )
         for t in range(1, sched.T + 1):
             xt = ab[t].sqrt() * x0 + (1 - ab[t]).sqrt() * sign
             mean, var = factor[t - 1] * xt, sigma2[t - 1]
             if t == 1:
                 bound -= gaussian_log_prob(x0, mean, var) / 4
             else:
-                post = gaussian_product(xt / (1 - beta[t]).sqrt(), beta[t] / (1 - beta[t]), ab[t - 1].sqrt() * x0, 1 - ab[t - 1])
+                post = gaussian_product(
+                    xt / (1 - beta[t]).sqrt(), beta[t] / (1 - beta[t]), ab[t - 1].sqrt() * x0, 1 - ab[t - 1]
+                )
                 bound += kl_gaussian(*post, mean, var) / 4
     V = torch.ones(4, dtype=F64)
     for t in range(sched.T, 0, -1):
@@ -339,11 +385,18 @@ def test_bound_is_above_the_likelihood_is_above_the_entropy(choice):
     entropy = 0.5 * (2 * math.pi * math.e * VARIANCES).log()
     assert (bound >= nll - 1e-12).all()
     assert (nll >= entropy - 1e-12).all()
-    lost = kl_gaussian(torch.zeros(4, dtype=F64), ab[-1] * VARIANCES + 1 - ab[-1], torch.zeros(4, dtype=F64), torch.ones(4, dtype=F64))
+    lost = kl_gaussian(
+        torch.zeros(4, dtype=F64),
+        ab[-1] * VARIANCES + 1 - ab[-1],
+        torch.zeros(4, dtype=F64),
+        torch.ones(4, dtype=F64),
+    )
     if choice == "exact":
         assert (bound - entropy - lost).abs().max() < 2e-13
     else:
-        assert (bound - entropy - lost > 1e-13).sum() >= 3  # all but the direction, if any, in which this choice is exact
+        assert (
+            bound - entropy - lost > 1e-13
+        ).sum() >= 3  # all but the direction, if any, in which this choice is exact
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

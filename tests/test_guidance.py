@@ -39,14 +39,22 @@ def denoiser():
 
 def mixture(*means):
     k = len(means)
-    return GaussianMixture(torch.full((k,), 1 / k, dtype=torch.float64), torch.tensor(means, dtype=torch.float64)[:, None], torch.full((k,), 0.16, dtype=torch.float64))
+    return GaussianMixture(
+        torch.full((k,), 1 / k, dtype=torch.float64),
+        torch.tensor(means, dtype=torch.float64)[:, None],
+        torch.full((k,), 0.16, dtype=torch.float64),
+    )
 
 
 @pytest.mark.equation("9.1", "9.2", by="guided, GaussianMixture")
 def test_the_difference_is_the_gradient_of_the_posterior():
     denoise = denoiser()
     net = denoise.net
-    x, t, y = torch.linspace(-3, 3, 41, dtype=torch.float64)[:, None], torch.full((41,), 400), torch.ones(41, dtype=torch.int64)
+    x, t, y = (
+        torch.linspace(-3, 3, 41, dtype=torch.float64)[:, None],
+        torch.full((41,), 400),
+        torch.ones(41, dtype=torch.int64),
+    )
     with torch.no_grad():
         difference = guided(denoise, y, 2, 1.0).net(x, t) - guided(denoise, y, 2, 0.0).net(x, t)
     ab = net.ab[400]
@@ -68,7 +76,9 @@ def test_guided_is_the_formula():
     for w in (-1, 0, 0.5, 3):
         assert torch.allclose(guided(denoise, y, 2, w).net(x, t), (1 + w) * told - w * untold, atol=1e-12)
     assert torch.allclose(guided(denoise, y, 2, -1).net(x, t), untold, atol=1e-12)
-    assert torch.allclose(guided(denoise, y, 0, 2).net(x, t), 3 * told - 2 * net(x, t, torch.zeros_like(y)), atol=1e-12)
+    assert torch.allclose(
+        guided(denoise, y, 0, 2).net(x, t), 3 * told - 2 * net(x, t, torch.zeros_like(y)), atol=1e-12
+    )
 
 
 def test_without_guidance_the_network_is_called_once():
@@ -91,10 +101,14 @@ def test_guided_follows_the_gradient_of_the_tilted_density():
 
         def log_tilted(x, ab=ab):  # log q(x|y) + 4 log q(y|x), written out
             c = ab * 0.16 + 1 - ab
-            return -((x - 0.7 * ab.sqrt()) ** 2) / (2 * c) - 4 * torch.log1p(torch.exp(-2 * 0.7 * ab.sqrt() * x / c))
+            return -((x - 0.7 * ab.sqrt()) ** 2) / (2 * c) - 4 * torch.log1p(
+                torch.exp(-2 * 0.7 * ab.sqrt() * x / c)
+            )
 
         slope = (log_tilted(x + 1e-5) - log_tilted(x - 1e-5)) / 2e-5
-        assert torch.allclose(guided(denoise, y, 2, 4).net(x, torch.full((41,), time)), -(1 - ab).sqrt() * slope, atol=1e-7)
+        assert torch.allclose(
+            guided(denoise, y, 2, 4).net(x, torch.full((41,), time)), -(1 - ab).sqrt() * slope, atol=1e-7
+        )
 
 
 def test_sampling_with_guidance_moves_points_away_from_the_other_class():
@@ -103,8 +117,19 @@ def test_sampling_with_guidance_moves_points_away_from_the_other_class():
     line = torch.linspace(-3, 4, 7001, dtype=torch.float64)
     drawn, tilted = [], []
     for w in (0, 1, 4):
-        sampler, times, g = partial(ddpm, clip=False), spaced_times(1000, 100), torch.Generator().manual_seed(0)
-        x = sample(guided(denoise, y, 2, w), (1500, 1), sampler=sampler, times=times, generator=g, dtype=torch.float64)
+        sampler, times, g = (
+            partial(ddpm, clip=False),
+            spaced_times(1000, 100),
+            torch.Generator().manual_seed(0),
+        )
+        x = sample(
+            guided(denoise, y, 2, w),
+            (1500, 1),
+            sampler=sampler,
+            times=times,
+            generator=g,
+            dtype=torch.float64,
+        )
         p = torch.exp(-((line - 0.7) ** 2) / 0.32) * torch.sigmoid(2 * 0.7 * line / 0.16) ** w
         drawn.append(x.mean().item())
         tilted.append(((p * line).sum() / p.sum()).item())
@@ -121,7 +146,9 @@ def test_guided_refuses_what_it_cannot_do():
     with pytest.raises(ValueError, match="scale must be finite, got nan"):
         guided(denoise, y, 3, math.nan)
     for null in (-1, 4):
-        with pytest.raises(ValueError, match=rf"null_class must be of the network's classes 0\.\.3, got {null}"):
+        with pytest.raises(
+            ValueError, match=rf"null_class must be of the network's classes 0\.\.3, got {null}"
+        ):
             guided(denoise, y, null)
     with pytest.raises(ValueError, match=r"y must be of the network's classes 0\.\.3, got \[1, 4\]"):
         guided(denoise, torch.tensor([1, 4]), 3)

@@ -20,17 +20,29 @@ from ddpm_abc.unet import Attention, Down, GroupNorm
 
 SMALL = {"size": 16, "channels": (32, 64), "blocks": 2, "attention_at": (8,), "groups": 8}
 SMALL_DIFFUSERS = {
-    "sample_size": 16, "block_out_channels": (32, 64), "norm_num_groups": 8,
-    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    "sample_size": 16,
+    "block_out_channels": (32, 64),
+    "norm_num_groups": 8,
+    "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+    "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
 }
 CIFAR_DIFFUSERS = {  # google/ddpm-cifar10-32
-    "sample_size": 32, "block_out_channels": (128, 256, 256, 256), "norm_num_groups": 32,
+    "sample_size": 32,
+    "block_out_channels": (128, 256, 256, 256),
+    "norm_num_groups": 32,
     "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
     "up_block_types": ("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
 }
 COMMON_DIFFUSERS = {
-    "in_channels": 3, "out_channels": 3, "layers_per_block": 2, "norm_eps": 1e-6, "downsample_padding": 0,
-    "flip_sin_to_cos": False, "freq_shift": 1, "attention_head_dim": None, "act_fn": "silu",
+    "in_channels": 3,
+    "out_channels": 3,
+    "layers_per_block": 2,
+    "norm_eps": 1e-6,
+    "downsample_padding": 0,
+    "flip_sin_to_cos": False,
+    "freq_shift": 1,
+    "attention_head_dim": None,
+    "act_fn": "silu",
 }
 
 
@@ -113,7 +125,9 @@ def test_down_and_up_against_plain_loops():
     want = torch.empty(1, 2, 3, 3)
     for i in range(3):
         for j in range(3):
-            want[0, :, i, j] = (down.conv.weight * padded[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]).sum((1, 2, 3)) + down.conv.bias
+            want[0, :, i, j] = (down.conv.weight * padded[:, :, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]).sum(
+                (1, 2, 3)
+            ) + down.conv.bias
     torch.testing.assert_close(down(x), want)
 
     big = torch.stack([x[:, :, i // 2, j // 2] for i in range(12) for j in range(12)], -1).view(1, 2, 12, 12)
@@ -126,7 +140,9 @@ def test_float64_is_kept_and_a_batch_is_its_items():
     out = net(xt.double(), t)
     assert out.dtype == torch.float64
     for i in range(len(xt)):
-        torch.testing.assert_close(net(xt[i : i + 1].double(), t[i : i + 1])[0], out[i], rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(
+            net(xt[i : i + 1].double(), t[i : i + 1])[0], out[i], rtol=1e-10, atol=1e-10
+        )
 
 
 @pytest.mark.parametrize(
@@ -185,7 +201,10 @@ def test_loading_fills_every_parameter_with_a_copy():
     assert all(torch.equal(p, want[name]) for name, p in net.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["conv_in.weight", "mid_block.attentions.0.to_k.bias", "up_blocks.1.resnets.2.conv_shortcut.weight"])
+@pytest.mark.parametrize(
+    "name",
+    ["conv_in.weight", "mid_block.attentions.0.to_k.bias", "up_blocks.1.resnets.2.conv_shortcut.weight"],
+)
 def test_missing_tensor_is_named(name):
     source = state_dict()
     del source[name]
@@ -201,14 +220,19 @@ def test_leftover_tensor_is_named():
 def test_wrong_shape_is_named():
     source = state_dict()
     source["down_blocks.1.resnets.0.conv1.weight"] = torch.zeros(64, 64, 3, 3)
-    with pytest.raises(ValueError, match=r"'down_blocks.1.resnets.0.conv1.weight' has shape \(64, 64, 3, 3\), the network needs \(64, 32, 3, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"'down_blocks.1.resnets.0.conv1.weight' has shape \(64, 64, 3, 3\), the network needs \(64, 32, 3, 3\)",
+    ):
         load_diffusers(source, PaperUNet(**SMALL))
 
 
 def test_another_network_is_refused_and_left_as_it_was():
     net = PaperUNet(**{**SMALL, "attention_at": ()})
     before = copy.deepcopy(net.state_dict())
-    with pytest.raises(ValueError, match=r"no place for '(down|up)_blocks.*attentions.*google/ddpm-cifar10-32"):
+    with pytest.raises(
+        ValueError, match=r"no place for '(down|up)_blocks.*attentions.*google/ddpm-cifar10-32"
+    ):
         load_diffusers(state_dict(), net)
     assert all(torch.equal(p, before[name]) for name, p in net.state_dict().items())
 
@@ -218,7 +242,10 @@ def test_a_file_of_their_weights_loads(tmp_path):
     source = {name: p.contiguous() for name, p in state_dict().items()}
     safetensors.save_file(source, tmp_path / "w.safetensors")
     a = load_diffusers(safetensors.load_file(tmp_path / "w.safetensors"), PaperUNet(**SMALL))
-    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), load_diffusers(source, PaperUNet(**SMALL)).parameters(), strict=True))
+    assert all(
+        torch.equal(p, q)
+        for p, q in zip(a.parameters(), load_diffusers(source, PaperUNet(**SMALL)).parameters(), strict=True)
+    )
 
 
 # --- against diffusers -----------------------------------------------------------------------------------------------
@@ -295,7 +322,12 @@ def test_old_names_of_attention(theirs, ours):
     "The renaming is that of diffusers itself: it turns the same old names into the same tensors."
     old = {}
     for name, p in theirs.state_dict().items():
-        for new, was in ((".to_q.", ".query."), (".to_k.", ".key."), (".to_v.", ".value."), (".to_out.0.", ".proj_attn.")):
+        for new, was in (
+            (".to_q.", ".query."),
+            (".to_k.", ".key."),
+            (".to_v.", ".value."),
+            (".to_out.0.", ".proj_attn."),
+        ):
             name = name.replace(new, was)
         old[name] = p
     assert old.keys() != theirs.state_dict().keys()
@@ -325,7 +357,13 @@ def test_whole_trajectory_equals_diffusers(theirs, ours, variance, their_name, T
     diffusers = pytest.importorskip("diffusers")
     betas = {"beta_min": 1e-4, "beta_max": 0.02} if T == 1000 else {"beta_min": 0.004, "beta_max": 0.6}
     scheduler = diffusers.DDPMScheduler(
-        num_train_timesteps=T, beta_start=betas["beta_min"], beta_end=betas["beta_max"], beta_schedule="linear", variance_type=their_name, clip_sample=True)
+        num_train_timesteps=T,
+        beta_start=betas["beta_min"],
+        beta_end=betas["beta_max"],
+        beta_schedule="linear",
+        variance_type=their_name,
+        clip_sample=True,
+    )
     shape, stride = (2, 3, 16, 16), T // steps
     times = [k + 1 for k in range(T - stride, -1, -stride)] + [0]  # their timesteps, plus 1
     noise = seeded_noise(torch.Generator().manual_seed(1))
@@ -342,12 +380,16 @@ def test_whole_trajectory_equals_diffusers(theirs, ours, variance, their_name, T
 @torch.no_grad()
 def test_trajectory_with_the_time_off_by_one_goes_elsewhere(theirs, ours):
     diffusers = pytest.importorskip("diffusers")
-    scheduler = diffusers.DDPMScheduler(num_train_timesteps=25, beta_start=0.004, beta_end=0.6, variance_type="fixed_large")
+    scheduler = diffusers.DDPMScheduler(
+        num_train_timesteps=25, beta_start=0.004, beta_end=0.6, variance_type="fixed_large"
+    )
     *_, want = their_trajectory(theirs, scheduler, 25, (2, 3, 16, 16), seed=1)
 
     def run(model):
         sampler, g = partial(ddpm, variance="beta"), torch.Generator().manual_seed(1)
-        return sample(Denoiser(model, linear_schedule(25, 0.004, 0.6)), (2, 3, 16, 16), sampler=sampler, generator=g)
+        return sample(
+            Denoiser(model, linear_schedule(25, 0.004, 0.6)), (2, 3, 16, 16), sampler=sampler, generator=g
+        )
 
     assert off(run(ours), want) < 1e-4
     assert off(run(lambda xt, t: ours(xt, t + 1)), want) > 0.01

@@ -29,7 +29,10 @@ def awake(predicts="v", dtype=torch.float64, sched=SCHED):
 
 def noisy(dtype=torch.float64):
     g = torch.Generator().manual_seed(0)
-    x0, eps = torch.rand(4, 1, 8, 8, generator=g, dtype=dtype) * 2 - 1, torch.randn(4, 1, 8, 8, generator=g, dtype=dtype)
+    x0, eps = (
+        torch.rand(4, 1, 8, 8, generator=g, dtype=dtype) * 2 - 1,
+        torch.randn(4, 1, 8, 8, generator=g, dtype=dtype),
+    )
     t = torch.tensor([1, 300, 700, 1000])
     return x0, eps, t, q_sample(SCHED, x0, t, eps)
 
@@ -45,7 +48,9 @@ def test_a_network_that_knows_gives_both_guesses_right(predicts):
     assert simple_loss(knows, x0, t, eps).max() == 0
     for time in (1, 700):
         xt = q_sample(SCHED, x0, time, eps)
-        knows = Denoiser(lambda xt, t, time=time: Denoiser(None, SCHED, predicts).target(x0, time, eps), SCHED, predicts)
+        knows = Denoiser(
+            lambda xt, t, time=time: Denoiser(None, SCHED, predicts).target(x0, time, eps), SCHED, predicts
+        )
         assert torch.allclose(knows(xt, time).x0, x0, atol=1e-9)
         assert torch.equal(knows(xt, time).eps, knows(xt, torch.full((4,), time)).eps)
 
@@ -82,13 +87,17 @@ def test_the_exact_mixture_is_a_denoiser(predicts):
     density = data.weights * (-((x - ab.sqrt() * data.means.T) ** 2) / (2 * var)).exp() / var.sqrt()
     share = density / density.sum(1, keepdim=True)
     mean = data.means.T + ab.sqrt() * data.covs / var * (x - ab.sqrt() * data.means.T)
-    assert torch.allclose(Denoiser(net, SCHED, predicts)(x, 400).x0, (share * mean).sum(1, keepdim=True), atol=1e-9)
+    assert torch.allclose(
+        Denoiser(net, SCHED, predicts)(x, 400).x0, (share * mean).sum(1, keepdim=True), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("predicts", ["x0", "v"])
 def test_where_nothing_of_the_image_is_left_x0_is_still_defined(predicts):
     "Zero terminal SNR: alpha_bar_T = 0. A walk from there ends at the one image that the network knows."
-    sched = schedule_from_beta(torch.cat([torch.linspace(0.01, 0.3, 20, dtype=torch.float64), torch.ones(1, dtype=torch.float64)]))
+    sched = schedule_from_beta(
+        torch.cat([torch.linspace(0.01, 0.3, 20, dtype=torch.float64), torch.ones(1, dtype=torch.float64)])
+    )
     assert sched.alpha_bar[-1] == 0
     star = torch.linspace(-1, 1, 6, dtype=torch.float64).expand(3, -1)
 
@@ -105,7 +114,14 @@ def test_where_nothing_of_the_image_is_left_x0_is_still_defined(predicts):
 
 @pytest.mark.parametrize(
     ("t", "error", "said"),
-    [(0, IndexError, r"1\.\.1000, got 0"), (1001, IndexError, r"1\.\.1000, got 1001"), (torch.tensor([1, -3]), IndexError, "got -3"), (0.5, TypeError, "whole numbers"), (torch.tensor([1.0, 2.0]), TypeError, "float32"), (torch.tensor([1, 2, 3]), RuntimeError, "")],
+    [
+        (0, IndexError, r"1\.\.1000, got 0"),
+        (1001, IndexError, r"1\.\.1000, got 1001"),
+        (torch.tensor([1, -3]), IndexError, "got -3"),
+        (0.5, TypeError, "whole numbers"),
+        (torch.tensor([1.0, 2.0]), TypeError, "float32"),
+        (torch.tensor([1, 2, 3]), RuntimeError, ""),
+    ],
 )
 def test_other_times_are_refused_here_and_nowhere_else(t, error, said):
     with pytest.raises(error, match=said):
@@ -123,7 +139,10 @@ def test_other_predictions_and_answers_of_another_shape_are_refused():
 def test_a_new_network_that_predicts_v_gives_the_best_multiple_of_its_input():
     "For pixels of mean square 1: least squares over many draws finds the factor."
     g = torch.Generator().manual_seed(0)
-    x0, eps = torch.randn(2, 200_000, generator=g, dtype=torch.float64).sign(), torch.randn(2, 200_000, generator=g, dtype=torch.float64)
+    x0, eps = (
+        torch.randn(2, 200_000, generator=g, dtype=torch.float64).sign(),
+        torch.randn(2, 200_000, generator=g, dtype=torch.float64),
+    )
     new = Denoiser(UNet(**CONFIG).double(), SCHED, "v")
     for t in (100, 600):
         xt = q_sample(SCHED, x0, t, eps)
@@ -196,7 +215,14 @@ def test_training_takes_the_weight():
 def test_a_weight_of_another_length_is_refused_before_the_first_step():
     net = UNet(**CONFIG)
     with pytest.raises(ValueError, match=r"weight must have shape \(1001,\).*got \(1000,\)"):
-        next(train(Denoiser(net, SCHED), [noisy(torch.float32)[0]], torch.optim.SGD(net.parameters()), weight=torch.ones(1000)))
+        next(
+            train(
+                Denoiser(net, SCHED),
+                [noisy(torch.float32)[0]],
+                torch.optim.SGD(net.parameters()),
+                weight=torch.ones(1000),
+            )
+        )
 
 
 def test_it_learns_and_samples_where_a_denoiser_is_expected():
@@ -225,6 +251,15 @@ def test_samplers_do_not_ask_what_is_predicted():
 
         g = torch.Generator().manual_seed(0)
         with torch.no_grad():
-            walks.append(sample(Denoiser(net, SCHED, predicts), (2, 1, 8, 8), sampler=ddpm, times=spaced_times(1000, 20), generator=g, dtype=torch.float64))
+            walks.append(
+                sample(
+                    Denoiser(net, SCHED, predicts),
+                    (2, 1, 8, 8),
+                    sampler=ddpm,
+                    times=spaced_times(1000, 20),
+                    generator=g,
+                    dtype=torch.float64,
+                )
+            )
     assert torch.allclose(walks[0], walks[1], atol=1e-8)
     assert torch.allclose(walks[0], walks[2], atol=1e-8)

@@ -414,8 +414,8 @@ def test_plain_python_is_formatted():
 def definitions(module):
     """(name, syntax node, object) of each public function, class and method that a module defines.
 
-    `__init__` counts. `forward` does not: its class's docstring says what a network does. Neither does a method
-    that a base class explains, nor a command: its options say what they are.
+    `__init__` counts. `forward` does not: its class's docstring says what a network does. Neither does a
+    method that a base class explains, nor a command: its options say what they are.
     """
     m = importlib.import_module(f"ddpm_abc.{module}")
     for node in ast.parse(house.modules()[module].read_text(encoding="utf-8")).body:

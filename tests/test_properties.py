@@ -13,10 +13,14 @@ from ddpm_abc.schedule import broadcast, cosine_schedule, extract, linear_schedu
 from ddpm_abc.training import sample_t, simple_loss
 from ddpm_abc.unet import timestep_embedding
 
-pytestmark = pytest.mark.filterwarnings("ignore:the schedule stops short of noise")  # any schedule will do here
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the schedule stops short of noise"
+)  # any schedule will do here
 few = settings(derandomize=True, deadline=None, max_examples=40, database=None, report_multiple_bugs=False)
 
-beta_tables = st.lists(st.floats(1e-4, 0.9), min_size=1, max_size=12).map(lambda b: torch.tensor(b, dtype=torch.float64))
+beta_tables = st.lists(st.floats(1e-4, 0.9), min_size=1, max_size=12).map(
+    lambda b: torch.tensor(b, dtype=torch.float64)
+)
 schedules = st.one_of(
     beta_tables.map(schedule_from_beta),
     st.integers(1, 2000).map(cosine_schedule),
@@ -85,7 +89,9 @@ def test_round_trips(chain):
     sched, t, _, x0, eps, _ = chain
     xt = q_sample(sched, x0, t, eps)
     ab = broadcast(extract(sched.alpha_bar, t), x0)
-    loss = 1e-13 / ab.sqrt().min().item()  # x_0 is xt less noise, over sqrt(alpha_bar): digits are lost, no more than that
+    loss = (
+        1e-13 / ab.sqrt().min().item()
+    )  # x_0 is xt less noise, over sqrt(alpha_bar): digits are lost, no more than that
     assert (predict_x0(sched, xt, t, eps) - x0).abs().max() < 1e-12 + 10 * loss
     noise = (1 - ab).sqrt().min().item()
     assert (predict_eps(sched, xt, t, x0) - eps).abs().max() < 1e-12 / noise
@@ -94,7 +100,9 @@ def test_round_trips(chain):
     assert (x0_from_v(sched, xt, t, v) - x0).abs().max() < 1e-12
     assert (eps_from_v(sched, xt, t, v) - eps).abs().max() < 1e-12
     assert (predict_x0(sched, xt, t, eps_from_v(sched, xt, t, v)) - x0).abs().max() < 1e-12 + 10 * loss
-    assert (velocity(sched, x0_from_v(sched, xt, t, v), t, eps_from_v(sched, xt, t, v)) - v).abs().max() < 1e-12
+    assert (
+        velocity(sched, x0_from_v(sched, xt, t, v), t, eps_from_v(sched, xt, t, v)) - v
+    ).abs().max() < 1e-12
 
 
 @pytest.mark.equation("0.15", "2.11", "2.12", by="q_posterior")
@@ -141,7 +149,15 @@ def test_a_batch_is_its_items(chain, variance, clip):
         a, b = x0[rows], eps[rows]
         xt = q_sample(sched, a, t[rows], b)
         mean, var = q_posterior(sched, a, xt, t[rows], s[rows])
-        return xt, *q_mean_var(sched, a, t[rows]), predict_x0(sched, xt, t[rows], b), predict_eps(sched, xt, t[rows], a), mean, var, simple_loss(Denoiser(lambda x, _: 0.5 * x, sched), a[..., None], t[rows], b[..., None])
+        return (
+            xt,
+            *q_mean_var(sched, a, t[rows]),
+            predict_x0(sched, xt, t[rows], b),
+            predict_eps(sched, xt, t[rows], a),
+            mean,
+            var,
+            simple_loss(Denoiser(lambda x, _: 0.5 * x, sched), a[..., None], t[rows], b[..., None]),
+        )
 
     together = everything(slice(None))
     for i in range(len(x0)):
@@ -150,7 +166,9 @@ def test_a_batch_is_its_items(chain, variance, clip):
     time, earlier = int(t[0]), int(s[0])
     whole = step_by_eps(sched, x0, eps, time, earlier, z, variance=variance, clip=clip)
     for i in range(len(x0)):
-        item = step_by_eps(sched, x0[i : i + 1], eps[i : i + 1], time, earlier, z[i : i + 1], variance=variance, clip=clip)
+        item = step_by_eps(
+            sched, x0[i : i + 1], eps[i : i + 1], time, earlier, z[i : i + 1], variance=variance, clip=clip
+        )
         assert torch.allclose(whole[i : i + 1], item, rtol=1e-13, atol=1e-13)
 
 
@@ -160,21 +178,40 @@ def test_dtype_and_device_are_kept(chain, dtype):
     sched, t, s, x0, eps, z = chain
     x0, eps, z = x0.to(dtype), eps.to(dtype), z.to(dtype)
     xt = q_sample(sched, x0, t, eps)
-    out = [xt, *q_mean_var(sched, x0, t), predict_x0(sched, xt, t, eps), predict_eps(sched, xt, t, x0), *q_posterior(sched, x0, xt, t, s)]
-    out += [ddpm_step(sched, xt, x0, int(t[0]), int(s[0]), z), simple_loss(Denoiser(lambda x, _: x, sched), x0[..., None], t, eps[..., None])]
+    out = [
+        xt,
+        *q_mean_var(sched, x0, t),
+        predict_x0(sched, xt, t, eps),
+        predict_eps(sched, xt, t, x0),
+        *q_posterior(sched, x0, xt, t, s),
+    ]
+    out += [
+        ddpm_step(sched, xt, x0, int(t[0]), int(s[0]), z),
+        simple_loss(Denoiser(lambda x, _: x, sched), x0[..., None], t, eps[..., None]),
+    ]
     assert {o.dtype for o in out} == {dtype}
     assert {o.device for o in out} == {x0.device}
     exact = q_sample(sched, x0.double(), t, eps.double())
-    assert (xt.double() - exact).abs().max() <= (1e-6 if dtype == torch.float32 else 0) * (1 + exact.abs().max())
+    assert (xt.double() - exact).abs().max() <= (1e-6 if dtype == torch.float32 else 0) * (
+        1 + exact.abs().max()
+    )
 
 
 @few
 @given(chains())
 def test_meta_device_is_kept(chain):
     "Tables live on the CPU; results live with the data. The meta device stands for any other."
-    sched, t, s, x0, eps, z = (x.to("meta") if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in chain)
+    sched, t, s, x0, eps, z = (
+        x.to("meta") if isinstance(x, torch.Tensor) and x.is_floating_point() else x for x in chain
+    )
     xt = q_sample(sched, x0, t, eps)
-    out = [xt, *q_mean_var(sched, x0, t), predict_x0(sched, xt, t, eps), predict_eps(sched, xt, t, x0), *q_posterior(sched, x0, xt, t, s)]
+    out = [
+        xt,
+        *q_mean_var(sched, x0, t),
+        predict_x0(sched, xt, t, eps),
+        predict_eps(sched, xt, t, x0),
+        *q_posterior(sched, x0, xt, t, s),
+    ]
     out += [ddpm_step(sched, xt, x0, int(t[0]), int(s[0]), z)]
     assert {o.device.type for o in out} == {"meta"}
 
@@ -189,7 +226,9 @@ def test_one_time_for_all_equals_a_time_for_each(chain):
     assert torch.equal(xt, q_sample(sched, x0, each, eps))
     assert torch.equal(predict_x0(sched, xt, time, eps), predict_x0(sched, xt, each, eps))
     assert torch.equal(predict_eps(sched, xt, time, x0), predict_eps(sched, xt, each, x0))
-    assert torch.equal(q_posterior(sched, x0, xt, time, earlier)[0], q_posterior(sched, x0, xt, each, each_s)[0])
+    assert torch.equal(
+        q_posterior(sched, x0, xt, time, earlier)[0], q_posterior(sched, x0, xt, each, each_s)[0]
+    )
 
 
 @few
@@ -199,7 +238,13 @@ def test_times_outside_are_refused(sched, wild, as_tensor):
     x = torch.zeros(1, 2)
     for bad in (outside, -1, sched.T + 1):
         t = torch.tensor([bad]) if as_tensor else bad
-        for call in (lambda t=t: q_mean_var(sched, x, t), lambda t=t: q_sample(sched, x, t, x), lambda t=t: predict_x0(sched, x, t, x), lambda t=t: predict_eps(sched, x, t, x), lambda t=t: extract(sched.beta, t)):
+        for call in (
+            lambda t=t: q_mean_var(sched, x, t),
+            lambda t=t: q_sample(sched, x, t, x),
+            lambda t=t: predict_x0(sched, x, t, x),
+            lambda t=t: predict_eps(sched, x, t, x),
+            lambda t=t: extract(sched.beta, t),
+        ):
             with pytest.raises(IndexError, match=rf"0..{sched.T}, got {bad}"):
                 call()
     with pytest.raises((IndexError, ValueError)):

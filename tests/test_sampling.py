@@ -11,7 +11,9 @@ from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.sampling import ddpm, ddpm_step, image_generators, sample, seeded_noise, spaced_times
 from ddpm_abc.schedule import Schedule, cosine_schedule, linear_schedule, schedule_from_beta
 
-pytestmark = pytest.mark.filterwarnings("ignore:the schedule stops short of noise")  # few, coarse steps, on purpose
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the schedule stops short of noise"
+)  # few, coarse steps, on purpose
 VARIANCES = torch.tensor([0.01, 0.25, 1.0, 4.0], dtype=torch.float64)  # of the data, one a dimension
 FEW = schedule_from_beta(torch.linspace(1e-3, 0.3, 50, dtype=torch.float64))
 
@@ -31,7 +33,9 @@ def affine_map(monkeypatch, sched: Schedule, variance: str, mean: float = 0.0):
 
     Returns the offset (4,) and the factors (T, 4): x_0 = offset + sum_k factors[k] * draw_k.
     """
-    draws = iter(torch.eye(sched.T + 1, dtype=torch.float64)[:, : sched.T].T)  # T draws: x_T, then z of steps T..2
+    draws = iter(
+        torch.eye(sched.T + 1, dtype=torch.float64)[:, : sched.T].T
+    )  # T draws: x_T, then z of steps T..2
     monkeypatch.setattr(torch, "randn", lambda shape, **_: next(draws)[:, None].expand(shape))
     sampler = partial(ddpm, variance=variance, clip=False)
     x0 = sample(exact(sched, mean), (sched.T + 1, 4), sampler=sampler, dtype=torch.float64)
@@ -64,10 +68,15 @@ def test_sampler_is_the_exact_affine_map(monkeypatch, variance):
 
 
 @pytest.mark.equation("5.3", by="ddpm, ddpm_step")
-@pytest.mark.parametrize(("variance", "ratios"), [("beta", (1.0154, 1.0030, 0.9999, 0.9976)), ("beta_tilde", (0.9276, 0.9845, 0.9911, 0.9937))])
+@pytest.mark.parametrize(
+    ("variance", "ratios"),
+    [("beta", (1.0154, 1.0030, 0.9999, 0.9976)), ("beta_tilde", (0.9276, 0.9845, 0.9911, 0.9937))],
+)
 def test_full_length_chain_has_the_known_end_variance(monkeypatch, variance, ratios):
     _, factors = affine_map(monkeypatch, linear_schedule(), variance)
-    assert (factors.square().sum(0) / VARIANCES - torch.tensor(ratios, dtype=torch.float64)).abs().max() < 6e-5
+    assert (
+        factors.square().sum(0) / VARIANCES - torch.tensor(ratios, dtype=torch.float64)
+    ).abs().max() < 6e-5
 
 
 @pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
@@ -181,7 +190,9 @@ def test_streams_of_images_are_normal_and_independent():
 @pytest.mark.parametrize("t", [1, 2, 25, 50])
 @pytest.mark.parametrize("variance", ["beta", "beta_tilde"])
 def test_step_is_algorithm_2(t, variance):
-    x, eps_hat, z = torch.randn(3, 6, 1, 4, 4, generator=torch.Generator().manual_seed(t), dtype=torch.float64)
+    x, eps_hat, z = torch.randn(
+        3, 6, 1, 4, 4, generator=torch.Generator().manual_seed(t), dtype=torch.float64
+    )
     beta, ab = FEW.beta[t], FEW.alpha_bar[t]
     sigma2 = beta if variance == "beta" else beta * (1 - FEW.alpha_bar[t - 1]) / (1 - ab)
     expected = (x - beta / (1 - ab).sqrt() * eps_hat) / (1 - beta).sqrt() + sigma2.sqrt() * z

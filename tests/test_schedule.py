@@ -189,11 +189,19 @@ def test_silent_when_the_schedule_reaches_noise(make, args):
 def test_warns_when_the_schedule_stops_short(make, args, left):
     (message,) = warned(make, *args)
     sched = quietly(make, *args)
-    for part in ("stops short of noise", f"sqrt(alpha_bar_T) = {left}", f"T = {sched.T}", "0.02", "cosine_schedule(T)"):
+    for part in (
+        "stops short of noise",
+        f"sqrt(alpha_bar_T) = {left}",
+        f"T = {sched.T}",
+        "0.02",
+        "cosine_schedule(T)",
+    ):
         assert part in message
 
 
-@pytest.mark.parametrize("call", ["linear_schedule(50)", "cosine_schedule(1)", "schedule_from_beta(torch.tensor([0.5]))"])
+@pytest.mark.parametrize(
+    "call", ["linear_schedule(50)", "cosine_schedule(1)", "schedule_from_beta(torch.tensor([0.5]))"]
+)
 def test_the_warning_points_at_the_caller(call):
     with pytest.warns(UserWarning, match="stops short") as record:
         eval(compile(call, "the_users_file.py", "eval"))
@@ -291,7 +299,9 @@ def test_T_must_be_a_positive_whole_number(make, T):
         make(T)
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 0.02), (-1e-4, 0.02), (0.03, 0.02), (1e-4, 1), (1e-4, math.nan)])
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 0.02), (-1e-4, 0.02), (0.03, 0.02), (1e-4, 1), (1e-4, math.nan)]
+)
 def test_linear_rejects_betas_out_of_range(low, high):
     with pytest.raises(ValueError, match=f"beta_min = {low}, beta_max = {high}"):
         linear_schedule(1000, low, high)
@@ -380,7 +390,9 @@ def test_broadcast_rounds_once():
     assert (1 - ab.float()).item() != np.float32(1e-4)
 
 
-@pytest.mark.parametrize(("coef_shape", "x_shape"), [((3,), (4, 1, 2, 2)), ((1,), (4, 1, 2, 2)), ((3, 1), (3, 1)), ((2,), ())])
+@pytest.mark.parametrize(
+    ("coef_shape", "x_shape"), [((3,), (4, 1, 2, 2)), ((1,), (4, 1, 2, 2)), ((3, 1), (3, 1)), ((2,), ())]
+)
 def test_broadcast_refuses_a_wrong_number_of_coefficients(coef_shape, x_shape):
     with pytest.raises(ValueError, match=r"one time.*got times of shape \(" + str(coef_shape[0])):
         broadcast(torch.ones(coef_shape, dtype=torch.float64), torch.ones(x_shape))
@@ -396,10 +408,22 @@ def test_broadcast_refuses_raw_pixels():
 
 def zero_terminal():
     "Betas whose last step leaves nothing of the data."
-    return schedule_from_beta(torch.cat([torch.linspace(0.01, 0.3, 20, dtype=torch.float64), torch.ones(1, dtype=torch.float64)]))
+    return schedule_from_beta(
+        torch.cat([torch.linspace(0.01, 0.3, 20, dtype=torch.float64), torch.ones(1, dtype=torch.float64)])
+    )
 
 
-@pytest.mark.parametrize("make", [linear_schedule, lambda: linear_schedule(50, 0.002, 0.4), cosine_schedule, lambda: cosine_schedule(7, 0.1), lambda: schedule_from_beta(torch.linspace(0.02, 0.6, 10)), zero_terminal])
+@pytest.mark.parametrize(
+    "make",
+    [
+        linear_schedule,
+        lambda: linear_schedule(50, 0.002, 0.4),
+        cosine_schedule,
+        lambda: cosine_schedule(7, 0.1),
+        lambda: schedule_from_beta(torch.linspace(0.02, 0.6, 10)),
+        zero_terminal,
+    ],
+)
 def test_a_schedule_is_built_again_from_its_recipe(make):
     "To the bit, and after a trip through JSON."
     sched = make()
@@ -442,6 +466,8 @@ def test_a_last_beta_of_one_leaves_nothing():
     assert sched.snr[-1] == 0
     assert sched.beta_tilde[-1] == 1 - sched.alpha_bar[-2]
     assert sched.beta_tilde.isfinite().all()
-    gone_before = torch.cat([torch.full((100,), 0.9, dtype=torch.float64), torch.ones(1, dtype=torch.float64)])
+    gone_before = torch.cat(
+        [torch.full((100,), 0.9, dtype=torch.float64), torch.ones(1, dtype=torch.float64)]
+    )
     with pytest.raises(ValueError, match="leaves no signal"):
         schedule_from_beta(gone_before)

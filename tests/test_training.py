@@ -16,7 +16,9 @@ from ddpm_abc.schedule import cosine_schedule, linear_schedule
 from ddpm_abc.training import EMA, sample_t, simple_loss, train, warmup_cosine
 from ddpm_abc.unet import UNet
 
-pytestmark = pytest.mark.filterwarnings("ignore:the schedule stops short of noise")  # one or two steps, on purpose
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the schedule stops short of noise"
+)  # one or two steps, on purpose
 SCHED = linear_schedule()
 
 
@@ -43,7 +45,10 @@ def setup(lr=1e-2, steps=5, seed=0):
 @pytest.mark.equation("0.30", "4.1", by="simple_loss")
 def test_loss_is_the_mean_square_error_of_each_item():
     g = torch.Generator().manual_seed(0)
-    x0, eps = torch.rand(3, 2, 4, 4, generator=g, dtype=torch.float64), torch.randn(3, 2, 4, 4, generator=g, dtype=torch.float64)
+    x0, eps = (
+        torch.rand(3, 2, 4, 4, generator=g, dtype=torch.float64),
+        torch.randn(3, 2, 4, 4, generator=g, dtype=torch.float64),
+    )
     t = torch.tensor([1, 500, 1000])
     losses = simple_loss(Denoiser(lambda xt, t: 0.5 * xt, SCHED), x0, t, eps)
     assert losses.shape == (3,)
@@ -155,7 +160,9 @@ def test_yields_after_the_step():
 def test_one_step_is_gradient_descent_on_the_clipped_mean_loss():
     net, opt, data = setup(lr=0.1)
     by_hand = copy.deepcopy(net)
-    out = next(train(Denoiser(net, SCHED), data, opt, generator=torch.Generator().manual_seed(0), clip_norm=0.01))
+    out = next(
+        train(Denoiser(net, SCHED), data, opt, generator=torch.Generator().manual_seed(0), clip_norm=0.01)
+    )
     g = torch.Generator().manual_seed(0)
     t = torch.randint(1, 1001, (8,), generator=g)
     eps = torch.randn(8, 1, 4, 4, generator=g)
@@ -179,7 +186,9 @@ def test_learning_rate_follows_the_factor_of_the_0_based_step():
 def test_start_continues_the_count():
     net, opt, data = setup()
     seen = []
-    out = list(train(Denoiser(net, SCHED), data, opt, start=7, lr_factor=lambda step: seen.append(step) or 1.0))
+    out = list(
+        train(Denoiser(net, SCHED), data, opt, start=7, lr_factor=lambda step: seen.append(step) or 1.0)
+    )
     assert [o.step for o in out] == [8, 9, 10, 11, 12]
     assert seen == [7, 8, 9, 10, 11]
 
@@ -188,7 +197,9 @@ def test_one_seed_one_run_and_the_global_generator_is_left_alone():
     def run():
         net, opt, data = setup()
         state = torch.get_rng_state()
-        losses = [o.loss for o in train(Denoiser(net, SCHED), data, opt, generator=torch.Generator().manual_seed(4))]
+        losses = [
+            o.loss for o in train(Denoiser(net, SCHED), data, opt, generator=torch.Generator().manual_seed(4))
+        ]
         assert torch.equal(state, torch.get_rng_state())
         return losses, net.a.item()
 
@@ -206,7 +217,9 @@ def test_labels_reach_the_network_with_their_images():
     labels = [torch.arange(8) + k for k in range(5)]
     net = Told()
     opt = torch.optim.SGD(net.parameters(), lr=1e-2)
-    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.cat(data), torch.cat(labels)), batch_size=8)  # its pairs are lists
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(torch.cat(data), torch.cat(labels)), batch_size=8
+    )  # its pairs are lists
     out = list(train(Denoiser(net, SCHED), loader, opt, generator=torch.Generator().manual_seed(4)))
     assert len(out) == 5
     assert all(torch.equal(a, b) for a, b in zip(told, labels, strict=True))
@@ -257,7 +270,14 @@ def test_a_small_training_learns_and_its_samples_beat_noise():
     net = UNet(channels=(16, 32, 32))
     opt, ema = torch.optim.AdamW(net.parameters(), lr=3e-3), EMA(net, decay=0.98)
     sched, steps = cosine_schedule(200), 150
-    loop = train(Denoiser(net, sched), islice(batches(data.images, 64), steps), opt, ema=ema, generator=torch.Generator().manual_seed(0), lr_factor=lambda step: warmup_cosine(step / steps))
+    loop = train(
+        Denoiser(net, sched),
+        islice(batches(data.images, 64), steps),
+        opt,
+        ema=ema,
+        generator=torch.Generator().manual_seed(0),
+        lr_factor=lambda step: warmup_cosine(step / steps),
+    )
     losses = [out.loss for out in loop]
     assert losses[0] == pytest.approx(1, abs=0.05)
     assert sum(losses[-30:]) / 30 < 0.25
@@ -266,10 +286,15 @@ def test_a_small_training_learns_and_its_samples_beat_noise():
     mean, std = real.mean(0), real.std(0)
     main = torch.linalg.eigh(torch.cov(real.T)).eigenvectors[:, -16:]
     g = torch.Generator().manual_seed(1)
-    fake = sample(Denoiser(ema.model, sched), (256, 1, 28, 28), times=spaced_times(sched.T, 40), generator=g).flatten(1)
+    fake = sample(
+        Denoiser(ema.model, sched), (256, 1, 28, 28), times=spaced_times(sched.T, 40), generator=g
+    ).flatten(1)
     white = torch.randn(256, 784, generator=g).clamp(-1, 1)
     fitted = (mean + std * torch.randn(256, 784, generator=g)).clamp(-1, 1)
-    distance = {name: frechet((x - mean) @ main, (real - mean) @ main) for name, x in (("fake", fake), ("white", white), ("fitted", fitted), ("floor", real[:256]))}
+    distance = {
+        name: frechet((x - mean) @ main, (real - mean) @ main)
+        for name, x in (("fake", fake), ("white", white), ("fitted", fitted), ("floor", real[:256]))
+    }
     assert distance["floor"] < distance["fake"] < distance["fitted"] / 2 < distance["white"], distance
 
 
@@ -288,10 +313,19 @@ def test_an_optimizer_of_another_network_is_refused():
 
 def test_a_network_without_parameters_is_refused():
     with pytest.raises(TypeError, match="needs a network with parameters.*got function"):
-        next(train(Denoiser(lambda xt, t: xt, SCHED), [torch.zeros(2, 1, 2, 2)], torch.optim.SGD(Tiny().parameters())))
+        next(
+            train(
+                Denoiser(lambda xt, t: xt, SCHED),
+                [torch.zeros(2, 1, 2, 2)],
+                torch.optim.SGD(Tiny().parameters()),
+            )
+        )
 
 
-@pytest.mark.parametrize(("scale", "shift", "found"), [(1, 0, r"\[0.00.*, 0.9"), (255, 0, "25[0-9]"), (0.5, 0.2, r"\[0.20"), (10, -5, r"\[-4.9")])
+@pytest.mark.parametrize(
+    ("scale", "shift", "found"),
+    [(1, 0, r"\[0.00.*, 0.9"), (255, 0, "25[0-9]"), (0.5, 0.2, r"\[0.20"), (10, -5, r"\[-4.9")],
+)
 def test_images_in_another_range_are_noticed(scale, shift, found):
     net, opt, _ = setup()
     x0 = torch.linspace(0.001, 0.999, 64).view(4, 1, 4, 4) * scale + shift
@@ -301,7 +335,16 @@ def test_images_in_another_range_are_noticed(scale, shift, found):
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("x0", [torch.linspace(-1, 1, 16), torch.zeros(16), torch.ones(16), -torch.ones(16), torch.linspace(-1, -0.5, 16)])
+@pytest.mark.parametrize(
+    "x0",
+    [
+        torch.linspace(-1, 1, 16),
+        torch.zeros(16),
+        torch.ones(16),
+        -torch.ones(16),
+        torch.linspace(-1, -0.5, 16),
+    ],
+)
 def test_images_in_the_right_range_are_not(x0):
     net, opt, _ = setup()
     next(train(Denoiser(net, SCHED), [x0.view(1, 1, 4, 4)], opt))
@@ -317,6 +360,8 @@ def test_labels_that_the_network_does_not_know_are_refused():
     net = UNet(size=8, channels=(16, 32), n_classes=3)
     opt, x0 = torch.optim.SGD(net.parameters()), torch.zeros(2, 1, 8, 8)
     for bad in ([0, 3], [-1, 0]):
-        with pytest.raises(ValueError, match=rf"labels must lie in 0\.\.2.*got a range of {min(bad)} to {max(bad)}"):
+        with pytest.raises(
+            ValueError, match=rf"labels must lie in 0\.\.2.*got a range of {min(bad)} to {max(bad)}"
+        ):
             next(train(Denoiser(net, SCHED), [(x0, torch.tensor(bad))], opt))
     assert next(train(Denoiser(net, SCHED), [(x0, torch.tensor([0, 2]))], opt)).step == 1

@@ -15,7 +15,9 @@ from ddpm_abc.schedule import cosine_schedule, linear_schedule, schedule_from_be
 from ddpm_abc.training import simple_loss, train
 from ddpm_abc.unet import UNet
 
-pytestmark = pytest.mark.filterwarnings("ignore:the schedule stops short of noise")  # few, coarse steps, on purpose
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:the schedule stops short of noise"
+)  # few, coarse steps, on purpose
 
 
 @pytest.mark.equation("1.6", by="linear_schedule")
@@ -29,7 +31,9 @@ def test_schedule_against_numpy(T):
 
     f = np.array([math.cos((t / T + 0.008) / 1.008 * math.pi / 2) ** 2 for t in range(T + 1)])
     cosine = cosine_schedule(T)
-    assert abs(cosine.alpha_bar[:-1].numpy() - f[:-1] / f[0]).max() < 1e-12  # the cap acts on the last step alone
+    assert (
+        abs(cosine.alpha_bar[:-1].numpy() - f[:-1] / f[0]).max() < 1e-12
+    )  # the cap acts on the last step alone
     assert abs(cosine.beta[-1].item() - 0.999) < 1e-15
 
 
@@ -58,7 +62,9 @@ def test_every_step_is_gradient_descent():
     sched, net, lr = linear_schedule(), Line(), 0.05
     a = net.a.item()
     opt = torch.optim.SGD(net.parameters(), lr=lr)
-    data = [torch.randn(16, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(20)]
+    data = [
+        torch.randn(16, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(20)
+    ]
     g = torch.Generator().manual_seed(7)
     loop = train(Denoiser(net, sched), data, opt, generator=torch.Generator().manual_seed(7), clip_norm=1e9)
     for x0, out in zip(data, loop, strict=True):
@@ -78,9 +84,9 @@ def test_each_step_draws_its_own_noise():
 
     def watched(denoise, x, times, noise):
         states.append(x)
-        for x in ddpm(denoise, x, times, noise, clip=False):
-            states.append(x)
-            yield x
+        for state in ddpm(denoise, x, times, noise, clip=False):
+            states.append(state)
+            yield state
 
     sample(Denoiser(lambda x, t: torch.zeros_like(x), sched), (200, 2), sampler=watched, dtype=torch.float64)
     zero, added = torch.zeros(200, 2, dtype=torch.float64), []
@@ -99,7 +105,9 @@ def test_strided_beta_is_the_variance_of_the_stride():
     sched = linear_schedule()
     zero, one = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
     for t, s in ((1000, 900), (500, 499), (20, 0)):
-        added = ddpm_step(sched, zero, zero, t, s, one, variance="beta") - ddpm_step(sched, zero, zero, t, s, zero, variance="beta")
+        added = ddpm_step(sched, zero, zero, t, s, one, variance="beta") - ddpm_step(
+            sched, zero, zero, t, s, zero, variance="beta"
+        )
         var = 0.0
         for r in range(s + 1, t + 1):
             var = (1 - sched.beta[r].item()) * var + sched.beta[r].item()

@@ -28,12 +28,20 @@ def project(tmp_path):
     (tmp_path / "tests").mkdir()
     (tmp_path / "ddpm_abc").mkdir()
     cells = [
-        {"cell_type": "markdown", "source": ["## One\n", "It is so (Ho et al. 2020, Eq. 4):\n\n$$\na = b \\tag{1.1}\n$$\n\nand hence\n\n$$\nb = a. \\tag{1.2}\n$$\n\nThat is all."]},
+        {
+            "cell_type": "markdown",
+            "source": [
+                "## One\n",
+                "It is so (Ho et al. 2020, Eq. 4):\n\n$$\na = b \\tag{1.1}\n$$\n\nand hence\n\n$$\nb = a. \\tag{1.2}\n$$\n\nThat is all.",
+            ],
+        },
         {"cell_type": "code", "source": ["#| export\n", "def f(x): return x\n", "def _g(x): return x"]},
     ]
     (tmp_path / "nbs/01_one.ipynb").write_text(json.dumps({"cells": cells}))
     (tmp_path / "ddpm_abc/one.py").write_text("def f(x): return x\nclass C:\n    def m(self): ...\n")
-    (tmp_path / "tests/test_one.py").write_text('import pytest\n@pytest.mark.equation("1.1", by="C.m")\n@pytest.mark.equation("1.2")\ndef test_it(): ...\n')
+    (tmp_path / "tests/test_one.py").write_text(
+        'import pytest\n@pytest.mark.equation("1.1", by="C.m")\n@pytest.mark.equation("1.2")\ndef test_it(): ...\n'
+    )
     return tmp_path
 
 
@@ -44,7 +52,9 @@ def test_index_of_a_small_course(project):
         ("1.1", "Ho et al. 2020, Eq. 4", ["C.m"], ["test_one.test_it"]),
         ("1.2", "", ["f"], ["test_one.test_it"]),
     ]
-    assert "| (1.2) | derived here | [01](01_one.ipynb) | `f` | `test_one.test_it` |" in equation_index.table(found)
+    assert "| (1.2) | derived here | [01](01_one.ipynb) | `f` | `test_one.test_it` |" in equation_index.table(
+        found
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,9 +75,15 @@ def test_holes_are_found(project, old, new, complaint):
 @pytest.mark.parametrize(
     ("text", "source"),
     [
-        ("what Ho et al. 2020 found in Eq. 3. It is (Ho et al. 2020, Eq. 6 and Eq. 7):", "Ho et al. 2020, Eq. 6 and Eq. 7"),
+        (
+            "what Ho et al. 2020 found in Eq. 3. It is (Ho et al. 2020, Eq. 6 and Eq. 7):",
+            "Ho et al. 2020, Eq. 6 and Eq. 7",
+        ),
         ("What comes out are Eq. 6 and 7 of Ho et al. 2020:", "Ho et al. 2020, Eq. 6 and 7"),
-        ("Nichol and Dhariwal saw it. So they wrote it down (2021, Eq. 17):", "Nichol & Dhariwal 2021, Eq. 17"),
+        (
+            "Nichol and Dhariwal saw it. So they wrote it down (2021, Eq. 17):",
+            "Nichol & Dhariwal 2021, Eq. 17",
+        ),
         ("It is line 4 of the paper's Algorithm 2:", "Ho et al. 2020, Algorithm 2, line 4"),
         ("The paper gives it twice. Equation (7) has another form:", "Ho et al. 2020, Eq. 7"),
         ("GroupNorm (Wu & He 2018) splits the channels. So:", "Wu & He 2018"),
@@ -77,4 +93,9 @@ def test_holes_are_found(project, old, new, complaint):
 def test_sources_are_read_from_the_prose(text, source):
     assert equation_index.cite(f"An older paragraph (Song et al. 2021, Eq. 1).\n\n{text}\n\n", "") == source
     assert equation_index.cite("We have\n\n", "\n\nThis is new.") == ""
-    assert equation_index.cite("We have\n\n", "\n\n(Ho et al. 2020, Eq. 15). There are two (Song et al. 2021, Eq. 9).") == "Ho et al. 2020, Eq. 15"
+    assert (
+        equation_index.cite(
+            "We have\n\n", "\n\n(Ho et al. 2020, Eq. 15). There are two (Song et al. 2021, Eq. 9)."
+        )
+        == "Ho et al. 2020, Eq. 15"
+    )

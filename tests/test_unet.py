@@ -35,13 +35,18 @@ def wake(net: nn.Module, seed: int = 0) -> nn.Module:
     with torch.no_grad():
         for p in net.parameters():
             scale = 1 / math.sqrt(p[0].numel()) if p.ndim > 1 else 0.3
-            p.copy_(torch.randn(p.shape, generator=g, dtype=torch.float64) * scale + (p.ndim == 1 and bool((p == 1).all())))
+            p.copy_(
+                torch.randn(p.shape, generator=g, dtype=torch.float64) * scale
+                + (p.ndim == 1 and bool((p == 1).all()))
+            )
     return net
 
 
 def inputs(n: int = 3, channels: int = 1, size: int = 28, seed: int = 0, dtype: torch.dtype = torch.float32):
     g = torch.Generator().manual_seed(seed)
-    return torch.randn(n, channels, size, size, generator=g, dtype=torch.float64).to(dtype), torch.randint(1, 1001, (n,), generator=g)
+    return torch.randn(n, channels, size, size, generator=g, dtype=torch.float64).to(dtype), torch.randint(
+        1, 1001, (n,), generator=g
+    )
 
 
 # --- the time embedding -------------------------------------------------------------------------------------------
@@ -134,13 +139,19 @@ def test_res_block_by_hand():
     def conv(h, layer):  # 3x3, as nine shifted 1x1 products
         h = F.pad(h, (1, 1, 1, 1))
         return layer.bias.reshape(-1, 1, 1) + sum(
-            torch.einsum("oc,bcij->boij", layer.weight[:, :, i, j], h[:, :, i : i + 6, j : j + 5]) for i in range(3) for j in range(3)
+            torch.einsum("oc,bcij->boij", layer.weight[:, :, i, j], h[:, :, i : i + 6, j : j + 5])
+            for i in range(3)
+            for j in range(3)
         )
 
     h = conv(swish(norm(x, block.norm1)), block.conv1)
     h = h + (swish(e) @ block.emb.weight.T + block.emb.bias)[:, :, None, None]
     want = conv(swish(norm(h, block.norm2)), block.conv2)
-    want = want + torch.einsum("oc,bcij->boij", block.skip.weight[:, :, 0, 0], x) + block.skip.bias.reshape(-1, 1, 1)
+    want = (
+        want
+        + torch.einsum("oc,bcij->boij", block.skip.weight[:, :, 0, 0], x)
+        + block.skip.bias.reshape(-1, 1, 1)
+    )
     assert block(x, e).shape == (3, 12, 6, 5)
     torch.testing.assert_close(block(x, e), want)
 
@@ -179,7 +190,9 @@ def test_down_and_up():
     x = torch.randn(2, 8, 12, 8)
     down, up = Down(8, 6), Up(8, 6)
     assert down(x).shape == (2, 6, 6, 4)
-    torch.testing.assert_close(down(x), F.conv2d(x, down.conv.weight, down.conv.bias, padding=1)[:, :, ::2, ::2])
+    torch.testing.assert_close(
+        down(x), F.conv2d(x, down.conv.weight, down.conv.bias, padding=1)[:, :, ::2, ::2]
+    )
     assert up(x).shape == (2, 6, 24, 16)
     for i in range(2):
         for j in range(2):
@@ -223,7 +236,15 @@ def test_shape_and_dtype_are_kept(config, dtype):
 
 
 def test_default_size():
-    assert UNet().config == {"in_channels": 1, "size": 28, "channels": (32, 64, 96), "blocks": 1, "attention_at": (), "groups": 8, "n_classes": None}
+    assert UNet().config == {
+        "in_channels": 1,
+        "size": 28,
+        "channels": (32, 64, 96),
+        "blocks": 1,
+        "attention_at": (),
+        "groups": 8,
+        "n_classes": None,
+    }
     assert sum(p.numel() for p in UNet().parameters()) == 1_224_929
 
 
@@ -251,7 +272,12 @@ def test_batch_equals_its_items(config):
     for mode in (net.train(), net.eval()):
         batch = mode(xt, t, y)
         for i in range(5):
-            torch.testing.assert_close(batch[i : i + 1], mode(xt[i : i + 1], t[i : i + 1], None if y is None else y[i : i + 1]), rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(
+                batch[i : i + 1],
+                mode(xt[i : i + 1], t[i : i + 1], None if y is None else y[i : i + 1]),
+                rtol=1e-9,
+                atol=1e-9,
+            )
 
 
 def test_output_depends_on_t_in_every_pixel():
@@ -357,7 +383,10 @@ def test_state_dict_keys():
         return [f"{name}.{kind}" for name in names for kind in ("weight", "bias")]
 
     def res(name, skip=False):
-        return both(*(f"{name}.{part}" for part in ("norm1", "conv1", "emb", "norm2", "conv2")), *([f"{name}.skip"] if skip else []))
+        return both(
+            *(f"{name}.{part}" for part in ("norm1", "conv1", "emb", "norm2", "conv2")),
+            *([f"{name}.skip"] if skip else []),
+        )
 
     def attention(name):
         return both(*(f"{name}.{part}" for part in ("norm", "qkv", "out")))
@@ -440,7 +469,10 @@ def test_pick_device_cpu():
     assert pick_device("cpu") == torch.device("cpu")
 
 
-@pytest.mark.parametrize(("cuda", "mps", "want"), [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")])
+@pytest.mark.parametrize(
+    ("cuda", "mps", "want"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
 def test_pick_device_auto(monkeypatch, cuda, mps, want):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
@@ -463,7 +495,12 @@ def test_pick_device_refuses(monkeypatch):
 
 
 def test_has_fast_bf16(monkeypatch):
-    for capabilities, want in (({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx512_bf16": False}, False), ({}, False)):
+    for capabilities, want in (
+        ({"avx512_bf16": True}, True),
+        ({"amx_bf16": True}, True),
+        ({"avx512_bf16": False}, False),
+        ({}, False),
+    ):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capabilities: c, raising=False)
         assert has_fast_bf16(torch.device("cpu")) is want
     for capability, want in (((7, 5), False), ((8, 0), True), ((9, 0), True)):
@@ -507,7 +544,9 @@ def test_prepare_takes_any_module_and_claims_nothing_for_it(monkeypatch):
     other = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Conv2d(4, 1, 3))
     assert prepare(other, "cpu") is other
     assert not hasattr(other, "autocast_dtype")
-    assert re.fullmatch(r"network: 77 parameters on cpu \(\d+ threads?\), channels_last, float32", describe(other))
+    assert re.fullmatch(
+        r"network: 77 parameters on cpu \(\d+ threads?\), channels_last, float32", describe(other)
+    )
     assert describe(torch.nn.Identity()).startswith("network: 0 parameters on cpu")
 
 
@@ -524,9 +563,12 @@ def graph_networks():
     yield "the paper's, labelled", wake(PaperUNet(**small, n_classes=4)), 3, 16
 
 
-@pytest.mark.parametrize(("name", "net", "c", "size"), graph_networks(), ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize(
+    ("name", "net", "c", "size"), graph_networks(), ids=lambda v: v if isinstance(v, str) else ""
+)
 def test_no_branch_hangs_on_a_value(name, net, c, size):
     "So the whole network is one graph, for a compiler and for an export with any batch size; the answers stay the same."
+
     def arguments(n):
         labels = (torch.arange(n) % 4,) if net.config["n_classes"] else ()
         return (torch.randn(n, c, size, size), torch.arange(n) * 100 + 1, *labels)

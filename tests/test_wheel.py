@@ -4,7 +4,6 @@ notebooks on it."""
 import email
 import json
 import shlex
-import venv
 import zipfile
 from pathlib import Path
 
@@ -64,8 +63,5 @@ def test_wheel_alone_can_be_imported(linked, empty):
 
 
 @pytest.mark.slow
-def test_wheel_in_a_fresh_environment(wheel, tmp_path, empty):
-    environment = tmp_path / "env"
-    venv.create(environment, with_pip=True, symlinks=True)
-    call(environment / "bin/python", "-m", "pip", "install", wheel, "ipykernel")
-    check_import(environment, empty)
+def test_wheel_in_a_fresh_environment(fresh, empty):
+    check_import(fresh, empty)

@@ -126,7 +126,7 @@ def equations(root: Path = ROOT) -> dict[str, Equation]:
 
 def place(tag: str) -> tuple[int, str, int]:
     "Where an equation stands in the course: 2.10 after 2.9, 90a.1 before 90b.1."
-    notebook, letter, number = re.fullmatch(r"(\d+)([a-z]?)\.(\d+)", tag).groups()
+    notebook, letter, number = re.split(r"(?<=\d)([a-z]?)\.", tag)
     return int(notebook), letter, int(number)
 
 

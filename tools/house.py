@@ -170,7 +170,8 @@ def cycle(arrows: dict[str, set[str]]) -> list[str]:
 
 def reach(arrows: dict[str, set[str]], node: str) -> set[str]:
     "All that a node leads to."
-    found, queue = set(), [node]
+    found: set[str] = set()
+    queue = [node]
     while queue:
         new = arrows[queue.pop()] - found
         found |= new

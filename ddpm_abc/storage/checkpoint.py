@@ -18,6 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+# %% auto #0
+__all__ = ['KEEP', 'Average', 'save_checkpoint', 'load_checkpoint', 'checkpoint_path', 'checkpoints', 'keep_last',
+           'newest_checkpoint']
+
+# %% ../../nbs/92e_checkpoint.ipynb #92e00005
 from ..parameterization import Denoiser
 from ddpm_abc.storage.format import (
     Metadata,
@@ -51,10 +56,6 @@ from ddpm_abc.storage.weights import (
 )
 from ..unet import UNetBase
 
-# %% auto #0
-__all__ = ['KEEP', 'Average', 'save_checkpoint', 'load_checkpoint', 'checkpoint_path', 'checkpoints', 'keep_last',
-           'newest_checkpoint']
-
 # %% ../../nbs/92e_checkpoint.ipynb #5e9baf39
 class Average(Protocol):
     "What a checkpoint keeps of an average of weights; `ddpm_abc.training.EMA` is one."
@@ -63,7 +64,7 @@ class Average(Protocol):
     decay: float  # its rate
     n: int  # updates so far
 
-
+# %% ../../nbs/92e_checkpoint.ipynb #92e00006
 def save_checkpoint(
     path: str | os.PathLike[str],  # where to; the name ends in .safetensors
     denoise: Denoiser,  # the network in training, its schedule and what it predicts

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
-sys.path.insert(0, str(ROOT / "site"))
+sys.path[:0] = [str(ROOT / "site"), str(ROOT / "tools")]
 
 
 def names() -> list[str]:
@@ -49,7 +49,7 @@ def test_it_builds_in_a_minute_without_a_warning(built):
 
 def test_sizes(built):
     total = sum(p.stat().st_size for p in HTML.rglob("*") if p.is_file())
-    assert total <= 15e6, f"{total / 1e6:.1f} MB"
+    assert total <= 20e6, f"{total / 1e6:.1f} MB"
 
 
 def test_every_chapter_has_its_page_buttons_and_download(built):
@@ -171,7 +171,6 @@ def test_every_work_that_is_cited_has_an_entry(built):
 def test_the_api_names_every_public_function_with_its_parameters(built):
     import ast
 
-    sys.path.insert(0, str(ROOT / "tools"))
     import house
 
     for module, path in house.modules(ROOT).items():
@@ -262,8 +261,6 @@ def test_a_phone_shows_every_page_without_overflow(open_page, theme):
 def test_axe_finds_no_serious_violation(open_page, theme):
     import vendor
 
-    for package in vendor.PACKAGES:
-        vendor.fetch(*package)
     axe = (vendor.VENDOR / "axe" / "axe.min.js").read_text(encoding="utf-8")
     bad = []
     for name in names():
