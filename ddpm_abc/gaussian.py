@@ -94,13 +94,12 @@ def _check_noisy(d: int, x: Tensor, alpha_bar: Tensor) -> None:
         raise ValueError(f"alpha_bar must lie in [0, 1], got {got}")
 
 # %% ../nbs/00_math.ipynb #773b115d
-@dataclass(frozen=True, eq=False)
 class _Components:
     "The components of a mixture, and what their eigenvectors make easy."
 
-    weights: Tensor  # (K,) shares of the components, > 0, of sum 1
-    means: Tensor  # (K, D)
-    covs: Tensor  # (K, D, D); or (K, D) variances of independent dimensions; or (K,) one variance for all D
+    weights: Tensor
+    means: Tensor
+    covs: Tensor
 
     def __post_init__(self):
         _check_mixture(self.weights, self.means, self.covs)
@@ -132,8 +131,8 @@ class _Components:
         return x, alpha_bar.reshape(-1, 1, 1)
 
 # %% ../nbs/00_math.ipynb #15b75636
-class _Sampled(_Components):
-    "Clean data, drawn from the components."
+class _Distribution(_Components):
+    "What their sum is: draws of clean data, and the density of noisy data."
 
     def sample(
         self,
@@ -147,16 +146,6 @@ class _Sampled(_Components):
         z = z * variances.clamp(min=0).sqrt()[k]
         return self.means[k] + (z if axes is None else torch.einsum("bj,bij->bi", z, axes[k]))
 
-# %% ../nbs/00_math.ipynb #a54c4b1d
-class GaussianMixture(_Sampled):
-    """Data from a mixture of K Gaussians in D dimensions, for which the best network is known in closed form.
-
-    `GaussianMixture(weights, means, covs)`; K = 1 is a single Gaussian, covariances of zero are a finite data
-    set. All is computed in float64 on the CPU. Raises `ValueError` for shapes that do not fit, other
-    precisions, weights that are not shares, and covariances that are not symmetric or have a negative
-    eigenvalue.
-    """
-
     def log_prob(
         self,
         xt: Tensor,  # (B, ...) noisy data, D numbers an item
@@ -168,6 +157,20 @@ class GaussianMixture(_Sampled):
         if (c <= 0).any():
             raise ValueError("clean data with a variance of zero have no density: alpha_bar must be below 1")
         return self._log_joint(d, c).logsumexp(1)
+
+# %% ../nbs/00_math.ipynb #a54c4b1d
+@dataclass(frozen=True, eq=False)
+class GaussianMixture(_Distribution):
+    """Data from a mixture of K Gaussians in D dimensions, for which the best network is known in closed form.
+
+    K = 1 is a single Gaussian, covariances of zero are a finite data set. All is computed in float64 on the
+    CPU. Raises `ValueError` for shapes that do not fit, other precisions, weights that are not shares, and
+    covariances that are not symmetric or have a negative eigenvalue.
+    """
+
+    weights: Tensor  # (K,) shares of the components, > 0, of sum 1
+    means: Tensor  # (K, D)
+    covs: Tensor  # (K, D, D); or (K, D) variances of independent dimensions; or (K,) one variance for all D
 
     def eps(
         self,
