@@ -4,8 +4,8 @@
     python benchmarks/malformed.py 500 --seed 1
 
 Files of every kind of damage, files that lie and are sealed with a right digest, images, numbers, names. What
-turns out to be valid after all is not counted, and made up for. Ends with status 1 after a traceback, an error
-of another kind, or a hang, and shows the input.
+turns out to be valid after all is not counted, and made up for. Ends with status 1 after a traceback, an
+error of another kind, or a hang, and shows the input.
 """
 
 import argparse

@@ -233,7 +233,7 @@ def test_unreachable_data_names_the_remedy(monkeypatch):
 
 @pytest.mark.parametrize("where", ["ddpm_abc.run.run.open_run", "ddpm_abc.cli.train._steps"])
 def test_ctrl_c_elsewhere_says_so(where, monkeypatch):
-    def interrupted(*args):
+    def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(where, interrupted)

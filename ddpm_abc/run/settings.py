@@ -20,7 +20,7 @@ class ConfigError(ValueError):
     """A setting that cannot be, and what would be right.
 
     Its text names settings in braces, as in `ConfigError("{steps} must be at least 1, got {got}", got=0)`.
-    What is given by name is a value. Every other name in braces is a setting, which `str` writes as in Python.
+    What is given by name is a value. Every other name in braces is a setting, which `str` writes as it is.
     """
 
     def __init__(
