@@ -201,6 +201,17 @@ def test_a_full_disk_says_how_many_are_kept(weights, monkeypatch):
     assert "3 of 7 images are kept" in err
 
 
+def test_a_film_that_cannot_be_written_is_a_note(weights, monkeypatch):
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(room, "save_overview", full)
+    status, _, err = run("sample", "--weights", "w.safetensors", "--n", 2, "--steps", 2, *CPU)
+    assert status == 0
+    assert err.startswith("note: the overview or the film could not be written: ")
+    assert names() == ["seed-0-0000.png", "seed-0-0001.png"]
+
+
 # --- what goes wrong ----------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddpm_abc.cli.console import say
+from ddpm_abc.cli.console import note, say
 from ddpm_abc.cli.drawing import draw_images, drawing_of
 from ddpm_abc.cli.errors import Refused, refusing
 from ddpm_abc.cli.options import DEFAULT_WEIGHTS, GUIDANCE, WEIGHTS, Command, options, retyped, typed
@@ -154,11 +154,15 @@ def _draw(config: SampleConfig, drawing: Drawing, files: Files) -> int:
     done, stopped = draw_images(drawing, config.n, config.first, files.keep, film)
     if done:
         say(f"images: {files.shown()}")
-        if config.n > 1:
-            save_overview(to_unit(torch.cat(files.images)), files.overview)
-            say(f"the first {min(OVERVIEW, done)} of them on one sheet: {files.overview}")
-        film.save(files.film)
-        say(f"how {min(FILMED, done)} of them came about, an animation (open it in a browser): {files.film}")
+        try:
+            if config.n > 1:
+                save_overview(to_unit(torch.cat(files.images)), files.overview)
+                say(f"the first {min(OVERVIEW, done)} of them on one sheet: {files.overview}")
+            film.save(files.film)
+            came = f"how {min(FILMED, done)} of them came about"
+            say(f"{came}, an animation (open it in a browser): {files.film}")
+        except OSError as e:  # the images themselves are there
+            note(f"the overview or the film could not be written: {e}")
     if stopped:
         rest = retyped("sample", config, first=config.first + done, n=config.n - done)
         kept = f"{done} of {config.n} images are kept in {config.out}"
