@@ -1,0 +1,7 @@
+"""`python -m ddpm_abc`."""
+
+import sys
+
+from ddpm_abc.cli import main
+
+sys.exit(main())

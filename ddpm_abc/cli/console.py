@@ -1,0 +1,83 @@
+"""What the commands print. A closed pipe, a terminal that is gone or an old encoding never ends a run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import Any, TextIO
+
+
+class Stream:
+    "A stream to print to, whose troubles are not the program's."
+
+    def __init__(self, stream: TextIO | None):
+        self.stream = stream  # None where a program has no such stream
+        self.encoding = getattr(stream, "encoding", None) or "utf-8"
+
+    def write(self, text: str) -> int:
+        "Write what the encoding has, and escapes for the rest."
+        if self.stream is not None:
+            try:
+                self.stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
+            except (
+                OSError,
+                ValueError,
+            ):  # a pipe that nobody reads any more, a terminal that hung up, a closed file
+                self._give_up()
+        return len(text)
+
+    def flush(self) -> None:
+        "Let nothing wait."
+        if self.stream is not None:
+            try:
+                self.stream.flush()
+            except (OSError, ValueError):
+                self._give_up()
+
+    def _give_up(self) -> None:
+        "Write no more, and let the interpreter find an open stream to flush when it ends."
+        if self.stream in (sys.__stdout__, sys.__stderr__) and self.stream is not None:
+            with suppress(OSError, ValueError):
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, self.stream.fileno())
+                os.close(null)
+        self.stream = None
+
+    def fileno(self) -> int:
+        "Of the stream, for those that ask how wide it is. Raises `OSError` if there is none."
+        if self.stream is None:
+            raise OSError("there is no stream")
+        return self.stream.fileno()
+
+
+def say(text: str, error: bool = False) -> None:
+    "Print a line, to standard error if it is about one."
+    stream = Stream(sys.stderr if error else sys.stdout)
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
+def note(text: object) -> None:
+    "Print what somebody should know, in one line, though nothing failed."
+    say(f"note: {one_line(text)}", error=True)
+
+
+def one_line(text: object) -> str:
+    "Any text, with its line breaks taken out."
+    return " ".join(str(text).split())
+
+
+def progress(total: int | None, what: str, done: int = 0) -> Any:
+    "A progress bar on standard error: a context manager with `update` and `set_postfix`."
+    from tqdm import tqdm
+
+    stream: Any = Stream(sys.stderr)
+    return tqdm(total=total, initial=done, desc=what, unit="step", file=stream, dynamic_ncols=True)
+
+
+def watched() -> bool:
+    "Whether somebody may be looking: standard error is a terminal."
+    with suppress(AttributeError, ValueError):
+        return sys.stderr.isatty()
+    return False

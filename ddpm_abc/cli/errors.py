@@ -1,0 +1,80 @@
+"""How a command fails: in one line, with a status, and never with a traceback."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import click
+
+from ddpm_abc.cli.console import note, one_line, say
+from ddpm_abc.run.settings import ConfigError
+
+
+class Refused(click.UsageError):
+    "A value that is wrong: exit status 2."
+
+    def __init__(self, error: object):
+        super().__init__(words(error), click.get_current_context(silent=True))
+
+
+class Failed(Refused):
+    "Something that went wrong on the way: exit status 1."
+
+    exit_code = 1
+
+
+def flag(setting: str) -> str:
+    "How a setting is typed: --batch-size for batch_size."
+    return f"--{setting.replace('_', '-')}"
+
+
+def words(error: object) -> str:
+    "What an error says, in one line and with flags for settings."
+    text = error.spelled(flag) if isinstance(error, ConfigError) else str(error)
+    return one_line(text) or type(error).__name__
+
+
+@contextmanager
+def noting(action: Literal["always", "default"] = "default") -> Iterator[None]:
+    "Each warning of the library is a note, at once; the same one is said once, or always."
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        note(message)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter(action, UserWarning)
+        warnings.showwarning = show
+        yield
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    "What the library has against a value is said in one line, with status 2, and each warning is a note."
+    try:
+        with noting("always"):
+            yield
+    except (ValueError, RuntimeError, OSError) as e:
+        raise Refused(e) from e
+
+
+def report(error: click.ClickException) -> int:
+    "Print the one line of an error; return its exit status."
+    context = getattr(error, "ctx", None)
+    where = context.command_path if context else "ddpm-abc"
+    say(f"{where}: error: {one_line(_reworded(error))}", error=True)
+    return error.exit_code
+
+
+def _reworded(error: click.ClickException) -> str:
+    "What click has against the arguments, as everything else here says it."
+    if isinstance(error, click.NoSuchOption):
+        return f"unrecognized arguments: {error.option_name}"
+    if isinstance(error, click.BadOptionUsage):
+        takes_none = "not take" in error.message
+        return f"{error.option_name} {'takes no value' if takes_none else 'needs a value'}"
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        return f"{error.param.opts[0]} {error.message}"
+    return error.message

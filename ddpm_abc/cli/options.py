@@ -1,0 +1,111 @@
+"""Options of the commands, made from declared settings: see `ddpm_abc.run.settings`."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Callable
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem
+
+from ddpm_abc.cli.errors import Failed, flag
+from ddpm_abc.run.settings import Choice, Flag, Kind, help_of, settings_of, shown
+
+GUIDANCE = """with weights of `train --labels`, such as mnist-labels: 0 keeps to the class as trained, 1 or
+2 more closely (chapter 09); any value but 0 takes twice the time"""
+WEIGHTS = """weights.safetensors of a training run; or mnist-labels, mnist-v or mnist, which draw digits, from
+the package"""
+DEFAULT_WEIGHTS = "mnist-labels"  # of `sample` and `evaluate`, from the package
+
+
+class SettingType(click.ParamType):
+    "A declared kind of value, as click takes it."
+
+    def __init__(self, kind: Kind):
+        self.kind = kind
+        self.name = kind.metavar.lower() or "flag"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value[:2] == "--":
+            self.fail(f"needs a value, got {value}", param, ctx)
+        try:
+            return self.kind.parse(value)
+        except ValueError as e:
+            self.fail(str(e), param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        if isinstance(self.kind, Choice):
+            return [CompletionItem(name) for name in self.kind.names if name.startswith(incomplete)]
+        files = {"FILE": "file", "FOLDER": "dir"}
+        return (
+            [CompletionItem(incomplete, type=files[self.kind.metavar])] if self.kind.metavar in files else []
+        )
+
+
+def options(config: Any) -> Callable[[Any], Any]:
+    "Give a command an option for each setting of a configuration; those that are not typed are None."
+
+    def add(function: Any) -> Any:
+        for name, s in reversed(settings_of(config).items()):
+            kind: dict[str, Any] = (
+                {"is_flag": True} if isinstance(s.kind, Flag) else {"type": SettingType(s.kind)}
+            )
+            kind["metavar"] = s.kind.metavar or None
+            function = click.option(flag(name), name, default=None, help=help_of(s, flag), **kind)(function)
+        return function
+
+    return add
+
+
+def typed(given: dict[str, Any]) -> dict[str, Any]:
+    "The options that were typed."
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def retyped(command: str, config: Any, **changed: Any) -> str:
+    "The command line that gives these settings, some of them changed; None leaves one out."
+    declared = settings_of(config)
+    values = {
+        name: getattr(config, name) for name, s in declared.items() if getattr(config, name) != s.default
+    }
+    words = [(flag(name), shown(value)) for name, value in {**values, **changed}.items() if value is not None]
+    return shlex.join(["ddpm-abc", command, *(word for pair in words for word in pair)])
+
+
+class Command(click.Command):
+    "A command that names what it does not know, and whose troubles on the way are said in one line."
+
+    def __init__(self, name: str, *, example: str = "", **kwargs: Any):
+        settings = {"ignore_unknown_options": True, "allow_extra_args": True, "max_content_width": 100}
+        self.example = example
+        epilog = f"\b\nExample:\n  {example}"
+        super().__init__(name, **{"context_settings": settings, "epilog": epilog, **kwargs})
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        "Read the words after the command; an error says which words it does not know, and what is near."
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.UsageError as e:
+            e.ctx = e.ctx or ctx
+            raise
+        if ctx.args and not ctx.resilient_parsing:
+            known = [name for param in self.params for name in param.opts]
+            near = difflib.get_close_matches(ctx.args[0].partition("=")[0], known, 1, 0.75)
+            hint = f"; is it {near[0]}?" if near else ""
+            raise click.UsageError(f"unrecognized arguments: {' '.join(ctx.args)}{hint}", ctx)
+        return rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (
+            OSError,
+            FloatingPointError,
+            MemoryError,
+            RuntimeError,
+        ) as e:  # the disk, the numbers, the device
+            raise Failed(e) from e

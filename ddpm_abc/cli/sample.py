@@ -1,0 +1,171 @@
+"""`ddpm-abc sample`: new images, each in a file of its own or all in one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ddpm_abc.cli.console import note, say
+from ddpm_abc.cli.drawing import draw_images, drawing_of
+from ddpm_abc.cli.errors import Refused, refusing
+from ddpm_abc.cli.options import DEFAULT_WEIGHTS, GUIDANCE, WEIGHTS, Command, options, retyped, typed
+from ddpm_abc.run.config import DEVICE, OUT, SEED
+from ddpm_abc.run.settings import Choice, Name, Number, Whole, setting
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ddpm_abc.run.draw import Drawing
+
+_LABEL = "the class to draw, as 7, with weights of `train --labels`"
+_ALL = "all, each as often as among the training images"
+_FIRST = "the number of the first image: image k of a seed is the same in every run, so runs can be merged"
+_STEPS = "reverse steps, at most the T of the training; fewer are faster and coarser"
+_FORMAT = "png, a file for each image as it is, or npz, one NumPy file of all, uint8 (N, C, H, W)"
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    "What `sample` is told."
+
+    weights: str = setting(DEFAULT_WEIGHTS, Name("FILE"), WEIGHTS)
+    guidance: float = setting(0.0, Number(metavar="W"), GUIDANCE, otherwise="0")
+    label: str | None = setting(None, Name(), _LABEL, otherwise=_ALL)
+    n: int = setting(64, Whole(1, 10_000), "how many images, at most 10000")
+    first: int = setting(0, Whole(0), _FIRST)
+    steps: int | None = setting(None, Whole(1), _STEPS, otherwise="T, 1000 for the packaged weights")
+    format: str = setting("png", Choice(("png", "npz")), _FORMAT)
+    seed: int = setting(0, Whole(0, 2**63 - 1, "less than 2^63"), SEED)
+    device: str = setting("auto", Name(), DEVICE)
+    out: str = setting("out", Name("FOLDER"), OUT)
+
+
+@click.command(
+    "sample", cls=Command, example="ddpm-abc sample --weights out/weights.safetensors --n 64 --out out"
+)
+@options(SampleConfig)
+def command(**given: Any) -> int:
+    "Draw new images with a trained network, and film how they come about."
+    return sample(SampleConfig(**typed(given)))
+
+
+class Files:
+    "The files of a drawing in a folder. Refuses to overwrite images of another one."
+
+    def __init__(self, config: SampleConfig, drawing: Drawing, overwrite: bool):
+        from ddpm_abc.run.draw import image_name
+
+        self.config, self.drawing = config, drawing
+        self.images: list[Tensor] = []  # all of them for npz, and as many as the overview shows for png
+        self.names: list[Path] = []  # written so far
+        self.earlier = set(Path(config.out).glob("*.npz"))  # of earlier runs, and to stay
+        part = f"{config.first:04}-" if config.first else ""
+        self.film, self.overview = (
+            self._path(image_name(drawing, f"{part}{word}")) for word in ("film", "grid")
+        )
+        if not overwrite:
+            self._check_free()
+
+    def _path(self, name: str) -> Path:
+        return Path(self.config.out) / name
+
+    def _image(self, k: int) -> Path:
+        from ddpm_abc.run.draw import image_name
+
+        return self._path(image_name(self.drawing, k))
+
+    def _archive(self, n: int) -> Path:
+        from ddpm_abc.run.draw import image_name
+
+        first = self.config.first
+        return self._path(image_name(self.drawing, f"{first:04}-to-{first + n - 1:04}", "npz"))
+
+    def _check_free(self) -> None:
+        from ddpm_abc.run.draw import check_free
+
+        first, n = self.config.first, self.config.n
+        png = self.config.format == "png"
+        for path in [self._image(k) for k in range(first, first + n)] if png else [self._archive(n)]:
+            check_free(path, self.drawing.of)
+
+    def keep(self, first: int, x: Tensor) -> None:
+        "Write a batch that is done."
+        from ddpm_abc.data import to_uint8
+        from ddpm_abc.run.draw import OVERVIEW, write_image
+
+        pixels = to_uint8(x)
+        if self.config.format == "npz":
+            self.images.append(pixels)
+            self._keep_archive()
+            return
+        for k, image in enumerate(pixels, first):
+            write_image(self._image(k), image, self.drawing.of)
+            self.names.append(self._image(k))
+        if sum(map(len, self.images)) < OVERVIEW:
+            self.images.append(pixels)
+
+    def _keep_archive(self) -> None:
+        "Write all that is drawn so far, under a name that says how much, in place of the file before."
+        import torch
+
+        from ddpm_abc.run.draw import write_kept
+
+        images = torch.cat(self.images)
+        path = self._archive(len(images))
+        write_kept(path, images, self.drawing.of, self.config.first)
+        for old in set(self.names) - self.earlier:
+            old.unlink(missing_ok=True)
+        self.names = [path]
+
+    def shown(self) -> str:
+        "The names of what was written, for people."
+        first, last = self.names[0], self.names[-1]
+        return str(first) if first == last else f"{first} to {last.name}"
+
+
+def sample(
+    config: SampleConfig,
+    overwrite: bool = False,  # images of other weights, too
+) -> int:  # exit status
+    "Draw images, and write each as soon as its batch is done."
+    from ddpm_abc.run.setup import check_writable
+
+    with refusing():
+        drawing = drawing_of(config)
+        if (c := drawing.net.config["in_channels"]) not in (1, 3):
+            raise Refused(f"{config.weights} draws images of {c} channels: this command can show 1 or 3")
+        check_writable(Path(config.out))
+        files = Files(config, drawing, overwrite)
+    return _draw(config, drawing, files)
+
+
+def _draw(config: SampleConfig, drawing: Drawing, files: Files) -> int:
+    import torch
+
+    from ddpm_abc.data import to_unit
+    from ddpm_abc.run.draw import FILMED, OVERVIEW, Film, save_overview
+    from ddpm_abc.unet import describe, prepare
+
+    say(describe(prepare(drawing.net, config.device)))
+    film = Film(drawing.steps)
+    done, stopped = draw_images(drawing, config.n, config.first, files.keep, film)
+    if done:
+        say(f"images: {files.shown()}")
+        try:
+            if config.n > 1:
+                save_overview(to_unit(torch.cat(files.images)), files.overview)
+                say(f"the first {min(OVERVIEW, done)} of them on one sheet: {files.overview}")
+            film.save(files.film)
+            came = f"how {min(FILMED, done)} of them came about"
+            say(f"{came}, an animation (open it in a browser): {files.film}")
+        except OSError as e:  # the images themselves are there
+            note(f"the overview or the film could not be written: {e}")
+    if stopped:
+        rest = retyped("sample", config, first=config.first + done, n=config.n - done)
+        kept = f"{done} of {config.n} images are kept in {config.out}"
+        say(f"stopped: {kept}; draw the rest with: {rest}", error=True)
+        return 128 + stopped
+    return 0

@@ -1,0 +1,133 @@
+"""`ddpm-abc train`: a training run from its first step to its last, or to the signal that stops it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from contextlib import ExitStack
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ddpm_abc.cli.console import note, progress, say, watched
+from ddpm_abc.cli.errors import Failed, Refused, flag, noting, refusing, words
+from ddpm_abc.cli.options import Command, options, typed
+from ddpm_abc.run.config import LIMITS, TrainConfig
+from ddpm_abc.run.settings import settings_of
+from ddpm_abc.run.signals import noted_signals
+
+if TYPE_CHECKING:
+    from ddpm_abc.run.run import Run
+
+_RESUME = """go on from the newest whole checkpoint in --out, with the settings that its run began with;
+--steps and --minutes stay if neither is given; --device and --root must be given again, and --data if its
+folder has moved"""
+
+
+@click.command("train", cls=Command, example="ddpm-abc train --data digits --steps 4000 --out out")
+@options(TrainConfig)
+@click.option("--resume", is_flag=True, help=_RESUME)
+def command(resume: bool, **given: Any) -> int:
+    "Train a network, and write its weights, checkpoints and the loss."
+    asked = typed(given)
+    with refusing():
+        config = TrainConfig(**asked, given=frozenset(asked))
+    return train(config, resume, _again(config))
+
+
+def train(
+    config: TrainConfig,  # what the run is told
+    resume: bool,  # go on from the newest checkpoint in its folder
+    again: str,  # the command that goes on with it
+) -> int:  # exit status
+    "Train, save and say what came of it."
+    from ddpm_abc.run.run import RunExists, open_run
+
+    with ExitStack() as stack:
+        with refusing():
+            try:
+                run = stack.enter_context(open_run(config, resume, progress=watched()))
+            except RunExists as e:
+                raise Refused(
+                    f"{e.path} is there already: go on from it with `{again}`, or give another --out"
+                ) from e
+        _introduce(run)
+        if run.progress() >= 1:
+            more = "to train on, give `ddpm-abc train --resume` more --steps or --minutes"
+            say(f"{run.path} has done its {run.step:,} steps in {run.seconds:.0f} s; {more}")
+            return 0
+        return _train_on(run, again)
+
+
+def _again(config: TrainConfig) -> str:
+    "The command that goes on with a run: what its checkpoints do not keep must be given again."
+    names = sorted(n for n, s in settings_of(config).items() if not s.kept and n not in (*LIMITS, "out"))
+    changed = [n for n in names if getattr(config, n) != settings_of(config)[n].default]
+    rest = [word for n in changed for word in (flag(n), getattr(config, n))]
+    return shlex.join(["ddpm-abc", "train", "--out", config.out, "--resume", *rest])
+
+
+def _introduce(run: Run) -> None:
+    "Say what was chosen: the data, the network, the device, and where the run begins."
+    from ddpm_abc.unet import describe
+
+    say(run.data.describe())
+    for sentence in run.data.notes:
+        note(sentence)
+    say(describe(run.net))
+    if run.step:
+        say(f"going on from {run.path}")
+    elif run.config.init_from:
+        say(f"beginning with the weights of {run.config.init_from}")
+
+
+def _train_on(run: Run, again: str) -> int:
+    from ddpm_abc.run.run import draw_run, newest, save_run
+
+    start, before = run.step, run.seconds
+    with noted_signals() as stop:
+        try:
+            _steps(run, stop)
+            n, seconds = run.step - start, run.seconds - before
+            save_run(run)
+        except (
+            OSError,
+            FloatingPointError,
+            ValueError,
+            RuntimeError,
+        ) as e:  # the disk, the numbers, the device
+            raise Failed(f"{words(e).rstrip('.')}. {newest(run)}") from e
+        with noting():
+            drawn = draw_run(run)
+    _report(run, n, seconds, drawn)
+    if stop and run.progress() < 1:
+        of = f" of {run.config.steps:,}" if run.config.steps else ""
+        say(f"stopped after step {run.step:,}{of}; go on with: {again}", error=True)
+        return 128 + stop[0]  # 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP
+    return 0
+
+
+def _steps(run: Run, stop: Sequence[int]) -> None:
+    "Train until the steps or the time are used up, or until told to stop."
+    from ddpm_abc.run.run import steps
+
+    with noting(), progress(run.config.steps, "training", run.step) as bar:
+        for _ in steps(run):
+            bar.set_postfix(loss=f"{fmean(run.losses[-100:]):.4f}", refresh=False)
+            bar.update()
+            if stop:
+                return
+
+
+def _report(run: Run, n: int, seconds: float, drawn: bool) -> None:
+    last = run.losses[-max(1, min(500, len(run.losses) // 10)) :]
+    batch, seconds = run.config.batch_size, max(seconds, 1e-3)
+    speed = f"{n * batch / seconds:.0f} images/s"
+    loss = f"mean training loss of the last {len(last)}: {fmean(last):.4f}"
+    remark = f"(predicting zero gives 1; seed {run.config.seed}, weights not averaged)"
+    say(f"{n:,} steps of {batch} images in {seconds:.0f} s, {speed}; {loss} {remark}")
+    say(f"averaged weights, to sample from and to share: {run.out / 'weights.safetensors'}")
+    say(f"checkpoint, to go on from: {run.path}")
+    picture = f"{run.out / 'loss.png'} and " if drawn else ""
+    say(f"loss of each step: {picture}{run.out / 'loss.csv'}")

@@ -1,0 +1,257 @@
+"""What a run can be told: one declaration, from which the checks, the help and the checkpoints follow."""
+
+import json
+import subprocess
+import sys
+from dataclasses import fields, replace
+
+import click
+import pytest
+from shell import ENVIRONMENT
+
+from ddpm_abc.cli.evaluate import EvaluateConfig
+from ddpm_abc.cli.sample import SampleConfig
+from ddpm_abc.cli.train import command
+from ddpm_abc.run.config import OtherSetting, TrainConfig, read_settings, saved_settings, settled
+from ddpm_abc.run.settings import (
+    Choice,
+    ConfigError,
+    Flag,
+    Levels,
+    Name,
+    Number,
+    Whole,
+    help_of,
+    settings_of,
+    shown,
+)
+
+WHOSE, INSTEAD = "the run began with", "start anew in another {out}"
+
+
+def test_the_declaration_needs_neither_torch_nor_numpy():
+    script = "import sys, ddpm_abc.run.config; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], env=ENVIRONMENT).returncode == 0
+
+
+def test_every_setting_is_an_option_with_its_default_in_the_help():
+    options = {param.name: param for param in command.params}
+    assert options.keys() == settings_of(TrainConfig).keys() | {"resume"}
+    for name, s in settings_of(TrainConfig).items():
+        assert options[name].opts == [f"--{name.replace('_', '-')}"]
+        assert options[name].help == help_of(s, lambda name: f"--{name.replace('_', '-')}")
+        assert options[name].is_flag == isinstance(s.kind, Flag)
+        assert isinstance(options[name], click.Option)
+
+
+@pytest.mark.parametrize("config", [TrainConfig, SampleConfig, EvaluateConfig])
+def test_every_field_is_a_setting_whose_default_passes_its_own_check(config):
+    declared = settings_of(config)
+    assert {f.name for f in fields(config)} - declared.keys() <= {"given"}
+    for s in declared.values():
+        if s.default is not None:
+            s.kind.check(s.default)
+        if not isinstance(s.kind, Flag) and s.default not in (None, ""):
+            assert s.kind.parse(shown(s.default)) == s.default
+        assert "default: " in help_of(s)
+
+
+# --- kinds --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (Whole(1, 20), "20", 20),
+        (Whole(-5), "-5", -5),
+        (Whole(), "+7", 7),
+        (Number(), "-1e3", -1000.0),
+        (Number(0), "0.5", 0.5),
+        (Choice(("a", "b")), "b", "b"),
+        (Levels(), "16", (16,)),
+        (Levels(), "16,32", (16, 32)),
+        (Name(), "folder with blanks", "folder with blanks"),
+    ],
+)
+def test_kinds_read_what_is_typed(kind, text, value):
+    got = kind.parse(text)
+    assert (got, type(got)) == (value, type(value))
+    assert kind.check(got) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [
+        (Whole(1), "0", "must be at least 1, got 0"),
+        (Whole(1, 5), "6", "must be at most 5, got 6"),
+        (Whole(0, 7, "less than 2^3"), "8", "must be less than 2^3, got 8"),
+        (Whole(1), "\uff11\uff16", "must be a whole number, at least 1"),
+        (Whole(1), "1e3", "must be a whole number, at least 1, got 1e3"),
+        (Number(), "nan", "must be a finite number, got nan"),
+        (Number(0), "-0.0", "must be a number greater than 0, got -0.0"),
+        (Number(0), "much", "must be a number greater than 0, got much"),
+        (Choice(("a", "b"), ("c",)), "c", "must be a or b, got c"),
+        (Levels(), "16,", "must be whole numbers with commas between them, as 32,64,96, got 16,"),
+        (Name(), "", "must be a name that can be written and printed, and is empty"),
+        (Name(), "a\0b", "must be a name that can be written and printed, and holds a byte that is no text"),
+        (Flag(), "yes", "takes no value, got yes"),
+    ],
+)
+def test_kinds_refuse_in_words_that_follow_a_name(kind, text, said):
+    with pytest.raises(ValueError, match="^must|^takes") as e:
+        kind.parse(text)
+    assert str(e.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Whole(), True),
+        (Whole(), 1.0),
+        (Whole(), "1"),
+        (Number(), True),
+        (Number(), "1"),
+        (Choice(("a",)), 1),
+        (Levels(), "16"),
+        (Levels(), [16.0]),
+        (Levels(), [True]),
+        (Levels(), [[16]]),
+        (Name(), 3),
+        (Name(), None),
+        (Flag(), 1),
+    ],
+)
+def test_kinds_refuse_values_of_another_type(kind, value):
+    with pytest.raises(TypeError, match="must be"):
+        kind.check(value)
+
+
+def test_what_only_weights_bring_passes_the_check():
+    assert Choice(("a",), ("b",)).check("b") == "b"
+    assert TrainConfig(schedule="betas", predict="x0").schedule == "betas"
+
+
+# --- errors -------------------------------------------------------------------------------------------------
+
+
+def test_an_error_names_settings_as_its_reader_types_them():
+    error = ConfigError("{batch_size} must be at most {n}, got {got}: see {out}", n=3, got="{odd}")
+    assert error.settings == {"batch_size", "out"}
+    assert str(error) == "batch_size must be at most 3, got {odd}: see out"
+    assert error.spelled(str.upper) == "BATCH_SIZE must be at most 3, got {odd}: see OUT"
+
+
+def test_a_configuration_is_checked_when_it_is_made():
+    for wrong in (
+        {"T": 0},
+        {"lr": "0.1"},
+        {"channels": 16},
+        {"labels": 1},
+        {"seed": -1},
+        {"schedule": "square"},
+    ):
+        with pytest.raises(ConfigError, match=f"^{next(iter(wrong))} must be"):
+            TrainConfig(**wrong)
+
+
+def test_nothing_moves_the_cursor_of_a_terminal():
+    assert shown("a\x1b[2Jb\n") == "a?[2Jb?"
+    assert shown([1, 2]) == "1,2"
+    assert len(shown("x" * 1000)) == 200
+
+
+# --- limits, and what was asked for -------------------------------------------------------------------------
+
+
+def test_limits():
+    assert (TrainConfig().steps, TrainConfig().minutes) == (4000, None)
+    assert (TrainConfig(minutes=1.0).steps, TrainConfig(minutes=1.0).minutes) == (None, 1.0)
+    assert TrainConfig(steps=5, minutes=1.0).steps == 5
+
+
+def test_what_was_asked_for():
+    assert TrainConfig(lr=0.1, seed=0).given == {"lr"}  # in Python: what differs from its default
+    assert TrainConfig(lr=0.1, given=frozenset({"seed"})).given == {"seed"}
+
+
+def test_settled_takes_over_and_refuses_only_what_was_asked_for():
+    before = saved_settings(TrainConfig(lr=0.1, seed=3, steps=7))
+    before = read_settings(json.loads(json.dumps(before)), "file")
+    got = settled(TrainConfig(), before, WHOSE, INSTEAD)
+    assert (got.lr, got.seed, got.steps) == (0.1, 3, 7)
+    asked = TrainConfig(given=frozenset({"seed"}))  # the default, but typed
+    with pytest.raises(
+        OtherSetting, match=r"seed 0 is not what the run began with \(3\): leave seed out, or start anew"
+    ):
+        settled(asked, before, WHOSE, INSTEAD)
+    flag = TrainConfig(labels=True)
+    with pytest.raises(OtherSetting, match=r"^labels is not what the run began with \(without it\)"):
+        settled(flag, before, WHOSE, INSTEAD)
+    moved = settled(TrainConfig(data="elsewhere"), before, WHOSE, INSTEAD)  # compared by content, later
+    assert moved.data == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    ("asked", "limits"), [({}, (7, None)), ({"steps": 9}, (9, None)), ({"minutes": 2.0}, (None, 2.0))]
+)
+def test_one_limit_replaces_both(asked, limits):
+    before = saved_settings(TrainConfig(steps=7))
+    got = settled(TrainConfig(**asked), before, WHOSE, INSTEAD)
+    assert (got.steps, got.minutes) == limits
+
+
+# --- in a checkpoint ----------------------------------------------------------------------------------------
+
+FIRST = {
+    "data": "digits",
+    "batch_size": 64,
+    "lr": 0.002,
+    "schedule": "linear",
+    "T": 1000,
+    "channels": [32, 64, 96],
+    "seed": 0,
+    "steps": 4000,
+    "minutes": None,
+}
+
+
+def test_settings_survive_json():
+    config = TrainConfig(
+        data="mine", minutes=2.5, channels=(16, 32), labels=True, init_from="w", background="black"
+    )
+    found = read_settings(json.loads(json.dumps(saved_settings(config))), "file")
+    assert replace(config, given=None) == TrainConfig(**found)
+    assert not {"root", "device", "out"} & found.keys()
+
+
+def test_settings_of_earlier_releases_are_read():
+    found = read_settings(FIRST, "file")
+    assert (found["predict"], found["labels"], found["init_from"], found["background"]) == (
+        "eps",
+        False,
+        "",
+        "white",
+    )
+    second = {**FIRST, "predict": "v", "labels": True, "weights": "mnist-v"}
+    assert read_settings(second, "file")["init_from"] == "mnist-v"
+    assert TrainConfig(**read_settings(second, "file")).predict == "v"
+
+
+@pytest.mark.parametrize(
+    ("run", "said"),
+    [
+        (None, "was not written by"),
+        ([], "was not written by"),
+        ({}, "was not written by"),
+        ({**FIRST, "more": 1}, "was not written by"),
+        ({**FIRST, "lr": "0.1"}, "was not written by"),
+        ({**FIRST, "T": None}, "was not written by"),
+        ({**FIRST, "channels": ["x"]}, "was not written by"),
+        ({**FIRST, "T": 10**9}, "holds a T that cannot be, 1000000000: start anew in another out"),
+        ({**FIRST, "lr": float("nan")}, "holds a lr that cannot be"),
+        ({**FIRST, "minutes": -1}, "holds a minutes that"),
+    ],
+)
+def test_settings_of_strangers_are_refused(run, said):
+    with pytest.raises(ConfigError, match=said):
+        read_settings(run, "file")

@@ -1,0 +1,232 @@
+"""A run without the command line: its losses, its signals, its steps, and what it draws."""
+
+import signal
+import threading
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from shell import gray_images
+
+from ddpm_abc.data import to_uint8
+from ddpm_abc.parameterization import Denoiser
+from ddpm_abc.run.config import TrainConfig
+from ddpm_abc.run.draw import Drawing, draw, image_labels, image_name, read_kept, write_image, write_kept
+from ddpm_abc.run.log import draw_losses, read_losses, write_losses
+from ddpm_abc.run.run import Run, RunExists, newest, open_run, save_run, steps
+from ddpm_abc.run.settings import ConfigError
+from ddpm_abc.run.signals import STOPPING, noted_signals
+from ddpm_abc.schedule import cosine_schedule
+from ddpm_abc.storage import Pretrained
+from ddpm_abc.unet import UNet
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def tiny(**changed):
+    told = {"channels": (16, 16), "batch_size": 4, "T": 30, "steps": 3, "device": "cpu", "data": "mine"}
+    return TrainConfig(**{**told, **changed})
+
+
+# --- losses -------------------------------------------------------------------------------------------------
+
+
+def test_losses_come_back_as_far_as_a_step():
+    write_losses("loss.csv", [0.5, 0.25, 0.125], first=1)
+    assert Path("loss.csv").read_text() == "step,loss\n1,0.500000\n2,0.250000\n3,0.125000\n"
+    assert read_losses("loss.csv", 2) == [0.5, 0.25]
+    assert read_losses("loss.csv", 0) == []
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "step,loss\nx,y\n", "step,loss\n1\n", "step,loss\n1,0.5\n3,0.25\n"]
+)
+def test_a_gap_in_the_losses_is_a_warning(content):
+    if content is not None:
+        Path("loss.csv").write_text(content)
+    with pytest.warns(UserWarning, match="loss.csv lacks the steps before"):
+        got = read_losses("loss.csv", 3)
+    assert got == ([0.25] if content and "3,0.25" in content else [])
+
+
+@pytest.mark.parametrize("title", ["$\\foo$", "$", "a $x$ b", "\udcff", "\u732b\n\x1b[2J", "{x}%s", ""])
+def test_any_title_is_drawn(title):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert draw_losses("loss.png", [1.0, 0.5], title=title)
+    with Image.open("loss.png") as im:
+        assert im.size[0] > 300
+
+
+def test_a_picture_that_cannot_be_written_is_a_warning():
+    with pytest.warns(UserWarning, match="nowhere.*could not be drawn"):
+        assert not draw_losses("nowhere/loss.png", [1.0])
+
+
+# --- signals ------------------------------------------------------------------------------------------------
+
+
+def test_a_second_signal_stops_at_once():
+    before = [signal.getsignal(n) for n in STOPPING]
+    for first in STOPPING:
+        with noted_signals() as seen:
+            assert not seen
+            signal.raise_signal(first)
+            assert seen == [first]
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            with pytest.raises(SystemExit, match="143"):
+                signal.raise_signal(signal.SIGTERM)
+            with pytest.raises(SystemExit, match="129"):
+                signal.raise_signal(signal.SIGHUP)
+    assert [signal.getsignal(n) for n in STOPPING] == before
+
+
+def test_a_program_started_by_nohup_outlives_its_terminal():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with noted_signals() as seen:
+            signal.raise_signal(signal.SIGHUP)
+            assert seen == []
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_other_threads_receive_no_signals():
+    seen = []
+
+    def work():
+        with noted_signals() as stop:
+            seen.append(stop)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [[]]
+
+
+# --- a run --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n", "minutes", "done", "seconds", "want"),
+    [
+        (100, None, 25, 9e9, 0.25),
+        (None, 2, 9_000, 30, 0.25),
+        (100, 2, 25, 90, 0.75),
+        (100, 2, 75, 30, 0.75),
+        (100, 2, 200, 30, 1.0),
+    ],
+)
+def test_progress_is_the_larger_of_steps_and_time(n, minutes, done, seconds, want):
+    run = Run(TrainConfig(steps=n, minutes=minutes), *[None] * 6, step=done, seconds=seconds)
+    assert run.progress() == want
+
+
+def test_a_run_is_taken_step_by_step():
+    gray_images("mine")
+    with open_run(tiny()) as run:
+        assert (run.step, run.progress()) == (0, 0.0)
+        assert newest(run) == "No checkpoint was written yet"
+        for k, done in enumerate(steps(run), 1):
+            assert done.step == run.step == len(run.losses) == k
+        assert run.progress() == 1
+        assert not run.path.exists()  # the end is for the caller to save
+        save_run(run)
+    assert run.path == Path("out/checkpoint-3.safetensors")
+    assert run.path.exists()
+    with (
+        pytest.raises(
+            RunExists, match="checkpoint-3.safetensors is there already: go on from it with resume"
+        ),
+        open_run(tiny()),
+    ):
+        pass
+    with open_run(tiny(), resume=True) as again:
+        assert (again.step, again.progress(), len(again.losses)) == (3, 1.0, 3)
+
+
+def test_two_runs_do_not_share_a_folder():
+    gray_images("mine")
+    with (
+        open_run(tiny()),
+        pytest.raises(RuntimeError, match="another run is at work in out"),
+        open_run(tiny()),
+    ):
+        pass
+
+
+# --- drawing ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def drawing():
+    torch.manual_seed(0)
+    net = UNet(size=8, channels=(16,), n_classes=3)
+    torch.nn.init.normal_(net.conv_out.weight, std=0.1)
+    return Drawing(
+        Pretrained(Denoiser(net.eval(), cosine_schedule(30)), {"classes": {"a": 1, "b": 3}}),
+        "w",
+        seed=5,
+        steps=4,
+    )
+
+
+def test_images_are_the_same_in_any_company(drawing):
+    whole = torch.cat([state.x for state in draw(drawing, 6) if state.done])
+    parts = [
+        torch.cat([s.x for s in draw(drawing, n, first) if s.done]) for first, n in ((0, 1), (1, 3), (4, 2))
+    ]
+    assert torch.allclose(torch.cat(parts), whole, atol=1e-4)
+    other = torch.cat([s.x for s in draw(Drawing(drawing.found, "w", seed=6, steps=4), 6) if s.done])
+    assert (other - whole).abs().amax((1, 2, 3)).min() > 0.1
+
+
+def test_states_are_counted(drawing):
+    got = [(state.first, state.step, state.done, len(state.x)) for state in draw(drawing, 2, first=7)]
+    assert got == [(7, k, k == 4, 2) for k in range(5)]
+
+
+def test_large_images_are_drawn_few_at_once():
+    def chunk(size):
+        return Drawing(
+            Pretrained(Denoiser(UNet(size=size, channels=(16,)), cosine_schedule(30)), {}), "w"
+        ).chunk()
+
+    assert [chunk(size) for size in (8, 28, 56, 1024)] == [64, 64, 16, 1]
+
+
+def test_labels_follow_their_frequencies_one_stream_an_image():
+    labels = image_labels(0, 8000, 0, [1, 0, 3])
+    share = {c: n / 8000 for c, n in Counter(labels).items()}
+    assert set(share) == {0, 2}
+    assert abs(share[0] - 0.25) < 0.02
+    assert labels[1000:1010] == image_labels(0, 10, 1000, [1, 0, 3])
+    assert labels[:100] != image_labels(1, 100, 0, [1, 0, 3])
+    assert image_labels(0, 3, 0, [0, 1]) == [1, 1, 1]
+
+
+def test_what_images_depend_on_is_kept_with_them(drawing):
+    x = to_uint8(torch.zeros(2, 1, 8, 8))
+    write_kept("kept.npz", x, drawing.of)
+    assert torch.equal(read_kept("kept.npz", drawing.of, 9), x)
+    for changed in ({"seed": 6}, {"steps": 5}, {"label": "a"}, {"guidance": 1.0}):
+        other = Drawing(drawing.found, "w", **{"seed": 5, "steps": 4, **changed})
+        with pytest.raises(ConfigError, match="holds digits of another run"):
+            read_kept("kept.npz", other.of, 2)
+    write_image("one.png", x[0], drawing.of)
+    with Image.open("one.png") as im:
+        assert im.info["ddpm_abc"] == drawing.of
+
+
+def test_names_say_seed_class_and_number(drawing):
+    assert image_name(drawing, 12) == "seed-5-0012.png"
+    assert image_name(drawing, 123456) == "seed-5-123456.png"
+    drawing.label = "ankle boot/../x"
+    assert image_name(drawing, "grid") == "seed-5-label-ankle_boot____x-grid.png"
