@@ -34,9 +34,13 @@ def losses_of(seed: int) -> list[float]:
     net = prepare(UNet(), device)
     opt = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.01)
     loop = train(
-        Denoiser(net, linear_schedule()), islice(batches(images, BATCH, seed=seed), STEPS), opt, ema=EMA(net, decay=0.999),
-        generator=torch.Generator().manual_seed(seed), lr_factor=lambda step: warmup_cosine(step / STEPS),
-    )  # fmt: skip
+        Denoiser(net, linear_schedule()),
+        islice(batches(images, BATCH, seed=seed), STEPS),
+        opt,
+        ema=EMA(net, decay=0.999),
+        generator=torch.Generator().manual_seed(seed),
+        lr_factor=lambda step: warmup_cosine(step / STEPS),
+    )
     losses = [out.loss for out in tqdm(loop, total=STEPS, desc=f"seed {seed}", unit="step")]
     n = len(images) // BATCH
     return [mean(losses[i : i + n]) for i in range(0, STEPS - n + 1, n)]

@@ -1,11 +1,12 @@
-"""Legible digits after one minute of training from nothing: train by the clock, order digits, and let a classifier read them.
+"""Legible digits after one minute of training: train by the clock, order digits, let a classifier read them.
 
     python benchmarks/minute.py                              # three trainings of 60 s: 8 minutes on two cores
 
-The network is that of chapter 09, told the label, on the bundled digits. "read as ordered" is the share of its digits that
-the packaged classifier reads as the digit that was ordered; "and certain" asks for a certainty of 90% or more besides, and
-"and like real ones" for a place among real digits (6.5) besides. Real digits and white noise say what the figures are
-worth. The first digits of each seed go to OUT as a picture. Nothing else may run beside this.
+The network is that of chapter 09, told the label, on the bundled digits; each training begins with nothing.
+"read as ordered" is the share of its digits that the packaged classifier reads as the digit that was ordered;
+"and certain" asks for a certainty of 90% or more besides, and "and like real ones" for a place among real
+digits (6.5) besides. Real digits and white noise say what the figures are worth. The first digits of each
+seed go to OUT as a picture. Nothing else may run beside this.
 """
 
 import argparse
@@ -33,7 +34,7 @@ SCHED = cosine_schedule()
 
 
 def fit(images: Tensor, labels: Tensor, seconds: float, seed: int) -> tuple[Denoiser, int]:
-    "Train for so long, from building the network on; return the denoiser with the averaged network, and the steps."
+    "Train for so long, from building the network on; return the denoiser of the average, and the steps."
     begun, step = time.perf_counter(), 0
     torch.manual_seed(seed)
     net = prepare(UNet(channels=CHANNELS, n_classes=11))
@@ -61,7 +62,8 @@ def row(name: str, seed: str, images: Tensor, ordered: Tensor, real: Tensor) -> 
     as_ordered = read == ordered
     certain = as_ordered & (p >= 0.9)
     print(
-        f"| {name} | {seed} | {as_ordered.double().mean():.1%} | {certain.double().mean():.1%} | {legible(images, certain, real):.1%} | {evaluate(images, real).fid:.1f} |",
+        f"| {name} | {seed} | {as_ordered.double().mean():.1%} | {certain.double().mean():.1%} "
+        f"| {legible(images, certain, real):.1%} | {evaluate(images, real).fid:.1f} |",
         flush=True,
     )
 
@@ -82,7 +84,8 @@ def main() -> None:
     data = digits()
     real, ordered, held = to_unit(data.images), torch.arange(args.n) % 10, HELD_OUT[: args.n]
     print(
-        f"{args.seconds:.0f} s of training, N = {args.n}, {args.steps} reverse steps, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        f"{args.seconds:.0f} s of training, N = {args.n}, {args.steps} reverse steps, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
     )
     fitted = [fit(data.images, data.labels, args.seconds, seed) for seed in range(args.seeds)]
     print(f"steps of {BATCH}: {', '.join(f'{steps:,}' for _, steps in fitted)}\n")

@@ -1,13 +1,14 @@
-"""What the digits are worth after equal time: each contender of speed.py trains as its authors do, on the bundled digits.
+"""What the digits are worth after equal time.
 
     pip install -e ".[peers,bench]"
-    python benchmarks/quality.py --marks 1                   # three contenders, 600 s each: 37 minutes on two cores
+    python benchmarks/quality.py --marks 1        # three contenders, 600 s each: 37 minutes on two cores
     python benchmarks/quality.py --marks 1 --seconds 60 --only ddpm_abc
 
-At each mark the clock stops, the contender draws digits with its own sampler in equal steps, and chapter 06 judges them.
-"legible" is the share of digits that the packaged classifier names with a certainty of 90% or more and that lie where
-real digits do (6.5); white noise shows that certainty alone would say nothing. The first 64 digits of each mark go to
-OUT as a picture. Nothing else may run beside this.
+Each contender of speed.py trains as its authors do, on the bundled digits. At each mark the clock stops, the
+contender draws digits with its own sampler in equal steps, and chapter 06 judges them. "legible" is the share
+of digits that the packaged classifier names with a certainty of 90% or more and that lie where real digits do
+(6.5); white noise shows that certainty alone would say nothing. The first 64 digits of each mark go to OUT as
+a picture. Nothing else may run beside this.
 """
 
 import argparse
@@ -41,7 +42,8 @@ def row(name: str, when: str, steps: str, images: Tensor, real: Tensor) -> None:
         certain = digit_classifier()(images).softmax(1).amax(1) >= 0.9
     r = evaluate(images, real)
     print(
-        f"| {name} | {when} | {steps} | {r.fid:.2f} | {r.precision:.2f} | {r.recall:.2f} | {r.coverage:.2f} | {legible(images, certain, real):.1%} |",
+        f"| {name} | {when} | {steps} | {r.fid:.2f} | {r.precision:.2f} "
+        f"| {r.recall:.2f} | {r.coverage:.2f} | {legible(images, certain, real):.1%} |",
         flush=True,
     )
 
@@ -75,10 +77,12 @@ def main() -> None:
     real = to_unit(data)
     names = [name for name in installed() if name in (args.only or list(BUILD)[:3])]
     print(
-        f"N = {args.n}, {args.steps} reverse steps, seed {args.seed}, {torch.get_num_threads()} threads, torch {torch.__version__}\n"
+        f"N = {args.n}, {args.steps} reverse steps, seed {args.seed}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}\n"
     )
     print(
-        "| | trained for | training steps | FID | precision | recall | coverage | legible |\n|---|---|---|---|---|---|---|---|"
+        "| | trained for | training steps | FID | precision | recall | coverage | legible |\n"
+        "|---|---|---|---|---|---|---|---|"
     )
     row("real digits, held out", "", "", real[HELD_OUT[: args.n]], real)
     row(

@@ -7,15 +7,16 @@
 
 Each contender trains as its authors do, on the bundled digits in batches of 64, and samples in equal steps:
 
-- ddpm_abc, as `ddpm-abc demo` does: cosine schedule, clipping, a learning-rate schedule, EMA after every step; bfloat16
-  where the CPU has it.
-- The Hugging Face diffusion course, unit 1: `UNet2DModel` of diffusers, block_out_channels (32, 64, 64), with the noise
-  schedule and the loop of its notebooks; no EMA, no clipping.
-- denoising-diffusion-pytorch: `Unet(32, (1, 2, 2))` and `GaussianDiffusion`, with its Trainer's optimizer, clipping and EMA.
+- ddpm_abc, as `ddpm-abc demo` does: cosine schedule, clipping, a learning-rate schedule, EMA after every
+  step; bfloat16 where the CPU has it.
+- The Hugging Face diffusion course, unit 1: `UNet2DModel` of diffusers, block_out_channels (32, 64, 64), with
+  the noise schedule and the loop of its notebooks; no EMA, no clipping.
+- denoising-diffusion-pytorch: `Unet(32, (1, 2, 2))` and `GaussianDiffusion`, with its Trainer's optimizer,
+  clipping and EMA.
 - The first attempt of chapter 03, repaired. It is fast, and learns nothing (chapter 07).
 
-A contender whose package is not installed is left out, and the script says so. Nothing else may run beside this.
-What the digits are worth, quality.py says.
+A contender whose package is not installed is left out, and the script says so. Nothing else may run beside
+this. What the digits are worth, quality.py says.
 """
 
 import argparse
@@ -83,9 +84,14 @@ def hugging_face(data: Tensor) -> Contender:
     from diffusers import DDPMScheduler, UNet2DModel
 
     net = UNet2DModel(
-        sample_size=28, in_channels=1, out_channels=1, layers_per_block=2, block_out_channels=(32, 64, 64),
-        down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-    )  # fmt: skip
+        sample_size=28,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=2,
+        block_out_channels=(32, 64, 64),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
+    )
     scheduler, opt, source = (
         DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2"),
         torch.optim.AdamW(net.parameters(), 4e-4),
@@ -269,7 +275,8 @@ def inside(data: Tensor, rounds: int) -> None:
     for e in events[:10]:
         print(f"{e.self_cpu_time_total / whole:6.1%}  {e.key}")
     print(
-        f"\nGroupNorm of {BATCH} images of 64 channels, 28x28, channels_last: {group_norm(torch.float32):.1f} ms in float32, {group_norm(torch.bfloat16):.1f} ms in bfloat16"
+        f"\nGroupNorm of {BATCH} images of 64 channels, 28x28, channels_last: "
+        f"{group_norm(torch.float32):.1f} ms in float32, {group_norm(torch.bfloat16):.1f} ms in bfloat16"
     )
     training: dict[str, list[float]] = {name: [] for name in contenders}
     for k in range(rounds + 1):  # the first round warms up, and compiles
@@ -293,7 +300,8 @@ def main() -> None:
     args = parser.parse_args()
     rounds = args.rounds
     print(
-        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}; medians of {rounds} rounds (lowest to highest)"
+        f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}; medians of {rounds} rounds (lowest to highest)"
     )
     if args.inside:
         inside(digits().images, rounds)
@@ -316,7 +324,9 @@ def main() -> None:
                 training[name].append(trained)
                 sampling[name].append(drawn)
     print(
-        "\n| | parameters | training, images/s | ours is | sampling, image steps/s | ours is | training, peak MiB | GFLOP an image | GFLOP/s |\n|---|---|---|---|---|---|---|---|---|"
+        "\n| | parameters | training, images/s | ours is | sampling, image steps/s | ours is "
+        "| training, peak MiB | GFLOP an image | GFLOP/s |\n"
+        "|---|---|---|---|---|---|---|---|---|"
     )
     for name, c in contenders.items():
         cells = []
@@ -325,7 +335,8 @@ def main() -> None:
             cells.append(f"{spread(values)} | {median(table[names[0]]) / median(values):.1f} times")
         work = gflop(lambda c=c: c.step(0.5)) / BATCH
         print(
-            f"| {name} | {c.parameters:,} | {' | '.join(cells)} | {memory[name]:,.0f} | {work:.3f} | {work * median(training[name]):,.0f} |"
+            f"| {name} | {c.parameters:,} | {' | '.join(cells)} "
+            f"| {memory[name]:,.0f} | {work:.3f} | {work * median(training[name]):,.0f} |"
         )
     print("\nThe roof, GFLOP/s:")
     for dtype in [torch.float32] + [torch.bfloat16] * has_fast_bf16(torch.device("cpu")):

@@ -1,8 +1,8 @@
-"""Do the tests bite? Named faults, planted one by one in the library's real functions, and the test that must catch each.
+"""Do the tests bite? Named faults, planted one by one in the library's functions, and the test to catch each.
 
-A fault replaces a piece of one function's source. The function is compiled again in its own module and put wherever the
-old one was bound: in the package, in the tests, in default arguments. Then the named test runs, with all its parameters,
-and must fail. `explain` reads off the failed `assert` by how much.
+A fault replaces a piece of one function's source. The function is compiled again in its own module and put
+wherever the old one was bound: in the package, in the tests, in default arguments. Then the named test runs,
+with all its parameters, and must fail. `explain` reads off the failed `assert` by how much.
 
     from mutations import FAULTS, outcome
     outcome(FAULTS[0])
@@ -687,7 +687,8 @@ FAULTS = [
         "skips taken after the pooling",
         "unet._walk",
         "    h = level(h, emb)\n        skips.append(h)",
-        "    h = level(h, emb)\n        skips.append(F.interpolate(F.avg_pool2d(h, 2), h.shape[2:]) if min(h.shape[2:]) > 1 else h)",
+        "    h = level(h, emb)\n"
+        "        skips.append(F.interpolate(F.avg_pool2d(h, 2), h.shape[2:]) if min(h.shape[2:]) > 1 else h)",
         "test_unet.test_full_size_skip_passes_a_shift_by_one_pixel",
     ),
     Fault(

@@ -1,7 +1,8 @@
-"""Closed forms for the tests: what diffusion does to Gaussian data, written out with no help from the library.
+"""Closed forms for the tests: what diffusion does to Gaussian data, written out without the library's help.
 
-Data N(m, s) in each dimension, as in chapter 00. Everything is float64. `step_map` and `posterior_map` are the
-exceptions: they read the coefficients of the library's own, affine functions off by feeding them zeros and ones.
+Data N(m, s) in each dimension, as in chapter 00. Everything is float64. `step_map` and `posterior_map` are
+the exceptions: they read the coefficients of the library's own, affine functions off by feeding them zeros
+and ones.
 """
 
 import math
@@ -82,10 +83,11 @@ def entropy(s=VARIANCES):
 
 
 def bound(sched, kind, first="exact", m=MEANS, s=VARIANCES):
-    """The variational bound of Ho et al. 2020, Eq. 5, on data N(m, s) with the exact network, in nats a dimension.
+    """The variational bound of Ho et al. 2020, Eq. 5, on data N(m, s), in nats a dimension.
 
-    `kind` is the variance of the reverse steps and `first` that of the last one, from x_1 to x_0, where beta_tilde is 0.
-    Returns L_T, the list of L_{t-1} for t = 2..T, and L_0, each an expectation over the data.
+    The network is the exact one. `kind` is the variance of the reverse steps and `first` that of the last
+    one, from x_1 to x_0, where beta_tilde is 0. Returns L_T, the list of L_{t-1} for t = 2..T, and L_0, each
+    an expectation over the data.
     """
     abT = sched.alpha_bar[-1]
     last = (abT * (s + m**2) - abT - (1 - abT).log()) / 2  # E KL(N(sqrt(ab) x_0, 1 - ab) || N(0, 1))

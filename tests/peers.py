@@ -1,9 +1,11 @@
-"""How far the library is from its peers, as numbers: diffusers' DDPM and DDIM schedulers and azula's samplers.
+"""How far the library is from its peers, as numbers: diffusers' DDPM and DDIM schedulers, azula's samplers.
 
-Their t is ours less one. Randomness is shared, not compared: both sides draw the same numbers in the same order. diffusers
-keeps its tables in float32; "float64 tables" means the same code with our tables put in, so that what is left is the formulas.
+Their t is ours less one. Randomness is shared, not compared: both sides draw the same numbers in the same
+order. diffusers keeps its tables in float32; "float64 tables" means the same code with our tables put in, so
+that what is left is the formulas.
 
-`MEASURES` maps a name to a function that returns a `Row`. Where a peer does something else, the row says by how much and why.
+`MEASURES` maps a name to a function that returns a `Row`. Where a peer does something else, the row says by
+how much and why.
 """
 
 import math
@@ -76,7 +78,10 @@ def apart(a, b) -> float:
 
 
 def ddim_walk(denoise, x, times, noise, *, clip: bool = True):
-    "DDIM with eta = 0 (Song et al. 2021, Eq. 12) out of the library's parts: estimate x_0, its noise, and go to s with the same noise."
+    """DDIM with eta = 0 (Song et al. 2021, Eq. 12) out of the library's parts.
+
+    Estimate x_0, its noise, and go to s with the same noise.
+    """
     sched = denoise.sched
     for t, s in pairwise(times):
         x0_hat = denoise(x, t).x0
@@ -86,7 +91,7 @@ def ddim_walk(denoise, x, times, noise, *, clip: bool = True):
         yield x
 
 
-# --- diffusers: tables -----------------------------------------------------------------------------------------------
+# --- diffusers: tables --------------------------------------------------------------------------------------
 
 
 @measure("linear schedule: alpha_bar")
@@ -117,7 +122,7 @@ def _():
     return Row("diffusers", apart(ddpm(sched).add_noise(x0, eps, t - 1), q_sample(sched, x0, t, eps)), 1e-14)
 
 
-# --- diffusers: one step ---------------------------------------------------------------------------------------------
+# --- diffusers: one step ------------------------------------------------------------------------------------
 
 
 def ddpm_steps(scheduler, variance: str, clip: bool) -> float:
@@ -192,7 +197,7 @@ def _():
     )
 
 
-# --- diffusers: whole trajectories -----------------------------------------------------------------------------------
+# --- diffusers: whole trajectories --------------------------------------------------------------------------
 
 
 def ddpm_trajectories(scheduler, sched: Schedule, times, **kwargs) -> float:
@@ -264,7 +269,8 @@ def _():
         ddpm_trajectories(scheduler, sched, spaced_times(1000, 50), clip=False, variance="beta"),
         1e-2,
         agrees=False,
-        why="diffusers leaves the noise out where its t is 0, which a strided walk never visits: its last step, from 19 to the data, adds noise",
+        why="diffusers leaves the noise out where its t is 0, which a strided walk never visits: "
+        "its last step, from 19 to the data, adds noise",
     )
 
 
@@ -314,12 +320,15 @@ def _():
     )
 
 
-# --- the golden values of diffusers' own tests ------------------------------------------------------------------------
+# --- the golden values of diffusers' own tests --------------------------------------------------------------
 # From its tests/schedulers: sums of |x| after a walk from a fixed x with the network x t / (t + 1), t theirs.
 
 
 def ramp(flip: bool = False):
-    "The input of those tests: 0, 1/768, 2/768, ... laid out as 3 x 8 x 8 x 4, the last axis being the batch; or from the top."
+    """The input of those tests: 0, 1/768, 2/768, ... or from the top.
+
+    Laid out as 3 x 8 x 8 x 4, the last axis being the batch.
+    """
     x = torch.arange(768, dtype=torch.float64)
     return ((x.flip(0) if flip else x) / 768).view(3, 8, 8, 4).permute(3, 0, 1, 2)
 
@@ -330,7 +339,7 @@ def toy(xt, t):
 
 @contextmanager
 def start_from(x):
-    "Let the public sampler's first draw be x; the later ones are float32 numbers from seed 0, as in those tests."
+    "Let the public sampler's first draw be x; the later ones are float32 from seed 0, as in those tests."
     g, first, randn = torch.Generator().manual_seed(0), [x], torch.randn
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -455,11 +464,12 @@ def _():
         golden(sched, ramp(), 149.0784, LEADING, ddim_walk),
         1e-1,
         agrees=False,
-        why="set_alpha_to_one=False makes diffusers' last step end at alpha_bar_1; ours always ends at the data, alpha_bar_0 = 1",
+        why="set_alpha_to_one=False makes diffusers' last step end at alpha_bar_1; "
+        "ours always ends at the data, alpha_bar_0 = 1",
     )
 
 
-# --- azula -----------------------------------------------------------------------------------------------------------
+# --- azula --------------------------------------------------------------------------------------------------
 
 
 def azula_sampler(sched: Schedule, name: str, steps: int, **kwargs):

@@ -1,7 +1,7 @@
-"""The variational bound, term by term, where it can be known exactly: Gaussian data and the best possible network.
+"""The variational bound, term by term, where it can be known exactly: Gaussian data and the best network.
 
-The bound is assembled from the library's own posterior and reverse step; the entropy, the likelihood and the KL that it
-must meet come from the closed forms in oracle.py alone.
+The bound is assembled from the library's own posterior and reverse step; the entropy, the likelihood and the
+KL that it must meet come from the closed forms in oracle.py alone.
 """
 
 import math
@@ -72,7 +72,10 @@ def test_bound_is_above_the_likelihood_and_that_above_the_entropy(name, kind):
 
 @pytest.mark.equation("0.39")
 def test_the_two_variances_bracket_the_exact_one():
-    "Ho et al. 2020, section 3.2: beta is right for data N(0, I), beta_tilde for data of no variance; neither is for any other."
+    """Ho et al. 2020, section 3.2: beta is right for data N(0, I), beta_tilde for data of no variance.
+
+    Neither is for any other.
+    """
     sched = coarse_schedule()
     for t in range(2, sched.T + 1):
         beta, tilde = (reverse_var(sched, t, kind) for kind in ("beta", "beta_tilde"))
@@ -149,8 +152,11 @@ def test_coarse_monte_carlo_with_the_exact_variance():
 @pytest.mark.equation("0.14", by="Schedule.beta_tilde")
 @every_schedule
 def test_weight_of_the_bound_is_half_the_loss_of_snr(name):
-    """Ho et al. 2020, Eq. 8-10 and 12, against Kingma et al. 2021: with sigma^2 = beta_tilde the weight of the noise error,
-    beta^2 / (2 sigma^2 alpha (1 - alpha_bar)), is (SNR_{t-1} - SNR_t) / 2 for the error of x_0. It is infinite at t = 1."""
+    """Ho et al. 2020, Eq. 8-10 and 12, against Kingma et al. 2021.
+
+    With sigma^2 = beta_tilde the weight of the noise error, beta^2 / (2 sigma^2 alpha (1 - alpha_bar)), is
+    (SNR_{t-1} - SNR_t) / 2 for the error of x_0. It is infinite at t = 1.
+    """
     sched = SCHEDULES[name]()
     t = torch.arange(2, sched.T + 1)
     beta, ab = sched.beta[t], sched.alpha_bar[t]
@@ -164,7 +170,10 @@ def test_weight_of_the_bound_is_half_the_loss_of_snr(name):
 @pytest.mark.equation("0.29", by="q_posterior")
 @pytest.mark.parametrize(("t", "s"), [(10, 9), (2, 1), (10, 3), (7, 1)])
 def test_kl_of_two_posteriors_is_the_snr_weighted_error(t, s):
-    "L_{t-1} through the library: the KL of q(x_s | x_t, x_0) from the same with x0_hat, for neighbours and for strides."
+    """L_{t-1} through the library: the KL of q(x_s | x_t, x_0) from the same with x0_hat.
+
+    For neighbours and for strides.
+    """
     sched = coarse_schedule()
     g = torch.Generator().manual_seed(0)
     x0, eps, eps_hat = torch.randn(3, 5, 2, generator=g, dtype=torch.float64)
@@ -178,7 +187,10 @@ def test_kl_of_two_posteriors_is_the_snr_weighted_error(t, s):
 
 
 def test_l_simple_puts_less_weight_on_small_t_than_the_bound():
-    "Ho et al. 2020, section 3.4: the bound's weight of the noise error falls with t, for both variances; L_simple's is 1."
+    """Ho et al. 2020, section 3.4: the bound's weight of the noise error falls with t, for both variances.
+
+    That of L_simple is 1.
+    """
     sched = linear_schedule()
     t = torch.arange(2, 1001)
     beta, ab, alpha = sched.beta[t], sched.alpha_bar[t], sched.alpha[t]
@@ -206,7 +218,7 @@ def test_the_chain_of_single_steps_has_the_closed_form_moments(name):
 
 @pytest.mark.equation("0.13", "0.14", "0.15", by="q_posterior")
 def test_posterior_is_bayes_rule():
-    "The product of q(x_t | x_{t-1}) and q(x_{t-1} | x_0), normalised on a grid: no algebra in common with Eq. 7."
+    "q(x_t | x_{t-1}) times q(x_{t-1} | x_0), normalised on a grid: no algebra in common with Eq. 7."
     sched = coarse_schedule()
     grid = torch.linspace(-12, 12, 200_001, dtype=torch.float64)
     for t in range(2, sched.T + 1):
@@ -253,7 +265,10 @@ def test_optimal_eps_is_minus_the_scaled_score():
 
 @pytest.mark.equation("0.35", "0.39", by="ddpm_step")
 def test_mean_of_the_step_is_the_true_conditional_mean():
-    "With the exact network the library's step has the mean of q(x_{t-1} | x_t), which conditioning two joint Gaussians gives."
+    """With the exact network the library's step has the mean of q(x_{t-1} | x_t).
+
+    Conditioning two joint Gaussians gives that mean.
+    """
     sched = schedule_from_beta(COARSE)
     step = partial(step_by_eps, clip=False)
     for t in range(1, sched.T + 1):

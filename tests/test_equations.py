@@ -1,7 +1,7 @@
 """One test for each equation of the course that no other test proves. The numbers are those of the chapters.
 
-Where an equation is a statement about Gaussians, it is checked against another route to the same number: numerical
-integration, quadrature that is exact for squares, or joint Gaussians in matrix form.
+Where an equation is a statement about Gaussians, it is checked against another route to the same number:
+numerical integration, quadrature that is exact for squares, or joint Gaussians in matrix form.
 """
 
 import math
@@ -52,7 +52,7 @@ def two_humps() -> GaussianMixture:
     return GaussianMixture(numbers(0.3, 0.7), numbers(-1.0, 0.8)[:, None], numbers(0.04, 0.09)[:, None])
 
 
-# --- 00: densities, products, divergences ----------------------------------------------------------------------------
+# --- 00: densities, products, divergences -------------------------------------------------------------------
 
 
 @pytest.mark.equation("0.16")
@@ -62,8 +62,9 @@ def test_jensen():
     assert abs(torch.full((9,), 2.5).mean().log() - torch.full((9,), 2.5).log().mean()) < 1e-6
 
 
-# --- 00: the chain, as one Gaussian ----------------------------------------------------------------------------------
-# A small model whose every joint distribution is known: three steps, one number, a bad "network" mu(x) = a x + b.
+# --- 00: the chain, as one Gaussian -------------------------------------------------------------------------
+# A small model whose every joint distribution is known:
+# three steps, one number, a bad "network" mu(x) = a x + b.
 
 A, B, SIGMA2, X0 = 0.9, 0.05, (0.15, 0.2, 0.3), 0.6
 SHORT = schedule_from_beta(torch.tensor([0.1, 0.3, 0.5], dtype=torch.float64))
@@ -129,7 +130,7 @@ def cross_entropy(mean_q, cov_q, mean_p, cov_p):
 
 
 def small_bound():
-    "The variational bound of the small model at x_0, from joint Gaussians alone: E_q[-log p(x_{0:3})] - H(q)."
+    "The variational bound of the small model at x_0, from joint Gaussians: E_q[-log p(x_{0:3})] - H(q)."
     mean_q, cov_q = forward_joint()
     mean_p, cov_p = reverse_joint()
     whole_mean, whole_cov = torch.cat([numbers(X0), mean_q]), torch.zeros(4, 4, dtype=torch.float64)
@@ -167,7 +168,10 @@ def test_marginal_of_the_model_is_the_integral_over_all_ways():
 
 @pytest.mark.equation("0.17", "0.18")
 def test_bound_is_the_likelihood_and_a_divergence():
-    "L = -log p(x_0) + KL(q(x_{1:3} | x_0) || p(x_{1:3} | x_0)), with the model's posterior by conditioning its joint."
+    """L = -log p(x_0) + KL(q(x_{1:3} | x_0) || p(x_{1:3} | x_0)).
+
+    The model's posterior comes from conditioning its joint.
+    """
     mean_q, cov_q = forward_joint()
     mean_p, cov_p = reverse_joint()
     gain = cov_p[1:, 0] / cov_p[0, 0]
@@ -203,7 +207,10 @@ def test_a_step_turned_round():
 
 @pytest.mark.equation("0.21", by="kl_gaussian, q_posterior")
 def test_bound_is_its_three_terms():
-    "L_T + L_1 + L_2 + L_0 of the small model, from the library's posterior and divergence, against the joint Gaussians."
+    """L_T + L_1 + L_2 + L_0 of the small model, against the joint Gaussians.
+
+    The terms come from the library's posterior and divergence.
+    """
     x0 = numbers(X0)[:, None]
     mean, var = q_mean_var(SHORT, x0, 3)
     total = kl_gaussian(mean, var, numbers(0), numbers(1)).item()
@@ -220,7 +227,7 @@ def test_bound_is_its_three_terms():
     assert abs(total - small_bound().item()) < 1e-12
 
 
-# --- 00: a term of the bound -----------------------------------------------------------------------------------------
+# --- 00: a term of the bound --------------------------------------------------------------------------------
 
 
 @pytest.mark.equation("0.22", by="kl_gaussian")
@@ -248,7 +255,7 @@ def test_a_term_is_a_weighted_error_of_the_noise(variance, t):
     assert abs(term - constant - (weight * (eps - eps_hat).square().sum()).item()) < 1e-10  # (0.26)
 
 
-# --- 00: the best guess ----------------------------------------------------------------------------------------------
+# --- 00: the best guess -------------------------------------------------------------------------------------
 
 
 def by_quadrature(xt: float, ab: float, of):
@@ -274,7 +281,10 @@ def test_best_guess_is_the_mean_of_the_noises():
 
 @pytest.mark.equation("0.36", by="GaussianMixture.eps, mixture_eps_model")
 def test_best_guess_for_one_gaussian():
-    "With a full covariance, by solving the linear system; with independent dimensions, by the formula in oracle.py."
+    """With a full covariance, by solving the linear system.
+
+    With independent dimensions, by the formula in oracle.py.
+    """
     sched = coarse_schedule()
     root = torch.randn(4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     cov = root @ root.T
@@ -299,7 +309,10 @@ def test_best_guess_for_one_gaussian():
 @pytest.mark.equation("0.35", by="ddpm_step")
 @pytest.mark.parametrize("t", [2, 6, 10])
 def test_mean_of_the_true_step_back(t):
-    "q(x_{t-1} | x_t) of the two humps by Bayes' rule on a grid: it has mass 1, and the mean of the library's step."
+    """q(x_{t-1} | x_t) of the two humps by Bayes' rule on a grid.
+
+    It has mass 1, and the mean of the library's step.
+    """
     sched = coarse_schedule()
     beta, before, now = sched.beta[t], sched.alpha_bar[t - 1].item(), sched.alpha_bar[t].item()
     for xt in (-1.0, 0.3, 1.4):
@@ -324,13 +337,16 @@ def test_errors_of_noise_and_image_are_proportional():
         assert abs((eps - eps_hat).square().sum() / (x0 - x0_hat).square().sum() / sched.snr[t] - 1) < 1e-12
 
 
-# --- 00: how loose the bound is --------------------------------------------------------------------------------------
+# --- 00: how loose the bound is -----------------------------------------------------------------------------
 
 
 @pytest.mark.equation("0.38")
 @pytest.mark.parametrize("kind", ["beta", "beta_tilde", "exact"])
 def test_bound_is_entropy_and_the_price_of_each_step(kind):
-    "By the three terms, and again as H + KL(q(x_T) || p(x_T)) + sum of E KL(q(x_{t-1} | x_t) || p(x_{t-1} | x_t))."
+    """By the three terms, and again by divergences.
+
+    H + KL(q(x_T) || p(x_T)) + sum of E KL(q(x_{t-1} | x_t) || p(x_{t-1} | x_t)).
+    """
     sched = coarse_schedule()
     last, between, decoder = bound(sched, kind, first="beta")
     ab = sched.alpha_bar[-1]
@@ -343,7 +359,10 @@ def test_bound_is_entropy_and_the_price_of_each_step(kind):
 
 @pytest.mark.equation("0.39")
 def test_true_step_back_of_a_gaussian():
-    "Mean and variance of q(x_{t-1} | x_t) from the 2 x 2 covariance of the two states; the library's step has that mean."
+    """Mean and variance of q(x_{t-1} | x_t) from the 2 x 2 covariance of the two states.
+
+    The library's step has that mean.
+    """
     sched = schedule_from_beta(COARSE)
     for t in range(1, sched.T + 1):
         for i in range(4):
@@ -370,7 +389,7 @@ def test_the_noise_level_of_edm():
         assert (unshrunk - (x0 + eps / sched.snr[t].sqrt())).abs().max() < 1e-11
 
 
-# --- 01 and 02 -------------------------------------------------------------------------------------------------------
+# --- 01 and 02 ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.equation("1.5", by="kl_gaussian")
@@ -450,7 +469,7 @@ def test_many_steps_from_s_to_t():
         assert abs(var - (1 - alpha)) < 1e-14
 
 
-# --- 03 --------------------------------------------------------------------------------------------------------------
+# --- 03 -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.equation("3.1", by="UNet, simple_loss")
@@ -491,7 +510,7 @@ def test_multiply_adds_of_a_convolution():
     )  # it counts a multiplication and an addition as two
 
 
-# --- 04 and 05 -------------------------------------------------------------------------------------------------------
+# --- 04 and 05 ----------------------------------------------------------------------------------------------
 # A mean over +-1 is the mean over a standard Gaussian for anything quadratic. So these few points are exact.
 
 

@@ -55,7 +55,7 @@ def pairs(T):
     )
 
 
-# --- the closed form -------------------------------------------------------------------------------------------------
+# --- the closed form ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.equation("2.1", "2.4", by="q_mean_var")
@@ -102,7 +102,7 @@ def test_q_sample_scales_and_shifts_the_noise(sched):
         assert torch.allclose(q_sample(sched, x0, t, eps), mean + var.sqrt() * eps, atol=1e-14)
 
 
-# --- two views of one equation ---------------------------------------------------------------------------------------
+# --- two views of one equation ------------------------------------------------------------------------------
 
 
 @pytest.mark.equation("2.7", by="predict_x0")
@@ -135,7 +135,7 @@ def test_predict_x0_at_zero_is_the_data():
     assert torch.equal(predict_x0(linear_schedule(), x, 0, draw(2, 3, seed=1)), x)
 
 
-# --- the posterior ---------------------------------------------------------------------------------------------------
+# --- the posterior ------------------------------------------------------------------------------------------
 
 
 def bayes(sched, x0, xt, t, s):
@@ -216,7 +216,7 @@ def test_posterior_by_brute_force():
     assert abs(var - (weights * (grid - by_grid) ** 2).sum()) < 1e-9
 
 
-# --- times, shapes, types --------------------------------------------------------------------------------------------
+# --- times, shapes, types -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -282,7 +282,7 @@ def test_gradients_flow_to_the_inputs():
     assert torch.allclose(eps.grad, (1 - sched.alpha_bar[500]).sqrt().expand(2, 3))
 
 
-# --- bad input -------------------------------------------------------------------------------------------------------
+# --- bad input ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL)

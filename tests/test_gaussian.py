@@ -1,4 +1,7 @@
-"""The exactly solvable case against computations that share nothing with it: autograd, PyTorch's distributions, sums by hand."""
+"""The exactly solvable case against computations that share nothing with it.
+
+These are autograd, PyTorch's distributions, and sums by hand.
+"""
 
 import math
 
@@ -58,7 +61,7 @@ every_kind = pytest.mark.parametrize("kind", ["full", "flat", "diagonal", "scala
 every_alpha_bar = pytest.mark.parametrize("ab", ALPHA_BARS)
 
 
-# --- Gaussians -------------------------------------------------------------------------------------------------------
+# --- Gaussians ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.equation("0.1", by="gaussian_log_prob")
@@ -118,7 +121,7 @@ def test_functions_keep_dtype_and_broadcast(dtype):
     assert all(o.shape == x.shape and o.dtype == dtype for o in outs)
 
 
-# --- the decoder, Ho et al. 2020, Eq. 13 -----------------------------------------------------------------------------
+# --- the decoder, Ho et al. 2020, Eq. 13 --------------------------------------------------------------------
 
 
 LEVELS = torch.arange(256, dtype=F64) / 127.5 - 1
@@ -140,7 +143,10 @@ def test_decoder_is_the_area_under_the_bell():
 
 
 def test_decoder_stays_finite_and_right_in_the_far_tail():
-    "Far out the area of a bin is the integral of the density; at 60 standard deviations both cdf values are exactly 1."
+    """Far out the area of a bin is the integral of the density.
+
+    At 60 standard deviations both cdf values are exactly 1.
+    """
     x, var = LEVELS[128], f64(1e-4)
     for offset in (-0.6, 0.6):
         got = decoder_log_prob(x, x + offset, var)
@@ -170,7 +176,7 @@ def test_decoder_takes_the_pixels_that_the_data_module_makes():
     assert abs(decoder_log_prob(x0.double(), f64(0.2), f64(0.5)).exp().sum() - 1) < 1e-6  # float32 levels
 
 
-# --- the best guess of the noise -------------------------------------------------------------------------------------
+# --- the best guess of the noise ----------------------------------------------------------------------------
 
 
 @pytest.mark.equation("0.34", by="GaussianMixture.eps, GaussianMixture.log_prob")
@@ -280,7 +286,7 @@ def test_sample_is_a_function_of_the_generator():
     assert not torch.equal(a, c)
 
 
-# --- as a network ----------------------------------------------------------------------------------------------------
+# --- as a network -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, F64])
@@ -303,7 +309,7 @@ def test_model_refuses_times_outside_the_chain(t):
         model(rand(2, 3), torch.tensor([5, t]))
 
 
-# --- the reverse chain on Gaussian data ------------------------------------------------------------------------------
+# --- the reverse chain on Gaussian data ---------------------------------------------------------------------
 
 
 VARIANCES = f64(0.01, 0.25, 1.0, 4.0)  # of the data, one a dimension
@@ -330,7 +336,10 @@ def reverse_tables(sched, choice):
 @pytest.mark.equation("0.39", by="mixture_eps_model")
 @pytest.mark.parametrize("choice", TABLE)
 def test_reverse_chain_with_the_best_eps_has_the_known_end_variance(choice):
-    "One chain of basis vectors through the model: it is linear, so its final states are the factors of the noises."
+    """One chain of basis vectors through the model.
+
+    It is linear, so its final states are the factors of the noises.
+    """
     sched = linear_schedule()
     model = mixture_eps_model(
         GaussianMixture(f64(1.0), torch.zeros(1, 4, dtype=F64), torch.diag(VARIANCES)[None]), sched.alpha_bar
@@ -348,13 +357,17 @@ def test_reverse_chain_with_the_best_eps_has_the_known_end_variance(choice):
 @pytest.mark.equation("0.17", "0.40", by="kl_gaussian")
 @pytest.mark.parametrize("choice", TABLE)
 def test_bound_is_above_the_likelihood_is_above_the_entropy(choice):
-    "The three terms of Ho et al. 2020, Eq. 5, by kl_gaussian; with the exact variance only the start of the chain is lost."
+    """The three terms of Ho et al. 2020, Eq. 5, by kl_gaussian.
+
+    With the exact variance only the start of the chain is lost.
+    """
     sched = schedule_from_beta(torch.linspace(1e-3, 0.3, 50, dtype=F64))
     beta, ab = sched.beta, sched.alpha_bar
     factor, sigma2 = reverse_tables(sched, choice)
     if choice == "beta_tilde":  # zero at t = 1, where a density needs a width
         sigma2 = torch.cat([reverse_tables(sched, "exact")[1][:1], sigma2[1:]])
-    # x_0 and x_t are Gaussian together, and all terms are quadratic in them: two points each, +-1 standard deviation, average exactly.
+    # x_0 and x_t are Gaussian together, and all terms are quadratic in them:
+    # two points each, +-1 standard deviation, average exactly.
     signs = torch.tensor([[a, b] for a in (-1, 1) for b in (-1, 1)], dtype=F64)
     bound = torch.zeros(4, dtype=F64)
     for sign0, sign in signs:
@@ -399,7 +412,7 @@ def test_bound_is_above_the_likelihood_is_above_the_entropy(choice):
         ).sum() >= 3  # all but the direction, if any, in which this choice is exact
 
 
-# --- bad input -------------------------------------------------------------------------------------------------------
+# --- bad input ----------------------------------------------------------------------------------------------
 
 
 def test_bad_mixtures_are_refused():

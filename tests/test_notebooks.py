@@ -158,7 +158,8 @@ def test_opening(path):
         "the first cell must begin with `# Title`, a blank line, and `> a one-line question`"
     )
     if path in NUMBERED:
-        url = f"https://colab.research.google.com/github/{s['user']}/{s['repo']}/blob/{s['branch']}/nbs/{path.name}"
+        at = f"{s['user']}/{s['repo']}/blob/{s['branch']}"
+        url = f"https://colab.research.google.com/github/{at}/nbs/{path.name}"
         assert (
             f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({url})"
             in nb.cells[0].source.splitlines()

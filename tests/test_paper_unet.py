@@ -1,7 +1,8 @@
-"""The paper's network: wiring and loading against diffusers' UNet2DModel, and whole trajectories against its scheduler.
+"""The paper's network: wiring and loading against diffusers' UNet2DModel.
 
-Weights are random everywhere, also where either side starts at zero or one, so that no tensor can be left out, swapped
-or put in the wrong place without a trace in the output.
+Whole trajectories are checked against its scheduler. Weights are random everywhere, also where either side
+starts at zero or one, so that no tensor can be left out, swapped or put in the wrong place without a trace in
+the output.
 """
 
 import copy
@@ -87,7 +88,7 @@ def off(got, want):
     return ((got - want).square().mean() / want.square().mean()).sqrt().item()
 
 
-# --- the network alone -----------------------------------------------------------------------------------------------
+# --- the network alone --------------------------------------------------------------------------------------
 
 
 def test_size_of_the_published_network():
@@ -178,7 +179,7 @@ def test_bad_input_is_named(shape, t, named):
         PaperUNet(**SMALL)(torch.zeros(shape), t)
 
 
-# --- loading ---------------------------------------------------------------------------------------------------------
+# --- loading ------------------------------------------------------------------------------------------------
 
 
 def state_dict():
@@ -222,7 +223,8 @@ def test_wrong_shape_is_named():
     source["down_blocks.1.resnets.0.conv1.weight"] = torch.zeros(64, 64, 3, 3)
     with pytest.raises(
         ValueError,
-        match=r"'down_blocks.1.resnets.0.conv1.weight' has shape \(64, 64, 3, 3\), the network needs \(64, 32, 3, 3\)",
+        match=r"'down_blocks.1.resnets.0.conv1.weight' has shape \(64, 64, 3, 3\), "
+        r"the network needs \(64, 32, 3, 3\)",
     ):
         load_diffusers(source, PaperUNet(**SMALL))
 
@@ -248,7 +250,7 @@ def test_a_file_of_their_weights_loads(tmp_path):
     )
 
 
-# --- against diffusers -----------------------------------------------------------------------------------------------
+# --- against diffusers --------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -353,7 +355,10 @@ def their_trajectory(theirs, scheduler, steps, shape, seed):
 @pytest.mark.parametrize(("variance", "their_name"), [("beta", "fixed_large"), ("beta_tilde", "fixed_small")])
 @pytest.mark.parametrize(("T", "steps"), [(1000, 20), (25, 25)])
 def test_whole_trajectory_equals_diffusers(theirs, ours, variance, their_name, T, steps):
-    "Every state of the chain, from the same noise: the published schedule in 20 strides, and a short one step by step."
+    """Every state of the chain, from the same noise.
+
+    The published schedule in 20 strides, and a short one step by step.
+    """
     diffusers = pytest.importorskip("diffusers")
     betas = {"beta_min": 1e-4, "beta_max": 0.02} if T == 1000 else {"beta_min": 0.004, "beta_max": 0.6}
     scheduler = diffusers.DDPMScheduler(

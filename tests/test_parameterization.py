@@ -187,7 +187,10 @@ def test_the_loss_is_that_of_what_is_predicted(predicts):
 
 
 def test_training_takes_the_weight():
-    "One step of gradient descent with a weight is one without it on the weighted loss; what is reported is not weighted."
+    """One step of gradient descent with a weight is one without it on the weighted loss.
+
+    What is reported is not weighted.
+    """
     x0 = noisy(torch.float32)[0]
     t = torch.randint(1, 1001, (4,), generator=torch.Generator().manual_seed(3))
     after = []

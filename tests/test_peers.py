@@ -1,4 +1,6 @@
-"""Two other libraries as oracles, step for step and walk for walk; where they differ from us, by how much and why.
+"""Two other libraries as oracles, step for step and walk for walk.
+
+Where they differ from us, the rows say by how much and why.
 
 They are an extra: `pip install -e ".[dev,peers]"`, which `make test` and .ci/run install.
 """

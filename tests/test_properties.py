@@ -85,7 +85,10 @@ def test_q_sample_is_its_mean_and_standard_deviation(chain):
 @few
 @given(chains())
 def test_round_trips(chain):
-    "eps -> x_0 -> eps, and through v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans & Ho 2022) and back."
+    """eps -> x_0 -> eps, and through v and back.
+
+    v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0 (Salimans & Ho 2022).
+    """
     sched, t, _, x0, eps, _ = chain
     xt = q_sample(sched, x0, t, eps)
     ab = broadcast(extract(sched.alpha_bar, t), x0)
@@ -109,7 +112,10 @@ def test_round_trips(chain):
 @few
 @given(chains())
 def test_posterior_is_bayes(chain):
-    "Precisions add: q(x_s | x_t, x_0) from the two Gaussians q(x_t | x_s) and q(x_s | x_0), for neighbours and strides."
+    """Precisions add: q(x_s | x_t, x_0) from the two Gaussians q(x_t | x_s) and q(x_s | x_0).
+
+    For neighbours and strides.
+    """
     sched, t, s, x0, eps, _ = chain
     xt = q_sample(sched, x0, t, eps)
     mean, var = q_posterior(sched, x0, xt, t, s)

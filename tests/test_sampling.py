@@ -29,8 +29,9 @@ def exact(sched: Schedule, mean: float = 0.0):
 
 
 def affine_map(monkeypatch, sched: Schedule, variance: str, mean: float = 0.0):
-    """Read the public sampler's map off, no statistics: item k of the batch has a 1 in its k-th draw of noise.
+    """Read the public sampler's map off, no statistics.
 
+    Item k of the batch has a 1 in its k-th draw of noise.
     Returns the offset (4,) and the factors (T, 4): x_0 = offset + sum_k factors[k] * draw_k.
     """
     draws = iter(

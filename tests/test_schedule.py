@@ -44,7 +44,7 @@ def sched(request):
     return quietly(KINDS[kind], T)
 
 
-# --- tables ----------------------------------------------------------------------------------------------------------
+# --- tables -------------------------------------------------------------------------------------------------
 
 
 def test_shape_precision_and_row_zero(sched):
@@ -91,7 +91,7 @@ def test_snr(sched):
         assert sched.snr[t].item() == pytest.approx(ab / (1 - ab), rel=1e-15)
 
 
-# --- linear ----------------------------------------------------------------------------------------------------------
+# --- linear -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.equation("1.6", by="linear_schedule")
@@ -117,7 +117,7 @@ def test_the_same_betas_over_fewer_steps_stop_short(T, left):
     assert sched.alpha_bar[-1].sqrt().item() == pytest.approx(left, abs=0.005)
 
 
-# --- cosine ----------------------------------------------------------------------------------------------------------
+# --- cosine -------------------------------------------------------------------------------------------------
 
 
 def cosine_by_hand(T, s):
@@ -158,7 +158,7 @@ def test_cosine_destroys_more_evenly():
     assert first_below == {"linear": 260, "cosine": 497}
 
 
-# --- warning ---------------------------------------------------------------------------------------------------------
+# --- warning ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_the_warnings_remedy_works():
         assert warned(linear_schedule, T, 0.1 / T, 20 / T) == []
 
 
-# --- schedule_from_beta and Schedule ---------------------------------------------------------------------------------
+# --- schedule_from_beta and Schedule ------------------------------------------------------------------------
 
 
 def test_from_beta_takes_any_precision_and_detaches():
@@ -313,7 +313,7 @@ def test_cosine_rejects_s(s):
         cosine_schedule(1000, s)
 
 
-# --- extract --------------------------------------------------------------------------------------------------------------
+# --- extract ------------------------------------------------------------------------------------------------
 
 
 def test_extract_takes_numbers_and_tensors():
@@ -357,7 +357,7 @@ def test_extract_refuses_what_is_no_whole_number(bad):
         extract(linear_schedule().alpha_bar, bad)
 
 
-# --- broadcast ------------------------------------------------------------------------------------------------------------
+# --- broadcast ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
@@ -403,7 +403,7 @@ def test_broadcast_refuses_raw_pixels():
         broadcast(torch.ones((), dtype=torch.float64), torch.zeros(2, 1, 4, 4, dtype=torch.uint8))
 
 
-# --- recipes -----------------------------------------------------------------------------------------------------------
+# --- recipes ------------------------------------------------------------------------------------------------
 
 
 def zero_terminal():

@@ -1,4 +1,4 @@
-"""The loss, the average and the loop, against independent computations; and a small training that really learns."""
+"""The loss, the average and the loop, against independent computations; and a small training that learns."""
 
 import copy
 import math
@@ -263,8 +263,11 @@ def frechet(a, b):
 
 
 def test_a_small_training_learns_and_its_samples_beat_noise():
-    """150 steps of a small network. Stated measure: the Frechet distance to real digits in the 16 main directions of
-    the digits. Noise, even noise of the digits' own mean and variance for each pixel, must be several times further away."""
+    """150 steps of a small network.
+
+    Stated measure: the Frechet distance to real digits in the 16 main directions of the digits. Noise, even
+    noise of the digits' own mean and variance for each pixel, must be several times further away.
+    """
     data = digits()
     torch.manual_seed(0)
     net = UNet(channels=(16, 32, 32))
@@ -298,7 +301,7 @@ def test_a_small_training_learns_and_its_samples_beat_noise():
     assert distance["floor"] < distance["fake"] < distance["fitted"] / 2 < distance["white"], distance
 
 
-# --- mistakes that would train nothing, and say nothing --------------------------------------------------------------
+# --- mistakes that would train nothing, and say nothing -----------------------------------------------------
 
 
 def test_an_optimizer_of_another_network_is_refused():

@@ -1,4 +1,7 @@
-"""What only a planted fault showed to be untested (see mutations.py), and the schedule's tables made again with numpy."""
+"""What only a planted fault showed to be untested (see mutations.py).
+
+The schedule's tables are also made again with numpy.
+"""
 
 import math
 
@@ -38,7 +41,7 @@ def test_schedule_against_numpy(T):
 
 
 def test_float32_coefficients_are_rounded_once():
-    "1 - alpha_bar_1 = 0.0001 keeps all of float32's digits: it is computed in float64, and only then rounded."
+    "1 - alpha_bar_1 = 0.0001 keeps all of float32's digits: it is computed in float64, only then rounded."
     sched = linear_schedule()
     for t in (1, 2, 10, 1000):
         _, var = q_mean_var(sched, torch.zeros(1, 1), t)
@@ -58,7 +61,10 @@ class Line(nn.Module):
 
 
 def test_every_step_is_gradient_descent():
-    "Twenty steps on a network of one weight, followed by hand: loss = mean (a x_t - eps)^2, gradient 2 mean (a x_t - eps) x_t."
+    """Twenty steps on a network of one weight, followed by hand.
+
+    The loss is mean (a x_t - eps)^2, its gradient 2 mean (a x_t - eps) x_t.
+    """
     sched, net, lr = linear_schedule(), Line(), 0.05
     a = net.a.item()
     opt = torch.optim.SGD(net.parameters(), lr=lr)
@@ -79,7 +85,10 @@ def test_every_step_is_gradient_descent():
 
 
 def test_each_step_draws_its_own_noise():
-    "With a network that says 0 and no data, what a step adds is its noise: all must differ, and be standard normal."
+    """With a network that says 0 and no data, what a step adds is its noise.
+
+    All must differ, and be standard normal.
+    """
     sched, states = linear_schedule(40), []
 
     def watched(denoise, x, times, noise):
@@ -101,7 +110,7 @@ def test_each_step_draws_its_own_noise():
 
 
 def test_strided_beta_is_the_variance_of_the_stride():
-    "sigma^2 = beta from t to s: the variance that the steps s+1..t add together, 1 - alpha_bar_t / alpha_bar_s."
+    "sigma^2 = beta from t to s: the variance that steps s+1..t add together, 1 - alpha_bar_t / alpha_bar_s."
     sched = linear_schedule()
     zero, one = torch.zeros(1, 1, dtype=torch.float64), torch.ones(1, 1, dtype=torch.float64)
     for t, s in ((1000, 900), (500, 499), (20, 0)):

@@ -32,7 +32,8 @@ def project(tmp_path):
             "cell_type": "markdown",
             "source": [
                 "## One\n",
-                "It is so (Ho et al. 2020, Eq. 4):\n\n$$\na = b \\tag{1.1}\n$$\n\nand hence\n\n$$\nb = a. \\tag{1.2}\n$$\n\nThat is all.",
+                "It is so (Ho et al. 2020, Eq. 4):\n\n$$\na = b \\tag{1.1}\n$$\n\n"
+                "and hence\n\n$$\nb = a. \\tag{1.2}\n$$\n\nThat is all.",
             ],
         },
         {"cell_type": "code", "source": ["#| export\n", "def f(x): return x\n", "def _g(x): return x"]},
@@ -40,7 +41,9 @@ def project(tmp_path):
     (tmp_path / "nbs/01_one.ipynb").write_text(json.dumps({"cells": cells}))
     (tmp_path / "ddpm_abc/one.py").write_text("def f(x): return x\nclass C:\n    def m(self): ...\n")
     (tmp_path / "tests/test_one.py").write_text(
-        'import pytest\n@pytest.mark.equation("1.1", by="C.m")\n@pytest.mark.equation("1.2")\ndef test_it(): ...\n'
+        "import pytest\n"
+        '@pytest.mark.equation("1.1", by="C.m")\n@pytest.mark.equation("1.2")\n'
+        "def test_it(): ...\n"
     )
     return tmp_path
 

@@ -1,4 +1,7 @@
-"""The network: shapes, what it says before and after it can speak, and every part against an independent computation."""
+"""The network: shapes, what it says before and after it can speak.
+
+Every part is checked against an independent computation.
+"""
 
 import copy
 import math
@@ -49,7 +52,7 @@ def inputs(n: int = 3, channels: int = 1, size: int = 28, seed: int = 0, dtype: 
     )
 
 
-# --- the time embedding -------------------------------------------------------------------------------------------
+# --- the time embedding -------------------------------------------------------------------------------------
 
 
 @pytest.mark.equation("3.2", by="timestep_embedding")
@@ -97,7 +100,7 @@ def test_embedding_refuses_dim(dim):
         timestep_embedding(torch.tensor([1]), dim)
 
 
-# --- the blocks ---------------------------------------------------------------------------------------------------
+# --- the blocks ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.equation("3.5", by="GroupNorm")
@@ -205,7 +208,7 @@ def test_level_runs_its_blocks_in_turn():
     torch.testing.assert_close(Level([a, b, c])(x, e), c(b(a(x, e)), e))
 
 
-# --- the U-Net ----------------------------------------------------------------------------------------------------
+# --- the U-Net ----------------------------------------------------------------------------------------------
 
 CONFIGS = {
     "default": {},
@@ -311,9 +314,10 @@ def test_every_pixel_is_passed_and_every_pixel_is_seen():
 
 
 def test_full_size_skip_passes_a_shift_by_one_pixel():
-    """A checkerboard and its negative are one and the same after pooling; the full-size skip alone must tell them apart.
+    """A checkerboard and its negative are one and the same after pooling.
 
-    Alone: what comes up from the lower levels is silenced. After pooling, only the border is left to differ, by 0.001.
+    The full-size skip alone must tell them apart. Alone: what comes up from the lower levels is silenced.
+    After pooling, only the border is left to differ, by 0.001.
     """
     net = wake(UNet(**SMALL)).double()
     for p in net.ups[-1].parameters():
@@ -357,7 +361,7 @@ def test_learns_one_batch_by_heart():
     assert losses[-1] < 0.3
 
 
-# --- building it again --------------------------------------------------------------------------------------------
+# --- building it again --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
@@ -394,10 +398,12 @@ def test_state_dict_keys():
     want = [
         *both("time_mlp.0", "time_mlp.2"), "class_emb.weight", *both("conv_in"),
         *res("down_levels.0.0"), *res("down_levels.0.1"),
-        *res("down_levels.1.0"), *attention("down_levels.1.1"), *res("down_levels.1.2"), *attention("down_levels.1.3"),
+        *res("down_levels.1.0"), *attention("down_levels.1.1"),
+        *res("down_levels.1.2"), *attention("down_levels.1.3"),
         *both("downs.0.conv"),
         *res("middle.0"), *attention("middle.1"), *res("middle.2"),
-        *res("up_levels.0.0", skip=True), *attention("up_levels.0.1"), *res("up_levels.0.2"), *attention("up_levels.0.3"),
+        *res("up_levels.0.0", skip=True), *attention("up_levels.0.1"),
+        *res("up_levels.0.2"), *attention("up_levels.0.3"),
         *res("up_levels.1.0", skip=True), *res("up_levels.1.1"),
         *both("ups.0.conv", "norm_out", "conv_out"),
     ]  # fmt: skip
@@ -405,7 +411,7 @@ def test_state_dict_keys():
     assert list(net.state_dict()) == want
 
 
-# --- what it refuses ----------------------------------------------------------------------------------------------
+# --- what it refuses ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -462,7 +468,7 @@ def test_bad_labels():
         net(xt, t, torch.tensor([3.0, 4.0]))
 
 
-# --- where it runs ------------------------------------------------------------------------------------------------
+# --- where it runs ------------------------------------------------------------------------------------------
 
 
 def test_pick_device_cpu():
@@ -550,7 +556,7 @@ def test_prepare_takes_any_module_and_claims_nothing_for_it(monkeypatch):
     assert describe(torch.nn.Identity()).startswith("network: 0 parameters on cpu")
 
 
-# --- compiled and exported ------------------------------------------------------------------------------------------
+# --- compiled and exported ----------------------------------------------------------------------------------
 
 
 def graph_networks():
@@ -567,7 +573,10 @@ def graph_networks():
     ("name", "net", "c", "size"), graph_networks(), ids=lambda v: v if isinstance(v, str) else ""
 )
 def test_no_branch_hangs_on_a_value(name, net, c, size):
-    "So the whole network is one graph, for a compiler and for an export with any batch size; the answers stay the same."
+    """So the whole network is one graph, for a compiler and for an export with any batch size.
+
+    The answers stay the same.
+    """
 
     def arguments(n):
         labels = (torch.arange(n) % 4,) if net.config["n_classes"] else ()
