@@ -5,7 +5,7 @@
     python benchmarks/robustness.py kills 6 --seed 1
     python benchmarks/robustness.py all --quick    # a few of each, as the tests do
 
-Prints the figures of each. Ends with status 1 if a claim does not hold. Needs Linux: the trainings run in forked
+Prints the figures of each. Ends with status 1 if a claim does not hold. Needs Linux: trainings run in forked
 processes, which share the imports and so start at once, and each is the real `ddpm-abc train`.
 """
 
@@ -158,7 +158,7 @@ def kills(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
 
 
 def damage(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
-    "Bits flipped and files cut short: half of them anywhere, half in the header. Control: undamaged, they load."
+    "Bits flipped and files cut short, half of them in the header. Control: undamaged, they load."
     whole_run(tmp)
     out = tmp / "whole"
     accepted = {"bit flips": 0, "truncations": 0}

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -331,7 +331,7 @@ def prepare(
     layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
     net.to(device).to(memory_format=layout)
     if hasattr(net, "autocast_dtype"):
-        net.autocast_dtype = torch.bfloat16 if has_fast_bf16(device) else None
+        cast("Any", net).autocast_dtype = torch.bfloat16 if has_fast_bf16(device) else None
     return net
 
 

@@ -51,10 +51,6 @@ ROOMS = {
     "export": Room(4, "run", "other libraries' layouts"),
     "run": Room(2, "run", "settings and state of a run", "a setting"),
     "cli": Room(2, "run", "one file a command", "a command"),
-    # rooms of the house as it was, until those above take their place
-    "prediction": Room(2, "theory", "eps, x0, v"),
-    "evaluation": Room(4, "judge", "FID, KID, precision, recall", "a metric"),
-    "checkpoint": Room(3, "run", "files, weights, checkpoints"),
 }
 KINDS = {  # the course's palette, as in ddpm_abc.plot
     "theory": ("#2e6f95", "the mathematics"),

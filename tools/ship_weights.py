@@ -1,9 +1,9 @@
-"""Put the weights of a training run into the package, in half precision, as a network that `pretrained` knows.
+"""Put the weights of a training run into the package, in half precision, for `pretrained`.
 
     python tools/ship_weights.py out/mnist-v/weights.safetensors mnist-v
 
-Prints the sha256 that `ddpm_abc.storage.weights.PRETRAINED_SHA256` must then hold. ddpm_abc/assets/README.md says
-which training each of them came from.
+Prints the sha256 that `ddpm_abc.storage.weights.PRETRAINED_SHA256` must then hold. ddpm_abc/assets/README.md
+says which training each of them came from.
 """
 
 import hashlib
