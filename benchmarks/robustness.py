@@ -67,7 +67,8 @@ class Child:
                 os.dup2(write, 1)
                 os.dup2(write, 2)
                 os.set_inheritable(1, True)
-                sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
+                sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+                sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
                 running.SAVE_EVERY = save_every
                 prepare()
                 status = main([str(a) for a in args])

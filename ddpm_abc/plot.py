@@ -204,7 +204,7 @@ def animate(
         animation.save(path)
     return animation
 
-
+# %% ../nbs/91_plot.ipynb #45fb3723
 def _few_levels(picture: np.ndarray) -> Image.Image:
     if picture.ndim == 3:
         return Image.fromarray(picture // 8 * 8 + picture // 32)

@@ -12,7 +12,7 @@ from ddpm_abc.data import Images, batches, digits, labelled_batches, load, sourc
 # --- pixels -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.equation("90.1", by="to_unit")
+@pytest.mark.equation("90a.1", by="to_unit")
 def test_every_pixel_value_survives_the_round_trip():
     pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
     x = to_unit(pixels)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from benchmarks import malformed
+from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.schedule import linear_schedule
 from ddpm_abc.training import train
 
@@ -70,7 +71,7 @@ def test_a_loss_that_is_not_finite_names_step_batch_and_t(bad):
     done = []
     message = ""
     try:
-        for out in train(net, sched, data, opt, generator=torch.Generator().manual_seed(0), start=100):
+        for out in train(Denoiser(net, sched), data, opt, generator=torch.Generator().manual_seed(0), start=100):
             done.append((out.step, out.t, net.weight.item()))
     except FloatingPointError as e:
         message = str(e)

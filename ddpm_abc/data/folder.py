@@ -308,7 +308,7 @@ def _in_turn(
         for future in begun:
             future.cancel()
 
-
+# %% ../../nbs/90c_folder.ipynb #1da05206
 def _room(n: int, channels: int, size: int) -> Tensor:
     "Memory for all images, asked for before the first is read."
     try:

@@ -186,10 +186,8 @@ def test_the_api_names_every_public_function_with_its_parameters(built):
                 and node.module
             ):
                 for alias in node.names:  # what a sub-package passes on leads to where it is explained
-                    assert (
-                        f'href="../api/{module}.{node.module}.html#ddpm_abc.{module}.{node.module}.{alias.name}"'
-                        in page
-                    )
+                    name = f"{module}.{node.module}"
+                    assert f'href="../api/{name}.html#ddpm_abc.{name}.{alias.name}"' in page
         assert f"{path.relative_to(ROOT)}" in page
     index = (HTML / "api" / "index.html").read_text(encoding="utf-8")
     assert all(f'href="{module}.html"' in index for module in house.modules(ROOT))
