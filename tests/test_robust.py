@@ -71,7 +71,8 @@ def test_a_loss_that_is_not_finite_names_step_batch_and_t(bad):
     done = []
     message = ""
     try:
-        for out in train(Denoiser(net, sched), data, opt, generator=torch.Generator().manual_seed(0), start=100):
+        g = torch.Generator().manual_seed(0)
+        for out in train(Denoiser(net, sched), data, opt, generator=g, start=100):
             done.append((out.step, out.t, net.weight.item()))
     except FloatingPointError as e:
         message = str(e)

@@ -148,20 +148,25 @@ def markers(root: Path = ROOT) -> Iterator[tuple[str, str, list[str], list[str]]
                     yield path.stem, node.name, numbers, by
 
 
+def members(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> list[ast.stmt]:
+    "What a class defines, what the classes of its module that it is built on define first."
+    above = [classes[b.id] for b in node.bases if isinstance(b, ast.Name) and b.id in classes]
+    return [n for base in above for n in members(base, classes)] + node.body
+
+
 def public_names(root: Path = ROOT) -> set[str]:
     names = set()
     for path in (root / "ddpm_abc").rglob("*.py"):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.FunctionDef):
-                names.add(node.name)
-            elif isinstance(node, ast.ClassDef):
-                members = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
-                members |= {
-                    n.target.id
-                    for n in node.body
-                    if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)
-                }
-                names |= {node.name, *(f"{node.name}.{m}" for m in members)}
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        classes = {n.name: n for n in body if isinstance(n, ast.ClassDef)}
+        names |= {n.name for n in body if isinstance(n, ast.FunctionDef)}
+        for name, node in classes.items():
+            names.add(name)
+            for n in members(node, classes):
+                if isinstance(n, ast.FunctionDef):
+                    names.add(f"{name}.{n.name}")
+                elif isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name):
+                    names.add(f"{name}.{n.target.id}")
     return names
 
 
