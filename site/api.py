@@ -139,6 +139,14 @@ class Module:
         return self.doc.partition("\n")[0]
 
 
+def _members(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> list[ast.stmt]:
+    "What a class defines, and what it has from private classes of its module, each name once."
+    above = [classes[b.id] for b in node.bases if isinstance(b, ast.Name) and b.id in classes]
+    found = [n for base in above if base.name.startswith("_") for n in _members(base, classes)] + node.body
+    last = {getattr(n, "name", None) or getattr(getattr(n, "target", n), "id", id(n)): n for n in found}
+    return list(last.values())
+
+
 def read(path: Path, module: str) -> Module:
     """A module's docstring and its public items, in the order of the source. `module`: its dotted name in the
     package."""
@@ -177,6 +185,7 @@ def read(path: Path, module: str) -> Module:
         )
 
     items = []
+    classes = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef)}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
             items.append(function(node))
@@ -191,7 +200,7 @@ def read(path: Path, module: str) -> Module:
                 line=node.lineno,
                 end=node.end_lineno,
             )
-            for sub in node.body:
+            for sub in _members(node, classes):
                 if (
                     isinstance(sub, ast.AnnAssign)
                     and isinstance(sub.target, ast.Name)

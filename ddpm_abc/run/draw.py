@@ -230,7 +230,7 @@ def write_image(
     text.add_itxt("ddpm_abc", of)
     pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)
     Image.fromarray(pixels.contiguous().numpy()).save(file, "PNG", pnginfo=text)
-    Path(path).write_bytes(file.getvalue())
+    write_atomically(path, file.getvalue())
 
 # %% ../../nbs/93g_draw.ipynb #c068ee73
 def _of_file(path: Path) -> str:
