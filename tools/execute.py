@@ -138,6 +138,7 @@ def main() -> int:
     args = parser.parse_args()
 
     os.environ.pop("DDPM_ABC_FAST", None)  # committed outputs come from full runs
+    os.environ.pop("MPLBACKEND", None)  # a backend of the shell's would draw no picture into a notebook
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # else the kernel's debugger may print a warning
     bad = []
     for path in args.notebooks or sorted(NBS.glob("*.ipynb")):
