@@ -290,7 +290,7 @@ def test_a_small_training_learns_and_its_samples_beat_noise():
     main = torch.linalg.eigh(torch.cov(real.T)).eigenvectors[:, -16:]
     g = torch.Generator().manual_seed(1)
     fake = sample(
-        Denoiser(ema.model, sched), (192, 1, 28, 28), times=spaced_times(sched.T, 25), generator=g
+        Denoiser(ema.model, sched), (192, 1, 28, 28), times=spaced_times(sched.T, 40), generator=g
     ).flatten(1)
     white = torch.randn(192, 784, generator=g).clamp(-1, 1)
     fitted = (mean + std * torch.randn(192, 784, generator=g)).clamp(-1, 1)
