@@ -3,6 +3,7 @@ kernels."""
 
 import os
 import random
+import signal
 import venv
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker, and for the processes that its tests start
@@ -35,7 +36,10 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def fresh_state():
-    "Each test starts from the same seeds and leaves no figure, style, precision or thread count to the next."
+    """Each test starts from the same seeds, and leaves no figure, style, precision or thread count to the
+    next. A hangup ends what it starts, even where the tests themselves are to survive one, under `nohup`.
+    """
+    hangup = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (some library may still draw from it)
     torch.manual_seed(0)
@@ -48,6 +52,7 @@ def fresh_state():
     torch.set_default_dtype(dtype)
     torch.use_deterministic_algorithms(deterministic)
     torch.set_grad_enabled(True)
+    signal.signal(signal.SIGHUP, hangup)
 
 
 # --- the wheel, alone; see alone.py ---
