@@ -19,7 +19,7 @@ from .parameterization import Denoiser
 from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
-__all__ = ['Noise', 'Sampler', 'ddpm_step', 'ddpm', 'image_generators', 'seeded_noise', 'sample', 'spaced_times']
+__all__ = ['Noise', 'Sampler', 'ddpm_step', 'ddpm', 'check_times', 'image_generators', 'seeded_noise', 'sample', 'spaced_times']
 
 # %% ../nbs/05_sampling.ipynb #f0a1be5d
 def ddpm_step(
@@ -63,14 +63,18 @@ def ddpm(
 
     Raises `ValueError` if `times` does not fall strictly within T..0.
     """
-    _check_times(times, denoise.sched.T)
+    check_times(times, denoise.sched.T)
     for t, s in pairwise(times):
         z = noise(x) if s > 0 else torch.zeros_like(x)
         x = ddpm_step(denoise.sched, x, denoise(x, t).x0, t, s, z, variance=variance, clip=clip)
         yield x
 
 
-def _check_times(times: Sequence[int], T: int) -> None:
+def check_times(
+    times: Sequence[int],  # of a walk
+    T: int,  # the schedule's number of steps
+) -> None:
+    "Raise `ValueError` unless times fall strictly within T..0, and there are at least two."
     if len(times) < 2 or times[-1] < 0 or times[0] > T or any(t <= s for t, s in pairwise(times)):
         got = f"{list(times[:3])}...{list(times[-3:])}" if len(times) > 6 else f"{list(times)}"
         raise ValueError(f"times must fall strictly, from at most T = {T} to at least 0, got {got}")

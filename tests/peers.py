@@ -1,4 +1,4 @@
-"""How far the library is from its peers, as numbers: diffusers' DDPM and DDIM schedulers, azula's samplers.
+"""How far the library is from its peers, as numbers: diffusers' schedulers, azula's samplers.
 
 Their t is ours less one. Randomness is shared, not compared: both sides draw the same numbers in the same
 order. diffusers keeps its tables in float32; "float64 tables" means the same code with our tables put in, so
@@ -14,17 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 from oracle import exact_eps, step_by_eps
 
-from ddpm_abc import sampling
-from ddpm_abc.forward import predict_eps, q_posterior, q_sample
+from ddpm_abc import sampling, solvers
+from ddpm_abc.forward import q_posterior, q_sample
 from ddpm_abc.parameterization import Denoiser
-from ddpm_abc.sampling import sample, spaced_times
+from ddpm_abc.sampling import sample, seeded_noise, spaced_times
 from ddpm_abc.schedule import Schedule, cosine_schedule, linear_schedule
 
 
@@ -75,20 +74,6 @@ def batch(*shape: int, seed: int = 0):
 
 def apart(a, b) -> float:
     return (a.double() - b.double()).abs().max().item()
-
-
-def ddim_walk(denoise, x, times, noise, *, clip: bool = True):
-    """DDIM with eta = 0 (Song et al. 2021, Eq. 12) out of the library's parts.
-
-    Estimate x_0, its noise, and go to s with the same noise.
-    """
-    sched = denoise.sched
-    for t, s in pairwise(times):
-        x0_hat = denoise(x, t).x0
-        if clip:
-            x0_hat = x0_hat.clamp(-1, 1)
-        x = q_sample(sched, x0_hat, s, predict_eps(sched, x, t, x0_hat))
-        yield x
 
 
 # --- diffusers: tables --------------------------------------------------------------------------------------
@@ -276,7 +261,7 @@ def _():
 
 def ddim_trajectories(scheduler, sched, times, **kwargs) -> float:
     model = exact_eps(sched)
-    sampler, g = partial(ddim_walk, **kwargs), torch.Generator().manual_seed(0)
+    sampler, g = partial(solvers.ddim, **kwargs), torch.Generator().manual_seed(0)
     ours = sample(
         Denoiser(model, sched), (16, 4), times=times, sampler=sampler, generator=g, dtype=torch.float64
     )
@@ -290,7 +275,7 @@ def ddim_trajectories(scheduler, sched, times, **kwargs) -> float:
 
 for _steps in (10, 50, 1000):
 
-    @measure(f"DDIM from the library's parts, {_steps} steps, float64 tables")
+    @measure(f"DDIM, {_steps} steps, float64 tables")
     def _(steps=_steps):
         sched = linear_schedule()
         scheduler = ddim(sched, clip_sample=False, timestep_spacing="trailing")
@@ -300,7 +285,7 @@ for _steps in (10, 50, 1000):
         )
 
 
-@measure("DDIM from the library's parts, 50 steps, clipped, float64 tables")
+@measure("DDIM, 50 steps, clipped, float64 tables")
 def _():
     sched = linear_schedule()
     scheduler = ddim(sched, timestep_spacing="trailing")
@@ -308,7 +293,7 @@ def _():
     return Row("diffusers", ddim_trajectories(scheduler, sched, spaced_times(1000, 50)), 1e-9)
 
 
-@measure("DDIM from the library's parts, 50 steps, float32 tables")
+@measure("DDIM, 50 steps, float32 tables")
 def _():
     scheduler = ddim(clip_sample=False, timestep_spacing="trailing")
     scheduler.set_timesteps(50)
@@ -318,6 +303,70 @@ def _():
         2e-4,
         why="float32 tables",
     )
+
+
+def walks(scheduler, sampler, times, *, noisy: bool = False) -> float:
+    """From the same x_T, with the same network and, where there is some, the same noise.
+
+    Where the peer walks in y = x / sqrt(alpha_bar), as its Heun does, `scale_model_input` turns y into x.
+    """
+    sched = linear_schedule()
+    model = exact_eps(sched)
+    x_T = batch(16, 4)
+    *_, ours = sampler(Denoiser(model, sched), x_T, times, seeded_noise(torch.Generator().manual_seed(1)))
+    noise = seeded_noise(torch.Generator().manual_seed(1))
+    x = x_T / sched.alpha_bar[times[0]].sqrt() if type(scheduler).__name__.startswith("Heun") else x_T
+    for t in scheduler.timesteps.tolist():
+        asked = scheduler.scale_model_input(x, t)
+        eps = model(asked, torch.full((16,), round(t) + 1))
+        more = {"variance_noise": noise(x)} if noisy else {}
+        x = scheduler.step(eps, t, x, **more).prev_sample
+    return apart(x, ours)
+
+
+@measure("DDIM with eta = 0.5, 50 steps, float64 tables")
+def _():
+    scheduler = ddim(linear_schedule(), clip_sample=False, timestep_spacing="trailing")
+    scheduler.set_timesteps(50)
+    step = scheduler.step
+    scheduler.step = partial(step, eta=0.5)
+    sampler = partial(solvers.ddim, eta=0.5, clip=False)
+    return Row("diffusers", walks(scheduler, sampler, spaced_times(1000, 50), noisy=True), 1e-9)
+
+
+def multistep(**config: Any):
+    from diffusers import DPMSolverMultistepScheduler
+
+    return DPMSolverMultistepScheduler(beta_schedule="linear", lower_order_final=False, **config)
+
+
+for _steps in (20, 50):
+
+    @measure(f"DPM-Solver++(2M), {_steps} steps")
+    def _(steps=_steps):
+        scheduler = multistep(timestep_spacing="trailing")
+        scheduler.set_timesteps(steps)
+        deviation = walks(scheduler, partial(solvers.dpm_solver, clip=False), spaced_times(1000, steps))
+        return Row("diffusers", deviation, 1e-4, why="diffusers steps in float32")
+
+    @measure(f"DPM-Solver++(2M) with eta = 1, {_steps} steps")
+    def _(steps=_steps):
+        scheduler = multistep(timestep_spacing="trailing", algorithm_type="sde-dpmsolver++")
+        scheduler.set_timesteps(steps)
+        sampler = partial(solvers.dpm_solver, eta=1.0, clip=False)
+        deviation = walks(scheduler, sampler, spaced_times(1000, steps), noisy=True)
+        return Row("diffusers", deviation, 1e-4, why="diffusers steps in float32")
+
+    @measure(f"Heun, {_steps} steps")
+    def _(steps=_steps):
+        from diffusers import HeunDiscreteScheduler
+
+        scheduler = HeunDiscreteScheduler(
+            beta_start=0.0001, beta_end=0.02, beta_schedule="linear", timestep_spacing="trailing"
+        )
+        scheduler.set_timesteps(steps)
+        deviation = walks(scheduler, partial(solvers.heun, clip=False), spaced_times(1000, steps))
+        return Row("diffusers", deviation, 1e-3, why="float32 tables")
 
 
 # --- the golden values of diffusers' own tests --------------------------------------------------------------
@@ -432,12 +481,14 @@ def _():
 
 @measure("golden 172.0067: DDIM, whole loop")
 def _():
-    return Row("diffusers' tests", golden(linear_schedule(), ramp(), 172.0067, LEADING, ddim_walk), 1e-2)
+    return Row("diffusers' tests", golden(linear_schedule(), ramp(), 172.0067, LEADING, solvers.ddim), 1e-2)
 
 
 @measure("golden 52.5302: DDIM, v-prediction")
 def _():
-    return Row("diffusers' tests", golden(linear_schedule(), ramp(), 52.5302, LEADING, ddim_walk, "v"), 1e-2)
+    return Row(
+        "diffusers' tests", golden(linear_schedule(), ramp(), 52.5302, LEADING, solvers.ddim, "v"), 1e-2
+    )
 
 
 @measure("golden 354.5418: DDIM, the last two steps from a noised input")
@@ -445,7 +496,7 @@ def _():
     sched = linear_schedule()
     return Row(
         "diffusers' tests",
-        golden(sched, q_sample(sched, ramp(), 101, ramp(flip=True)), 354.5418, [101, 1, 0], ddim_walk),
+        golden(sched, q_sample(sched, ramp(), 101, ramp(flip=True)), 354.5418, [101, 1, 0], solvers.ddim),
         1e-2,
     )
 
@@ -453,7 +504,7 @@ def _():
 @measure("golden 149.8295: DDIM, beta_1 = 0.01")
 def _():
     sched = linear_schedule(beta_min=0.01)
-    return Row("diffusers' tests", golden(sched, ramp(), 149.8295, LEADING, ddim_walk), 1e-2)
+    return Row("diffusers' tests", golden(sched, ramp(), 149.8295, LEADING, solvers.ddim), 1e-2)
 
 
 @measure("golden 149.0784: DDIM, beta_1 = 0.01, ending at alpha_bar_1")
@@ -461,12 +512,34 @@ def _():
     sched = linear_schedule(beta_min=0.01)
     return Row(
         "diffusers' tests",
-        golden(sched, ramp(), 149.0784, LEADING, ddim_walk),
+        golden(sched, ramp(), 149.0784, LEADING, solvers.ddim),
         1e-1,
         agrees=False,
         why="set_alpha_to_one=False makes diffusers' last step end at alpha_bar_1; "
         "ours always ends at the data, alpha_bar_0 = 1",
     )
+
+
+def golden_mean(value: float, predicts: str) -> float:
+    """The mean of |x| after ten steps of 2M that diffusers' test_scheduler_dpm_multi asks for.
+
+    It ends at alpha_bar_1, and not at the data.
+    """
+    sched = linear_schedule()
+    times = [*(int(t) + 1 for t in torch.linspace(999, 0, 11).round()[:-1]), 1]
+    sampler = partial(solvers.dpm_solver, clip=False)
+    *_, x = sampler(Denoiser(toy, sched, predicts), ramp(), times, seeded_noise(None))
+    return abs(x.abs().mean().item() - value)
+
+
+@measure("golden 0.3301: DPM-Solver++(2M), ten steps")
+def _():
+    return Row("diffusers' tests", golden_mean(0.3301, "eps"), 1e-3)
+
+
+@measure("golden 0.2251: DPM-Solver++(2M), v-prediction")
+def _():
+    return Row("diffusers' tests", golden_mean(0.2251, "v"), 1e-3)
 
 
 # --- azula --------------------------------------------------------------------------------------------------
@@ -533,13 +606,27 @@ for _steps in (1000, 50):
             1e-11,
         )
 
-    @measure(f"DDIM with eta = 0 from the library's parts, {_steps} steps")
+    @measure(f"DDIM with eta = 0, {_steps} steps")
     def _(steps=_steps):
         return Row(
             "azula",
-            azula_trajectories("DDIMSampler", steps, partial(ddim_walk, clip=False), linear_schedule()),
+            azula_trajectories("DDIMSampler", steps, partial(solvers.ddim, clip=False), linear_schedule()),
             1e-11,
         )
+
+
+@measure("DDIM with eta = 0.5, 50 steps")
+def _():
+    sampler = partial(solvers.ddim, eta=0.5, clip=False)
+    deviation = azula_trajectories("DDIMSampler", 50, sampler, linear_schedule(), eta=0.5)
+    why = "azula scales the variance of the noise by eta, the paper's Eq. 16 and we by its square"
+    return Row("azula", deviation, 1e-3, agrees=False, why=why)
+
+
+@measure("the same with eta = sqrt(0.5) on our side")
+def _():
+    sampler = partial(solvers.ddim, eta=0.5**0.5, clip=False)
+    return Row("azula", azula_trajectories("DDIMSampler", 50, sampler, linear_schedule(), eta=0.5), 1e-11)
 
 
 def versions() -> dict[str, str]:

@@ -114,16 +114,16 @@ def test_evaluate_goes_on_with_the_digits_it_kept(sent, status, weights, monkeyp
     judged = []
     monkeypatch.setattr("ddpm_abc.cli.evaluate._judge", lambda config, drawn, *real: judged.append(drawn))
     done(*COMMAND)
-    real, calls = room.ddpm, []
+    real, calls = room.SAMPLERS["dpm-solver"], []
 
-    def interrupted(*args):
+    def interrupted(*args, **more):
         calls.append(args)
         if len(calls) == 2:
             signal.raise_signal(sent)
-        return real(*args)
+        return real(*args, **more)
 
     with monkeypatch.context() as m:
-        m.setattr(room, "ddpm", interrupted)
+        m.setitem(room.SAMPLERS, "dpm-solver", interrupted)
         got, _, err = run(*COMMAND, "--cache", "kept/drawn.npz")
     assert got == status
     assert err == "stopped: 40 of 100 digits are drawn, and kept in kept/drawn.npz; the same command goes on"
@@ -140,15 +140,15 @@ def test_evaluate_goes_on_with_the_digits_it_kept(sent, status, weights, monkeyp
 
 def test_a_signal_without_a_cache_says_so(weights, monkeypatch):
     monkeypatch.setattr(room, "SAMPLE_CHUNK", 40)
-    real, calls = room.ddpm, []
+    real, calls = room.SAMPLERS["dpm-solver"], []
 
-    def interrupted(*args):
+    def interrupted(*args, **more):
         calls.append(args)
         if len(calls) == 2:
             signal.raise_signal(signal.SIGINT)
-        return real(*args)
+        return real(*args, **more)
 
-    monkeypatch.setattr(room, "ddpm", interrupted)
+    monkeypatch.setitem(room.SAMPLERS, "dpm-solver", interrupted)
     status, _, err = run(*COMMAND)
     assert (status, err) == (130, "stopped: 40 of 100 digits are drawn, and lost; --cache FILE keeps them")
 

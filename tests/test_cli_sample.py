@@ -48,11 +48,11 @@ def image(k, seed=0, folder="out", label=""):
 
 
 def test_sample_writes_images_an_overview_and_a_film(weights):
-    out = sampled("--n", 20, "--seed", 3)
+    out = sampled("--n", 20, "--seed", 3, "--sampler", "ddpm")
     assert names() == [*(f"seed-3-{k:04}.png" for k in range(20)), "seed-3-film.png", "seed-3-grid.png"]
     assert "trained on squares, 7 steps" in out
     assert "20 images" in out
-    assert "30 reverse steps, seed 3" in out
+    assert "30 reverse steps of ddpm, seed 3" in out
     assert "out/seed-3-0000.png to seed-3-0019.png" in out
     for word in ("film", "grid"):
         assert f"out/seed-3-{word}.png" in out
@@ -74,12 +74,34 @@ def test_sample_writes_images_an_overview_and_a_film(weights):
 
 def test_one_image_is_the_image_itself(weights):
     out = sampled("--n", 1, "--steps", 5)
-    assert "5 reverse steps" in out
+    assert "5 reverse steps of dpm-solver" in out
     assert names() == ["seed-0-0000.png", "seed-0-film.png"]
     with Image.open("out/seed-0-0000.png") as im:
         assert (im.size, im.mode) == ((28, 28), "L")
     with Image.open("out/seed-0-film.png") as im:
         assert im.n_frames == 7  # six states, and the last one again
+
+
+def test_each_sampler_draws_images_of_its_own(weights):
+    "Told nothing, it is dpm-solver in 20 steps. ddpm takes all of them; ddim has no noise."
+    asked = {
+        "told nothing": [],
+        "the same": ["--sampler", "dpm-solver", "--steps", 20, "--eta", "0.75"],
+        "eta": ["--eta", "0.2"],
+        "ddim": ["--sampler", "ddim"],
+        "eta 0": ["--sampler", "ddim", "--eta", 0],
+        "ddpm": ["--sampler", "ddpm"],
+    }
+    said = {name: sampled("--n", 1, "--out", name, *args) for name, args in asked.items()}
+    assert "(20 reverse steps of dpm-solver, seed 0)" in said["told nothing"]
+    assert "(30 reverse steps of ddpm, seed 0)" in said["ddpm"]
+    drawn = {name: image(0, folder=name).tobytes() for name in asked}
+    assert drawn["told nothing"] == drawn["the same"]
+    assert drawn["ddim"] == drawn["eta 0"]
+    assert len(set(drawn.values())) == 4
+    err = refused("sample", "--weights", "w.safetensors", *CPU, "--n", 1, "--out", "ddim", "--eta", "0.5")
+    assert "is of another run (weights" in err
+    assert "ddim with eta 0)" in err
 
 
 def test_colour_images_keep_their_colours():
@@ -155,16 +177,16 @@ def test_labels_are_part_of_the_name():
 @pytest.mark.parametrize("kind", ["png", "npz"])
 def test_a_signal_keeps_finished_images(sent, status, kind, weights, monkeypatch):
     monkeypatch.setattr(room, "SAMPLE_CHUNK", 3)
-    real, calls = room.ddpm, []
+    real, calls = room.SAMPLERS["dpm-solver"], []
 
-    def signalled(*args):
+    def signalled(*args, **more):
         calls.append(args)
-        for i, x in enumerate(real(*args)):
+        for i, x in enumerate(real(*args, **more)):
             if (len(calls), i) == (3, 2):
                 signal.raise_signal(sent)
             yield x
 
-    monkeypatch.setattr(room, "ddpm", signalled)
+    monkeypatch.setitem(room.SAMPLERS, "dpm-solver", signalled)
     command = ["sample", "--weights", "w.safetensors", "--n", 20, "--steps", 5, "--format", kind, *CPU]
     got, out, err = run(*command)
     assert got == status
@@ -174,7 +196,7 @@ def test_a_signal_keeps_finished_images(sent, status, kind, weights, monkeypatch
     images = [f"seed-0-{k:04}.png" for k in range(6)] if kind == "png" else ["seed-0-0000-to-0005.npz"]
     assert names() == sorted([*images, "seed-0-film.png", "seed-0-grid.png"])
 
-    monkeypatch.setattr(room, "ddpm", real)
+    monkeypatch.setitem(room.SAMPLERS, "dpm-solver", real)
     rest = err.removeprefix("stopped: ").split("draw the rest with: ddpm-abc ")[1].split()
     done(*rest)
     if kind == "png":
@@ -224,6 +246,12 @@ def test_a_film_that_cannot_be_written_is_a_note(weights, monkeypatch):
         (["--format", "gif"], "--format must be png or npz, got gif"),
         (["--weights", "two.safetensors"], "draws images of 2 channels"),
         (["--steps", "31"], "--steps must be at most 30, the T that these weights were trained with, got 31"),
+        (["--sampler", "euler"], "--sampler must be dpm-solver or ddim or ddpm, got euler"),
+        (["--eta", "1.5"], "--eta must lie in 0..1, from no noise on the way to that of the paper's sampler"),
+        (
+            ["--sampler", "ddpm", "--eta", "0"],
+            "--eta is for --sampler dpm-solver and ddim: ddpm has none to set",
+        ),
         (["--weights", "nowhere.safetensors"], "there is no file nowhere.safetensors"),
         (["--weights", "pickled.pt"], "pickled.pt is a pickle"),
         (["--weights", "half.safetensors"], "half.safetensors is damaged"),

@@ -216,7 +216,7 @@ def test_what_images_depend_on_is_kept_with_them(drawing):
     x = to_uint8(torch.zeros(2, 1, 8, 8))
     write_kept("kept.npz", x, drawing.of)
     assert torch.equal(read_kept("kept.npz", drawing.of, 9), x)
-    for changed in ({"seed": 6}, {"steps": 5}, {"label": "a"}, {"guidance": 1.0}):
+    for changed in ({"seed": 6}, {"steps": 5}, {"label": "a"}, {"guidance": 1.0}, {"sampler": "ddim"}):
         other = Drawing(drawing.found, "w", **{"seed": 5, "steps": 4, **changed})
         with pytest.raises(ConfigError, match="holds digits of another run"):
             read_kept("kept.npz", other.of, 2)

@@ -25,7 +25,16 @@ def drawing_of(config: Any) -> Drawing:
     device_of(config.device)
     found = weights_of(config.weights)
     label = getattr(config, "label", None)
-    drawing = Drawing(found, config.weights, config.seed, config.steps or 0, label, config.guidance)
+    drawing = Drawing(
+        found,
+        config.weights,
+        config.seed,
+        config.steps or 0,
+        label,
+        config.guidance,
+        config.sampler,
+        config.eta,
+    )
     data, steps = shown(found.info.get("data", "unknown data")), shown(found.info.get("steps", "unknown"))
     say(f"weights: {config.weights}, trained on {data}, {steps} steps")
     return drawing
@@ -63,5 +72,6 @@ def draw_images(
         except OSError as e:
             raise Failed(f"{e}; {done} of {n} images are kept") from e
     seconds = time.monotonic() - begun
-    say(f"{done:,} images in {seconds:.0f} s ({drawing.steps} reverse steps, seed {drawing.seed})")
+    walk = f"{drawing.steps} reverse steps of {drawing.sampler}, seed {drawing.seed}"
+    say(f"{done:,} images in {seconds:.0f} s ({walk})")
     return done, stop[0] if stop and done < n else 0

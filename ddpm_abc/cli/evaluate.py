@@ -12,7 +12,18 @@ import click
 from ddpm_abc.cli.console import note, say
 from ddpm_abc.cli.drawing import draw_images, drawing_of
 from ddpm_abc.cli.errors import Refused, refusing
-from ddpm_abc.cli.options import DEFAULT_WEIGHTS, GUIDANCE, WEIGHTS, Command, options, typed
+from ddpm_abc.cli.options import (
+    DEFAULT_WEIGHTS,
+    ETA,
+    GUIDANCE,
+    SAMPLER,
+    SAMPLERS,
+    STEPS,
+    WEIGHTS,
+    Command,
+    options,
+    typed,
+)
 from ddpm_abc.run.config import DEVICE, SEED
 from ddpm_abc.run.settings import Choice, Flag, Name, Number, Whole, setting, shown
 
@@ -24,7 +35,6 @@ if TYPE_CHECKING:
 _DATA = """what to compare with: digits, 3,000 of the bundled ones, or mnist, the 10,000 images of the test
 set, downloaded"""
 _N = "how many digits, from 100 to as many as they are compared with; compare only figures of the same N"
-_STEPS = "reverse steps, at most the T of the training"
 _CACHE = """keep the digits there as they come, an .npz of 8 bits a pixel, and go on from there if it is
 begun: for a run of hours"""
 _COMPILE = """compile the network first, with torch.compile: worth its minute for a run of hours, and
@@ -40,7 +50,9 @@ class EvaluateConfig:
     data: str = setting("digits", Choice(("digits", "mnist")), _DATA)
     root: str = setting("data", Name("FOLDER"), "where mnist is, or will be downloaded to")
     n: int = setting(1000, Whole(100, 10_000), _N)
-    steps: int = setting(100, Whole(1), _STEPS)
+    sampler: str = setting("dpm-solver", Choice(SAMPLERS), SAMPLER)
+    steps: int | None = setting(None, Whole(1), STEPS, otherwise="20, with ddpm T")
+    eta: float | None = setting(None, Number(), ETA, otherwise="0.75 for dpm-solver, 0 for ddim")
     cache: str | None = setting(None, Name("FILE"), _CACHE, otherwise="keep none")
     compile: bool = setting(False, Flag(), _COMPILE, otherwise="not compiled")
     seed: int = setting(0, Whole(0, 2**63 - 1, "less than 2^63"), SEED)

@@ -11,7 +11,19 @@ import click
 from ddpm_abc.cli.console import note, say
 from ddpm_abc.cli.drawing import draw_images, drawing_of
 from ddpm_abc.cli.errors import Refused, refusing
-from ddpm_abc.cli.options import DEFAULT_WEIGHTS, GUIDANCE, WEIGHTS, Command, options, retyped, typed
+from ddpm_abc.cli.options import (
+    DEFAULT_WEIGHTS,
+    ETA,
+    GUIDANCE,
+    SAMPLER,
+    SAMPLERS,
+    STEPS,
+    WEIGHTS,
+    Command,
+    options,
+    retyped,
+    typed,
+)
 from ddpm_abc.run.config import DEVICE, OUT, SEED
 from ddpm_abc.run.settings import Choice, Name, Number, Whole, setting
 
@@ -23,7 +35,6 @@ if TYPE_CHECKING:
 _LABEL = "the class to draw, as 7, with weights of `train --labels`"
 _ALL = "all, each as often as among the training images"
 _FIRST = "the number of the first image: image k of a seed is the same in every run, so runs can be merged"
-_STEPS = "reverse steps, at most the T of the training; fewer are faster and coarser"
 _FORMAT = "png, a file for each image as it is, or npz, one NumPy file of all, uint8 (N, C, H, W)"
 
 
@@ -36,7 +47,9 @@ class SampleConfig:
     label: str | None = setting(None, Name(), _LABEL, otherwise=_ALL)
     n: int = setting(64, Whole(1, 10_000), "how many images, at most 10000")
     first: int = setting(0, Whole(0), _FIRST)
-    steps: int | None = setting(None, Whole(1), _STEPS, otherwise="T, 1000 for the packaged weights")
+    sampler: str = setting("dpm-solver", Choice(SAMPLERS), SAMPLER)
+    steps: int | None = setting(None, Whole(1), STEPS, otherwise="20, with ddpm T")
+    eta: float | None = setting(None, Number(), ETA, otherwise="0.75 for dpm-solver, 0 for ddim")
     format: str = setting("png", Choice(("png", "npz")), _FORMAT)
     seed: int = setting(0, Whole(0, 2**63 - 1, "less than 2^63"), SEED)
     device: str = setting("auto", Name(), DEVICE)

@@ -13,6 +13,7 @@ import zlib
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,15 +26,16 @@ from torch import Tensor
 
 from ..guidance import guided
 from ..plot import animate, save_images, tile
-from ..sampling import ddpm, image_generators, seeded_noise, spaced_times
+from ..sampling import Sampler, image_generators, seeded_noise
+from ..solvers import SAMPLERS, TAKES_ETA, times_for
 from ..storage import Pretrained, write_atomically
 from ..unet import UNetBase
 from .settings import ConfigError, shown
 from .setup import digest, net_of
 
 # %% auto #0
-__all__ = ['SAMPLE_CHUNK', 'FRAMES', 'FILMED', 'OVERVIEW', 'image_labels', 'DrawState', 'Drawing', 'draw', 'write_kept',
-           'read_kept', 'image_name', 'write_image', 'check_free', 'Film', 'save_overview']
+__all__ = ['SAMPLE_CHUNK', 'FEW_STEPS', 'ETA', 'FRAMES', 'FILMED', 'OVERVIEW', 'image_labels', 'DrawState', 'Drawing', 'draw',
+           'write_kept', 'read_kept', 'image_name', 'write_image', 'check_free', 'Film', 'save_overview']
 
 # %% ../../nbs/93g_draw.ipynb #015364b9
 def image_labels(
@@ -54,6 +56,8 @@ _NOT_WHICH = """{name} holds a network that is told classes, but not which: it w
 train`; draw with it in Python, as in chapter 09"""
 _UNKNOWN = "{label} must be one of {names}, got {got}"
 _STEPS = "{steps} must be at most {T}, the T that these weights were trained with, got {got}"
+_ETA = "{eta} must lie in 0..1, from no noise on the way to that of the paper's sampler, got {got}"
+_NO_ETA = "{eta} is for {sampler} {which}: {got} has none to set"
 
 
 def _counts(found: Pretrained, name: str) -> dict[str, int] | None:
@@ -80,6 +84,20 @@ def _often(counts: dict[str, int] | None, name: str, label: str | None, guidance
 
 # %% ../../nbs/93g_draw.ipynb #ddd4d91b
 SAMPLE_CHUNK = 64  # images drawn at once: on a CPU larger batches outgrow the cache and are slower
+FEW_STEPS = 20  # of every sampler but ddpm, if no number is given
+ETA = {"dpm-solver": 0.75, "ddim": 0.0}  # noise on the way, if none is given: see chapter 10
+
+
+def _eta(sampler: str, eta: float | None) -> float | None:
+    "The sampler's eta; None for one that has none to set."
+    if sampler not in TAKES_ETA:
+        if eta is not None:
+            raise ConfigError(_NO_ETA, which=" and ".join(TAKES_ETA), got=sampler)
+        return None
+    eta = ETA[sampler] if eta is None else eta
+    if not 0 <= eta <= 1:
+        raise ConfigError(_ETA, got=eta)
+    return eta
 
 
 class DrawState(NamedTuple):
@@ -98,20 +116,25 @@ class Drawing:
     found: Pretrained  # denoiser and notes, on the CPU: its device may change later
     name: str  # of the weights, for messages
     seed: int = 0  # at least 0
-    steps: int = 0  # reverse steps, at most T; 0 for T
+    steps: int = 0  # reverse steps, at most T; 0 for `FEW_STEPS`, and with ddpm for T
     label: str | None = None  # the class to draw; None for all, as often as among the training images
     guidance: float = 0.0  # 0 keeps to the class as trained, more keeps to it more closely
+    sampler: str = "ddpm"  # its name in `SAMPLERS`
+    eta: float | None = None  # how much noise on the way, in 0..1, for those of `TAKES_ETA`; None for `ETA`
     of: str = field(init=False)  # all this in a line
 
     def __post_init__(self) -> None:
         T = self.found.denoise.sched.T
         if self.steps > T:
             raise ConfigError(_STEPS, T=T, got=self.steps)
-        self.steps = self.steps or T
+        self.steps = self.steps or (T if self.sampler == "ddpm" else min(FEW_STEPS, T))
+        self.eta = _eta(self.sampler, self.eta)
         self.often = _often(_counts(self.found, self.name), self.name, self.label, self.guidance)
         weights = digest(*self.net.state_dict().values())[:12]
         chosen = f", guidance {self.guidance}" if self.guidance else ""
         chosen += f", class {self.label}" if self.label else ""
+        if self.sampler != "ddpm":
+            chosen += f", {self.sampler}" + (f" with eta {self.eta:g}" if self.eta is not None else "")
         self.of = f"weights {weights}, {self.steps} steps, seed {self.seed}, 8 bits a pixel{chosen}"
 
     @property
@@ -138,13 +161,14 @@ def draw(
     """
     config = drawing.net.config
     shape = (config["in_channels"], config["size"], config["size"])
-    times, device = spaced_times(drawing.found.denoise.sched.T, drawing.steps), _device_of(drawing)
+    times = times_for(drawing.sampler, drawing.found.denoise.sched, drawing.steps)
+    device, walk = _device_of(drawing), _walk(drawing)
     for k in range(first, first + n, drawing.chunk()):
         size = min(drawing.chunk(), first + n - k)
         noise = seeded_noise(image_generators(drawing.seed, size, k))
         pure = noise(torch.empty(size, *shape, device=device))
         yield DrawState(k, 0, pure, False)
-        for i, x in enumerate(ddpm(_denoiser(drawing, size, k), pure, times, noise), 1):
+        for i, x in enumerate(walk(_denoiser(drawing, size, k), pure, times, noise), 1):
             done = i == drawing.steps
             if done and not x.isfinite().all():
                 raise FloatingPointError(_SPOILT)
@@ -153,6 +177,12 @@ def draw(
 # %% ../../nbs/93g_draw.ipynb #97d7fc32
 def _device_of(drawing: Drawing) -> torch.device:
     return next(drawing.net.parameters()).device
+
+
+def _walk(drawing: Drawing) -> Sampler:
+    "The sampler, its noise set."
+    walk = SAMPLERS[drawing.sampler]
+    return walk if drawing.eta is None else partial(walk, eta=drawing.eta)
 
 
 def _denoiser(drawing: Drawing, n: int, first: int) -> Any:

@@ -1,0 +1,171 @@
+"""FID against calls of the network, for each sampler, and seconds for a sheet of 64 digits.
+
+    python benchmarks/samplers.py            # N = 1,000 of the bundled digits; --net and --calls change it
+    python benchmarks/samplers.py --mnist data --n 10000 --only "DPM-Solver++, eta 1" --calls 5 10 20
+    pip install -e ".[peers]"; python benchmarks/samplers.py --speed    # beside diffusers, in turns
+
+Digits are drawn as `ddpm-abc sample` draws them, 8 bits a pixel, and compared with the 3,000 reference digits
+of chapter 06, or with --mnist FOLDER with the 10,000 of MNIST's test set. The floor is that of as many real
+digits: held-out ones, or those of MNIST's training set.
+
+Each finished row is added to the CSV file, and a row that is there is not drawn again.
+"""
+
+import argparse
+import csv
+import time
+from pathlib import Path
+from statistics import mean, median, stdev
+
+import torch
+from torch import Tensor
+
+from ddpm_abc.classifier import HELD_OUT, REFERENCE, digit_classifier, features
+from ddpm_abc.data import digits, mnist, to_uint8, to_unit
+from ddpm_abc.metrics import fid
+from ddpm_abc.run.draw import Drawing, draw
+from ddpm_abc.storage import PRETRAINED_SHA256, pretrained
+from ddpm_abc.unet import describe, prepare
+
+CONTENDERS = {  # name in the table -> sampler and eta
+    "ancestral": ("ddpm", None),
+    "DDIM": ("ddim", 0.0),
+    "DPM-Solver++": ("dpm-solver", 0.0),
+    "DPM-Solver++, eta 0.75": ("dpm-solver", 0.75),
+    "DPM-Solver++, eta 1": ("dpm-solver", 1.0),
+}
+FIELDS = ["net", "sampler", "calls", "guidance", "n", "against", "seed", "fid"]
+
+
+def drawing(net: str, name: str, calls: int, seed: int, guidance: float) -> Drawing:
+    sampler, eta = CONTENDERS[name]
+    found = pretrained(net)
+    prepare(found.denoise.net)
+    return Drawing(found, net, seed, calls, guidance=guidance, sampler=sampler, eta=eta)
+
+
+def drawn(of: Drawing, n: int) -> Tensor:
+    "As the command keeps them: 8 bits a pixel."
+    return to_unit(torch.cat([to_uint8(state.x) for state in draw(of, n) if state.done]))
+
+
+def references(root: str | None, n: int) -> tuple[Tensor, Tensor, str]:
+    "Features to compare with, those of as many real digits, and what the first are of."
+    net = digit_classifier()
+    if root is None:
+        real = to_unit(digits().images)
+        return features(net, real[REFERENCE]), features(net, real[HELD_OUT[:n]]), "digits"
+    train, test = (to_unit(mnist(root, part).images) for part in (True, False))
+    pile = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[:n]
+    return features(net, test), features(net, train[pile]), "mnist"
+
+
+def measure(args: argparse.Namespace) -> None:
+    against, pile, what = references(args.mnist, args.n)
+    floor, net, done = fid(pile, against), digit_classifier(), []
+    if args.csv.exists():
+        with args.csv.open(newline="") as f:
+            done = list(csv.DictReader(f))
+    print(f"N = {args.n:,}, guidance {args.guidance:g}; floor {floor:.3f} ({what})\n")
+    print(f"| {args.net} | " + " | ".join(map(str, args.calls)) + " |\n|---|" + "---|" * len(args.calls))
+    for name in args.only or CONTENDERS:
+        cells = []
+        for calls in args.calls:
+            scores = []
+            for seed in range(args.seeds):
+                key = dict(
+                    zip(FIELDS, (args.net, name, calls, args.guidance, args.n, what, seed), strict=False)
+                )
+                known = [r for r in done if all(r[k] == str(v) for k, v in key.items())]
+                if not known:
+                    x = drawn(drawing(args.net, name, calls, seed, args.guidance), args.n)
+                    row = {k: str(v) for k, v in key.items()} | {
+                        "fid": f"{fid(features(net, x), against):.4f}"
+                    }
+                    keep(args.csv, row)
+                    known = [row]
+                scores.append(float(known[0]["fid"]))
+            spread = f" ± {stdev(scores):.2f}" if len(scores) > 1 else ""
+            cells.append(f"{mean(scores):.{2 if len(scores) > 1 else 3}f}{spread}")
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+
+
+def keep(path: Path, row: dict[str, str]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="") as f:
+        writer = csv.DictWriter(f, FIELDS)
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def theirs(found, steps: int, seed: int, n: int) -> Tensor:
+    "diffusers' DPMSolverMultistepScheduler on the same network, trailing times, float32."
+    from diffusers import DPMSolverMultistepScheduler
+
+    scheduler = DPMSolverMultistepScheduler(
+        trained_betas=found.denoise.sched.beta[1:].numpy(),
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+    )
+    g = torch.Generator().manual_seed(seed)
+    y, parts = torch.randint(0, 10, (n,), generator=g), []
+    for labels in y.split(64):
+        scheduler.set_timesteps(steps)
+        x = torch.randn(len(labels), 1, 28, 28, generator=g)
+        for t in scheduler.timesteps:
+            with torch.no_grad():
+                v = found.denoise.net(x, (t + 1).expand(len(x)), y=labels)
+            x = scheduler.step(v, t, x).prev_sample
+        parts.append(to_unit(to_uint8(x)))
+    return torch.cat(parts)
+
+
+def speed(args: argparse.Namespace) -> None:
+    found = pretrained("mnist-labels")
+    prepare(found.denoise.net)
+    print(describe(found.denoise.net) + "\n")
+    against, net, seconds = references(None, 1000)[0], digit_classifier(), {}
+    ways = {
+        f"{who}, {steps} steps": (who, steps)
+        for steps in (10, 20)
+        for who in ("ddpm_abc, DPM-Solver++, eta 0.75", "diffusers, DPMSolverMultistep")
+    }
+
+    def sheet(who: str, steps: int, n: int) -> Tensor:
+        if who.startswith("diffusers"):
+            return theirs(found, steps, 0, n)
+        return drawn(Drawing(found, "mnist-labels", 0, steps, sampler="dpm-solver"), n)
+
+    for _ in range(args.rounds + 1):  # the first warms up
+        for name, (who, steps) in ways.items():
+            begun = time.perf_counter()
+            sheet(who, steps, 64)
+            seconds.setdefault(name, []).append(time.perf_counter() - begun)
+    print(f"| 64 digits, {args.rounds} rounds in turns | seconds | FID, N = 1,000 |\n|---|---|---|")
+    for name, (who, steps) in ways.items():
+        s = seconds[name][1:]
+        score = fid(features(net, sheet(who, steps, 1000)), against)
+        print(f"| {name} | {median(s):.2f} ({min(s):.2f} to {max(s):.2f}) | {score:.2f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--net", choices=list(PRETRAINED_SHA256), default="mnist-labels")
+    parser.add_argument("--only", choices=list(CONTENDERS), action="append", help="this sampler alone")
+    parser.add_argument("--calls", type=int, nargs="+", default=[2, 4, 6, 8, 10, 15, 20, 50])
+    parser.add_argument("--n", type=int, default=1000)
+    parser.add_argument("--seeds", type=int, default=1, help="0, 1, ... (default: 1)")
+    parser.add_argument("--guidance", type=float, default=0.0)
+    parser.add_argument("--mnist", metavar="FOLDER", help="compare with the test set there")
+    parser.add_argument("--csv", type=Path, default=Path(__file__).parent / "results/samplers.csv")
+    parser.add_argument("--speed", action="store_true", help="seconds for 64 digits, beside diffusers")
+    parser.add_argument("--rounds", type=int, default=7)
+    args = parser.parse_args()
+    (speed if args.speed else measure)(args)
+
+
+if __name__ == "__main__":
+    main()
