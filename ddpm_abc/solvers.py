@@ -80,7 +80,7 @@ def heun(
     *,
     clip: bool = True,  # clip x0_hat to [-1, 1], and compute eps_hat again from it
 ) -> Iterator[Tensor]:  # the state after each step, at times[1:]
-    """Heun's method for the probability-flow ODE: Karras et al. 2022, Algorithm 1, without its noise.
+    """Heun's method for the probability-flow ODE, sigma being the time: Karras et al. 2022, Algorithm 1.
 
     Two calls of the network a step, one for a step to t = 0. Raises `ValueError` if `times` does not fall
     strictly within T..0, or starts where alpha_bar is 0.
@@ -195,7 +195,7 @@ def karras_times(
     sigma = torch.linspace(high, low, steps, dtype=torch.float64) ** rho
     return _whole(_where(sched, -sigma.log()), sched.T)
 
-# %% ../nbs/10_solvers.ipynb #10501024
+# %% ../nbs/10_solvers.ipynb #10501026
 @torch.no_grad()
 def ddim_inversion(
     denoise: Denoiser,  # best with the averaged network, in evaluation mode
@@ -217,7 +217,7 @@ def ddim_inversion(
         x = a_s * (x - b_t * eps) / a_t + b_s * eps
         yield x
 
-# %% ../nbs/10_solvers.ipynb #10501029
+# %% ../nbs/10_solvers.ipynb #1050102b
 SAMPLERS: dict[str, Callable[..., Iterator[Tensor]]] = {  # by the names of the command line
     "dpm-solver": dpm_solver, "ddim": ddim, "ddpm": ddpm,
 }  # fmt: skip
