@@ -11,7 +11,7 @@ from PIL import Image
 from shell import CPU, done, gray_images, interrupt_after, losses, names, pixels, refused, run, trained
 
 from ddpm_abc.cli import demo as demo_module
-from ddpm_abc.cli.options import DEFAULT_WEIGHTS
+from ddpm_abc.cli.drawing import DEFAULT_WEIGHTS
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.run import draw as room
 from ddpm_abc.schedule import cosine_schedule

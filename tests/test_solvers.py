@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from ddpm_abc.cli import options
+from ddpm_abc.cli import drawing
 from ddpm_abc.gaussian import GaussianMixture, mixture_eps_model
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.sampling import ddpm, sample, seeded_noise, spaced_times
@@ -375,4 +375,4 @@ def test_what_each_spacing_spaces():
 
 
 def test_the_command_line_has_the_same_names():
-    assert tuple(SAMPLERS) == options.SAMPLERS
+    assert tuple(SAMPLERS) == drawing.SAMPLERS

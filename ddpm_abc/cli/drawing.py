@@ -1,14 +1,16 @@
-"""What `sample` and `evaluate` share: weights, a progress bar, and what is kept when a signal comes."""
+"""What `sample` and `evaluate` share: settings, a progress bar, and what is kept when a signal comes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ddpm_abc.cli.console import progress, say
 from ddpm_abc.cli.errors import Failed, noting
-from ddpm_abc.run.settings import shown
+from ddpm_abc.run.config import DEVICE, SEED
+from ddpm_abc.run.settings import Choice, Name, Number, Whole, setting, shown
 from ddpm_abc.run.signals import noted_signals
 
 if TYPE_CHECKING:
@@ -16,8 +18,32 @@ if TYPE_CHECKING:
 
     from ddpm_abc.run.draw import Drawing, Film
 
+_GUIDANCE = """with weights of `train --labels`, such as mnist-labels: 0 keeps to the class as trained, 1 or
+2 more closely (chapter 09); any value but 0 takes twice the time"""
+_WEIGHTS = """weights.safetensors of a training run; or mnist-labels, mnist-v or mnist, which draw digits,
+from the package"""
+SAMPLERS = ("dpm-solver", "ddim", "ddpm")  # those of `ddpm_abc.solvers`, known without torch
+_SAMPLER = """the walk from noise to images (chapter 10): dpm-solver, ddim, or ddpm, the paper's, which needs
+many steps"""
+_STEPS = "reverse steps, at most the T of the training; fewer are faster and coarser"
+_ETA = """fresh noise on the way, for dpm-solver and ddim: from 0, none, to 1, as much as ddpm's"""
+DEFAULT_WEIGHTS = "mnist-labels"  # of `sample` and `evaluate`, from the package
 
-def drawing_of(config: Any) -> Drawing:
+
+@dataclass(frozen=True)
+class DrawConfig:
+    "What `sample` and `evaluate` are both told."
+
+    weights: str = setting(DEFAULT_WEIGHTS, Name("FILE"), _WEIGHTS)
+    guidance: float = setting(0.0, Number(metavar="W"), _GUIDANCE, otherwise="0")
+    sampler: str = setting("dpm-solver", Choice(SAMPLERS), _SAMPLER)
+    steps: int | None = setting(None, Whole(1), _STEPS, otherwise="20, with ddpm T")
+    eta: float | None = setting(None, Number(), _ETA, otherwise="0.75 for dpm-solver, 0 for ddim")
+    seed: int = setting(0, Whole(0, 2**63 - 1, "less than 2^63"), SEED)
+    device: str = setting("auto", Name(), DEVICE)
+
+
+def drawing_of(config: DrawConfig) -> Drawing:
     "What a command is to draw, on the device that it is to draw on. Says which weights these are."
     from ddpm_abc.run.draw import Drawing
     from ddpm_abc.run.setup import device_of, weights_of

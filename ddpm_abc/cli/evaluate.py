@@ -10,22 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddpm_abc.cli.console import note, say
-from ddpm_abc.cli.drawing import draw_images, drawing_of
+from ddpm_abc.cli.drawing import DrawConfig, draw_images, drawing_of
 from ddpm_abc.cli.errors import Refused, refusing
-from ddpm_abc.cli.options import (
-    DEFAULT_WEIGHTS,
-    ETA,
-    GUIDANCE,
-    SAMPLER,
-    SAMPLERS,
-    STEPS,
-    WEIGHTS,
-    Command,
-    options,
-    typed,
-)
-from ddpm_abc.run.config import DEVICE, SEED
-from ddpm_abc.run.settings import Choice, Flag, Name, Number, Whole, setting, shown
+from ddpm_abc.cli.options import Command, options, typed
+from ddpm_abc.run.settings import Choice, Flag, Name, Whole, setting, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,21 +30,14 @@ needs a C++ compiler"""
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(DrawConfig):
     "What `evaluate` is told."
 
-    weights: str = setting(DEFAULT_WEIGHTS, Name("FILE"), WEIGHTS)
-    guidance: float = setting(0.0, Number(metavar="W"), GUIDANCE, otherwise="0")
     data: str = setting("digits", Choice(("digits", "mnist")), _DATA)
     root: str = setting("data", Name("FOLDER"), "where mnist is, or will be downloaded to")
     n: int = setting(1000, Whole(100, 10_000), _N)
-    sampler: str = setting("dpm-solver", Choice(SAMPLERS), SAMPLER)
-    steps: int | None = setting(None, Whole(1), STEPS, otherwise="20, with ddpm T")
-    eta: float | None = setting(None, Number(), ETA, otherwise="0.75 for dpm-solver, 0 for ddim")
     cache: str | None = setting(None, Name("FILE"), _CACHE, otherwise="keep none")
     compile: bool = setting(False, Flag(), _COMPILE, otherwise="not compiled")
-    seed: int = setting(0, Whole(0, 2**63 - 1, "less than 2^63"), SEED)
-    device: str = setting("auto", Name(), DEVICE)
 
 
 @click.command(

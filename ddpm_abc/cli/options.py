@@ -13,17 +13,6 @@ from click.shell_completion import CompletionItem
 from ddpm_abc.cli.errors import Failed, flag
 from ddpm_abc.run.settings import Choice, Flag, Kind, help_of, settings_of, shown
 
-GUIDANCE = """with weights of `train --labels`, such as mnist-labels: 0 keeps to the class as trained, 1 or
-2 more closely (chapter 09); any value but 0 takes twice the time"""
-WEIGHTS = """weights.safetensors of a training run; or mnist-labels, mnist-v or mnist, which draw digits, from
-the package"""
-SAMPLERS = ("dpm-solver", "ddim", "ddpm")  # those of `ddpm_abc.solvers`, known without torch
-SAMPLER = """the walk from noise to images (chapter 10): dpm-solver, ddim, or ddpm, the paper's, which needs
-many steps"""
-STEPS = "reverse steps, at most the T of the training; fewer are faster and coarser"
-ETA = """fresh noise on the way, for dpm-solver and ddim: from 0, none, to 1, as much as ddpm's"""
-DEFAULT_WEIGHTS = "mnist-labels"  # of `sample` and `evaluate`, from the package
-
 
 class SettingType(click.ParamType):
     "A declared kind of value, as click takes it."

@@ -9,23 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddpm_abc.cli.console import note, say
-from ddpm_abc.cli.drawing import draw_images, drawing_of
+from ddpm_abc.cli.drawing import DrawConfig, draw_images, drawing_of
 from ddpm_abc.cli.errors import Refused, refusing
-from ddpm_abc.cli.options import (
-    DEFAULT_WEIGHTS,
-    ETA,
-    GUIDANCE,
-    SAMPLER,
-    SAMPLERS,
-    STEPS,
-    WEIGHTS,
-    Command,
-    options,
-    retyped,
-    typed,
-)
-from ddpm_abc.run.config import DEVICE, OUT, SEED
-from ddpm_abc.run.settings import Choice, Name, Number, Whole, setting
+from ddpm_abc.cli.options import Command, options, retyped, typed
+from ddpm_abc.run.config import OUT
+from ddpm_abc.run.settings import Choice, Name, Whole, setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,20 +27,13 @@ _FORMAT = "png, a file for each image as it is, or npz, one NumPy file of all, u
 
 
 @dataclass(frozen=True)
-class SampleConfig:
+class SampleConfig(DrawConfig):
     "What `sample` is told."
 
-    weights: str = setting(DEFAULT_WEIGHTS, Name("FILE"), WEIGHTS)
-    guidance: float = setting(0.0, Number(metavar="W"), GUIDANCE, otherwise="0")
     label: str | None = setting(None, Name(), _LABEL, otherwise=_ALL)
     n: int = setting(64, Whole(1, 10_000), "how many images, at most 10000")
     first: int = setting(0, Whole(0), _FIRST)
-    sampler: str = setting("dpm-solver", Choice(SAMPLERS), SAMPLER)
-    steps: int | None = setting(None, Whole(1), STEPS, otherwise="20, with ddpm T")
-    eta: float | None = setting(None, Number(), ETA, otherwise="0.75 for dpm-solver, 0 for ddim")
     format: str = setting("png", Choice(("png", "npz")), _FORMAT)
-    seed: int = setting(0, Whole(0, 2**63 - 1, "less than 2^63"), SEED)
-    device: str = setting("auto", Name(), DEVICE)
     out: str = setting("out", Name("FOLDER"), OUT)
 
 
