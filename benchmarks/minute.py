@@ -21,7 +21,7 @@ from torch import Tensor
 from ddpm_abc.classifier import HELD_OUT, digit_classifier
 from ddpm_abc.data import digits, to_unit
 from ddpm_abc.guidance import drop_labels, guided
-from ddpm_abc.metrics import evaluate
+from ddpm_abc.metrics import Reference, evaluate, reference_digits
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.plot import save_images
 from ddpm_abc.sampling import sample, spaced_times
@@ -55,7 +55,7 @@ def fit(images: Tensor, labels: Tensor, seconds: float, seed: int) -> tuple[Deno
     return replace(denoise, net=ema.model), step
 
 
-def row(name: str, seed: str, images: Tensor, ordered: Tensor, real: Tensor) -> None:
+def row(name: str, seed: str, images: Tensor, ordered: Tensor, reference: Reference) -> None:
     images = images.clamp(-1, 1)
     with torch.no_grad():
         p, read = digit_classifier()(images).softmax(1).max(1)
@@ -63,7 +63,7 @@ def row(name: str, seed: str, images: Tensor, ordered: Tensor, real: Tensor) -> 
     certain = as_ordered & (p >= 0.9)
     print(
         f"| {name} | {seed} | {as_ordered.double().mean():.1%} | {certain.double().mean():.1%} "
-        f"| {legible(images, certain, real):.1%} | {evaluate(images, real).fid:.1f} |",
+        f"| {legible(images, certain, reference):.1%} | {evaluate(images, reference).fid:.1f} |",
         flush=True,
     )
 
@@ -83,6 +83,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     data = digits()
     real, ordered, held = to_unit(data.images), torch.arange(args.n) % 10, HELD_OUT[: args.n]
+    reference = reference_digits(real)
     print(
         f"{args.seconds:.0f} s of training, N = {args.n}, {args.steps} reverse steps, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}"
@@ -90,13 +91,13 @@ def main() -> None:
     fitted = [fit(data.images, data.labels, args.seconds, seed) for seed in range(args.seeds)]
     print(f"steps of {BATCH}: {', '.join(f'{steps:,}' for _, steps in fitted)}\n")
     print("| | seed | read as ordered | and certain | and like real ones | FID |\n|---|---|---|---|---|---|")
-    row("real digits, read as labelled", "", real[held], data.labels[held], real)
+    row("real digits, read as labelled", "", real[held], data.labels[held], reference)
     row(
         "white noise",
         "",
         torch.randn(args.n, 1, 28, 28, generator=torch.Generator().manual_seed(0)),
         ordered,
-        real,
+        reference,
     )
     for w in (0, 1, 3):
         for seed, (denoise, _) in enumerate(fitted):
@@ -108,7 +109,7 @@ def main() -> None:
                 for y in ordered.split(50)
             ]
             generated = torch.cat(drawn)
-            row(f"guided, w = {w}", str(seed), generated, ordered, real)
+            row(f"guided, w = {w}", str(seed), generated, ordered, reference)
             save_images(generated[:100].clamp(-1, 1), args.out / f"w{w}-seed{seed}.png", columns=10)
 
 

@@ -19,31 +19,28 @@ import torch
 from speed import BATCH, BUILD, installed
 from torch import Tensor
 
-from ddpm_abc.classifier import HELD_OUT, REFERENCE, digit_classifier, features
+from ddpm_abc.classifier import HELD_OUT, digit_classifier, features
 from ddpm_abc.data import digits, to_unit
-from ddpm_abc.metrics import evaluate, prdc
+from ddpm_abc.metrics import Reference, evaluate, prdc, reference_digits
 from ddpm_abc.plot import save_images
 
 
-def legible(images: Tensor, certain: Tensor, real: Tensor) -> float:
+def legible(images: Tensor, certain: Tensor, reference: Reference) -> float:
     "Share of the images that are marked as certain and lie where real digits do."
     if certain.sum() <= 5:  # fewer than (6.5) needs
         return 0.0
-    net = digit_classifier()
-    return (
-        prdc(features(net, images[certain]), features(net, real[REFERENCE])).precision
-        * certain.float().mean().item()
-    )
+    like_real = prdc(features(reference.net, images[certain]), reference.features, real_radii=reference.radii)
+    return like_real.precision * certain.float().mean().item()
 
 
-def row(name: str, when: str, steps: str, images: Tensor, real: Tensor) -> None:
+def row(name: str, when: str, steps: str, images: Tensor, reference: Reference) -> None:
     images = images.clamp(-1, 1)
     with torch.no_grad():
         certain = digit_classifier()(images).softmax(1).amax(1) >= 0.9
-    r = evaluate(images, real)
+    r = evaluate(images, reference)
     print(
         f"| {name} | {when} | {steps} | {r.fid:.2f} | {r.precision:.2f} "
-        f"| {r.recall:.2f} | {r.coverage:.2f} | {legible(images, certain, real):.1%} |",
+        f"| {r.recall:.2f} | {r.coverage:.2f} | {legible(images, certain, reference):.1%} |",
         flush=True,
     )
 
@@ -75,6 +72,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     data = digits().images
     real = to_unit(data)
+    reference = reference_digits(real)
     names = [name for name in installed() if name in (args.only or list(BUILD)[:3])]
     print(
         f"N = {args.n}, {args.steps} reverse steps, seed {args.seed}, "
@@ -84,13 +82,13 @@ def main() -> None:
         "| | trained for | training steps | FID | precision | recall | coverage | legible |\n"
         "|---|---|---|---|---|---|---|---|"
     )
-    row("real digits, held out", "", "", real[HELD_OUT[: args.n]], real)
+    row("real digits, held out", "", "", real[HELD_OUT[: args.n]], reference)
     row(
         "white noise",
         "",
         "",
         torch.randn(args.n, 1, 28, 28, generator=torch.Generator().manual_seed(args.seed)),
-        real,
+        reference,
     )
     for name in names:
         torch.manual_seed(args.seed)
@@ -103,7 +101,7 @@ def main() -> None:
             generated = torch.cat(
                 [contender.draw(min(BATCH, args.n - i), args.steps) for i in range(0, args.n, BATCH)]
             )
-            row(name, f"{taken:.0f} s", f"{steps:,} ({steps * BATCH:,} images)", generated, real)
+            row(name, f"{taken:.0f} s", f"{steps:,} ({steps * BATCH:,} images)", generated, reference)
             save_images(generated[:64].clamp(-1, 1), args.out / f"{name.replace(' ', '-')}-{mark:.0f}s.png")
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from .classifier import CLASSIFIER_SPLIT, HELD_OUT, REFERENCE, Classifier, digit_classifier, features
 
 # %% auto #0
-__all__ = ['fid', 'kid', 'PRDC', 'prdc', 'nearest_neighbors', 'Report', 'evaluate', 'fid_and_floor', 'table']
+__all__ = ['fid', 'kid', 'radii', 'PRDC', 'prdc', 'nearest_neighbors', 'Report', 'Reference', 'reference_digits', 'evaluate',
+           'fid_and_floor', 'table']
 
 # %% ../nbs/06_evaluation.ipynb #761b5005
 def fid(
@@ -68,6 +69,18 @@ def kid(
     return estimate(eye.sum(0)).item(), error.item()
 
 # %% ../nbs/06_evaluation.ipynb #0d89a90e
+def radii(
+    points: Tensor,  # (M, D), M above k
+    k: int = 5,  # a point's ball reaches its k-th nearest neighbour
+) -> Tensor:  # (M,) how far each point's ball reaches
+    "The balls of (6.5) about the points of a cloud."
+    return _distances(points, points).kthvalue(k + 1).values  # the nearest of all is the point itself
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:  # (N, D), (M, D) -> (N, M)
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+
+
 class PRDC(NamedTuple):
     "How two clouds of features lie to each other: precision, recall, density, coverage."
 
@@ -81,21 +94,16 @@ def prdc(
     generated: Tensor,  # (N, D) features of generated images, N above k
     real: Tensor,  # (M, D) features of real ones, M above k
     k: int = 5,  # a point's ball reaches its k-th nearest neighbour
+    real_radii: Tensor | None = None,  # (M,) `radii(real, k)`, where it is known already
 ) -> PRDC:  # precision, recall, density, coverage
     """Precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
     Raises `ValueError` for shapes that do not fit, or too few points.
     """
     _check_features(generated, real, k + 1)
-
-    def distances(x: Tensor, y: Tensor) -> Tensor:  # (N, D), (M, D) -> (N, M)
-        return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
-
-    def radii(x: Tensor) -> Tensor:  # (N,), to the k-th neighbour; the nearest of all is the point itself
-        return distances(x, x).kthvalue(k + 1).values
-
-    apart = distances(generated, real)
-    in_real, in_generated = apart <= radii(real), apart <= radii(generated)[:, None]  # (N, M)
+    real_radii = radii(real, k) if real_radii is None else real_radii
+    apart = _distances(generated, real)
+    in_real, in_generated = apart <= real_radii, apart <= radii(generated, k)[:, None]  # (N, M)
     precision, recall = in_real.any(1).double().mean(), in_generated.any(0).double().mean()
     density, coverage = in_real.sum(1).double().mean() / k, in_real.any(0).double().mean()
     return PRDC(precision.item(), recall.item(), density.item(), coverage.item())
@@ -132,28 +140,53 @@ class Report(NamedTuple):
     class_kl: float  # divergence of the classes' shares, in nats
     novelty: float  # median distance to the nearest digit not held out, over that of held-out ones; copies: 0
 
+# %% ../nbs/06_evaluation.ipynb #58cf6b48
+class Reference(NamedTuple):
+    "What generated digits are compared with, measured once by `reference_digits`."
+
+    net: Classifier  # whose features are compared
+    features: Tensor  # (3000, 64), float64
+    radii: Tensor  # (3000,) of the balls about them
+    shares: Tensor  # (10,) of the classes, as the classifier reads them
+    searched: Tensor  # (7000, 1, 28, 28) digits among which neighbours are looked for
+    usual: float  # median distance of a held-out digit to the nearest of them
+
+
+def reference_digits(
+    real: Tensor,  # (10000, 1, 28, 28) in [-1, 1]: the bundled digits, in their order
+    net: Classifier | None = None,  # whose features to compare; the packaged one's if not given
+) -> Reference:  # for `evaluate`
+    "Measure the bundled digits. Raises `ValueError` for others."
+    searched = torch.cat([CLASSIFIER_SPLIT, REFERENCE])
+    if len(real) != len(searched) + len(HELD_OUT):
+        raise ValueError(f"real must be the 10,000 bundled digits, got {len(real):,} images")
+    net, real = digit_classifier() if net is None else net, _clipped(real, "real")
+    points, others = features(net, real[REFERENCE]), real[searched]
+    usual = nearest_neighbors(real[HELD_OUT[:1000]], others)[0].median().item()
+    return Reference(net, points, radii(points), _shares(net, points), others, usual)
+
+
+def _shares(net: Classifier, points: Tensor) -> Tensor:  # (N, 64) -> (10,)
+    return torch.bincount(net.head(points.float()).argmax(1), minlength=10).double() / len(points)
+
 # %% ../nbs/06_evaluation.ipynb #4ec46963
 def evaluate(
     images: Tensor,  # (N, 1, 28, 28) in about [-1, 1], N at least 20; values outside are clipped
-    real: Tensor,  # (10000, 1, 28, 28) in [-1, 1]: the bundled digits, in their order
-    net: Classifier | None = None,  # whose features to compare; the packaged one's if not given
+    reference: Reference,  # what `reference_digits` returns
 ) -> Report:  # all the measures
     """Judge generated digits by the bundled ones.
 
     Raises `ValueError` for images of another shape or type, not finite, or fewer than 20; warns of images
     without a negative value, which are scaled to another range.
     """
-    searched = torch.cat([CLASSIFIER_SPLIT, REFERENCE])
-    if len(real) != len(searched) + len(HELD_OUT):
-        raise ValueError(f"real must be the 10,000 bundled digits, got {len(real):,} images")
-    net = digit_classifier() if net is None else net
-    images, real = _clipped(images, "images"), _clipped(real, "real")
-    a, b = features(net, images), features(net, real[REFERENCE])
+    images = _clipped(images, "images")
+    a, b = features(reference.net, images), reference.features
     kid_and_error = kid(a, b)  # first: it refuses too few images
-    p, q = (torch.bincount(net.head(x.float()).argmax(1), minlength=10).double() / len(x) for x in (a, b))
+    p, q = _shares(reference.net, a), reference.shares
     class_kl = torch.xlogy(p, p / q).sum().item()
-    own, usual = (nearest_neighbors(x, real[searched])[0].median() for x in (images, real[HELD_OUT[:1000]]))
-    return Report(len(images), fid(a, b), *kid_and_error, *prdc(a, b), class_kl, (own / usual).item())
+    own = nearest_neighbors(images, reference.searched)[0].median().item()
+    measured = fid(a, b), *kid_and_error, *prdc(a, b, real_radii=reference.radii)
+    return Report(len(images), *measured, class_kl, own / reference.usual)
 
 
 def _clipped(images: Tensor, name: str) -> Tensor:

@@ -9,17 +9,17 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font
-from matplotlib.mathtext import MathTextParser
+from cycler import cycler
 from PIL import Image
 from torch import Tensor
+
+if TYPE_CHECKING:  # the functions that need matplotlib import it: it takes half a second, and a film none
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # %% auto #0
 __all__ = ['PALETTE', 'STYLE', 'use_style', 'tile', 'plain', 'show_images', 'Animation', 'animate', 'plot_loss', 'plot_loss_by_t',
@@ -38,13 +38,15 @@ STYLE: dict[str, Any] = {  # what `use_style` sets
     "text.color": _INK, "xtick.color": _INK, "ytick.color": _INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,
     "axes.grid": True, "grid.color": "#e6e9ef", "grid.linewidth": 0.8, "lines.linewidth": 2,
-    "axes.prop_cycle": plt.cycler(color=[PALETTE[name] for name in _CYCLE]),
+    "axes.prop_cycle": cycler(color=[PALETTE[name] for name in _CYCLE]),
     "image.cmap": "gray", "legend.frameon": False, "figure.constrained_layout.use": True,
 }
 
 
 def use_style() -> None:
     "Set the look of every later figure; call it once at the top of a notebook."
+    import matplotlib.pyplot as plt
+
     plt.style.use(STYLE)
 
 # %% ../nbs/91_plot.ipynb #03dd7880
@@ -85,6 +87,8 @@ def plain(
 
     A dollar sign begins no formula, and a character that the font lacks becomes a question mark.
     """
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
     fonts = [get_font(findfont(FontProperties(family=[name]))) for name in FontProperties().get_family()]
     text = " ".join(text.split())
     text = "".join(c if any(font.get_char_index(ord(c)) for font in fonts) else "?" for c in text)
@@ -96,6 +100,8 @@ def plain(
 
 
 def _is_formula(text: str) -> bool:
+    from matplotlib.mathtext import MathTextParser
+
     try:
         MathTextParser("path").parse(text)
     except ValueError:
@@ -120,6 +126,8 @@ def show_images(
 
     Any other text is drawn as it stands (`plain`). Raises `ValueError` for images that `tile` refuses.
     """
+    import matplotlib.pyplot as plt
+
     gap = 2
     canvas = tile(images, columns, gap)
     rows, columns, (h, w) = -(-len(images) // columns), min(columns, len(images)), images.shape[-2:]
@@ -228,6 +236,8 @@ def plot_loss(
     A loss that is not finite leaves a gap; the title is drawn as it stands (`plain`).
     Raises `ValueError` for no losses.
     """
+    import matplotlib.pyplot as plt
+
     y = np.asarray(losses, dtype=float)
     if y.ndim != 1 or not len(y) or window < 1:
         raise ValueError(
@@ -260,6 +270,8 @@ def plot_loss_by_t(
 
     Raises `ValueError` if t and losses differ in shape, or t leaves 1..T.
     """
+    import matplotlib.pyplot as plt
+
     t, losses = t.detach().cpu(), losses.detach().float().cpu()
     if t.shape != losses.shape or t.ndim != 1 or not len(t):
         raise ValueError(
@@ -287,6 +299,8 @@ def save(
     path: str | os.PathLike[str],  # where to; the ending picks the format
 ) -> None:
     "Write a figure to a file and close it. Raises `FileNotFoundError` where the file's folder is missing."
+    import matplotlib.pyplot as plt
+
     try:
         _check_folder(path)
         fig.savefig(path)

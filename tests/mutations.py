@@ -303,7 +303,7 @@ FAULTS = [
     ),
     Fault(
         "a point counted as its own neighbour",
-        "metrics.prdc",
+        "metrics.radii",
         "kthvalue(k + 1)",
         "kthvalue(k)",
         "test_metrics.test_prdc_point_by_point",

@@ -8,7 +8,16 @@ import torch
 
 from ddpm_abc.classifier import CLASSIFIER_SPLIT, HELD_OUT, REFERENCE, digit_classifier, features
 from ddpm_abc.data import digits, to_unit
-from ddpm_abc.metrics import evaluate, fid, fid_and_floor, kid, nearest_neighbors, prdc, table
+from ddpm_abc.metrics import (
+    evaluate,
+    fid,
+    fid_and_floor,
+    kid,
+    nearest_neighbors,
+    prdc,
+    reference_digits,
+    table,
+)
 
 
 def cloud(n, d=6, seed=0):
@@ -28,6 +37,11 @@ def real():
 @pytest.fixture(scope="module")
 def net():
     return digit_classifier()
+
+
+@pytest.fixture(scope="module")
+def reference(real, net):
+    return reference_digits(real, net)
 
 
 # --- distances ----------------------------------------------------------------------------------------------
@@ -160,7 +174,7 @@ def test_features_that_do_not_fit(measure):
 # --- the report ---------------------------------------------------------------------------------------------
 
 
-def test_bad_makers_fail_where_they_should(real, net):
+def test_bad_makers_fail_where_they_should(real, reference):
     held, labels = real[HELD_OUT], digits().labels[HELD_OUT]
     blur = torch.nn.functional.avg_pool2d(held[:600], 3, stride=1, padding=1)
     makers = {
@@ -170,7 +184,7 @@ def test_bad_makers_fail_where_they_should(real, net):
         "by heart": real[:60].repeat(10, 1, 1, 1),
         "noise": torch.randn(600, 1, 28, 28, generator=torch.Generator().manual_seed(0)),
     }
-    r = {name: evaluate(x, real, net) for name, x in makers.items()}
+    r = {name: evaluate(x, reference) for name, x in makers.items()}
     floor = r["floor"]
     assert abs(floor.kid) < 4.5 * floor.kid_error
     assert 0.9 < floor.novelty < 1.1
@@ -189,11 +203,22 @@ def test_bad_makers_fail_where_they_should(real, net):
     assert f"{floor.fid:.2f}" in text
 
 
-def test_report_takes_only_the_bundled_digits(real, net):
+def test_report_takes_only_the_bundled_digits(real, net, reference):
     with pytest.raises(ValueError, match="10,000 bundled digits, got 500 images"):
-        evaluate(real[:100], real[:500], net)
+        reference_digits(real[:500], net)
     with pytest.raises(ValueError, match="at least 20"):
-        evaluate(real[:5], real, net)
+        evaluate(real[:5], reference)
+
+
+def test_the_reference_measured_once_is_what_each_measure_finds_itself(real, net, reference):
+    held, points = real[HELD_OUT[:100]], features(net, real[REFERENCE])
+    assert prdc(features(net, held), points) == prdc(features(net, held), points, real_radii=reference.radii)
+    report = evaluate(held, reference)
+    assert report.recall == prdc(features(net, held), points).recall
+    own, usual = (nearest_neighbors(x, reference.searched)[0].median() for x in (held, real[HELD_OUT[:1000]]))
+    assert report.novelty == pytest.approx((own / usual).item())
+    read = net(real[REFERENCE]).argmax(1)
+    assert torch.allclose(reference.shares, torch.stack([(read == y).double().mean() for y in range(10)]))
 
 
 def test_fid_beside_its_floor(net, real):
@@ -214,18 +239,18 @@ def test_fid_beside_its_floor(net, real):
         fid_and_floor(generated, train[:400], test)
 
 
-def test_images_of_another_range_are_named(real, net):
+def test_images_of_another_range_are_named(real, net, reference):
     "Pixels of 0 to 255 and of 0 to 1 are warned of, integers refused; half precision is taken as it is."
     held = real[HELD_OUT[:30]]
     with pytest.warns(UserWarning, match=r"images range from 0 to 255, expected \[-1, 1\].*to_unit"):
-        evaluate((held + 1) * 127.5, real, net)
+        evaluate((held + 1) * 127.5, reference)
     with pytest.warns(UserWarning, match=r"train range from 0 to 1, expected \[-1, 1\]"):
         fid_and_floor(held, (real[:100] + 1) / 2, held, net)
     with pytest.raises(ValueError, match=r"real must be floats in \[-1, 1\], got torch.uint8"):
-        evaluate(held, digits().images[:, None], net)
+        reference_digits(digits().images[:, None], net)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert evaluate(held.bfloat16(), real, net).n == 30
+        assert evaluate(held.bfloat16(), reference).n == 30
 
 
 @pytest.mark.parametrize("measure", [fid, kid, prdc])

@@ -151,13 +151,14 @@ def _stopped(config: EvaluateConfig, done: int, signal: int) -> int:
 def _judge(config: EvaluateConfig, digits: Tensor, train: Tensor, test: Tensor | None) -> None:
     from ddpm_abc.classifier import CLASSIFIER_SHA256, HELD_OUT
     from ddpm_abc.data import to_unit
-    from ddpm_abc.metrics import evaluate, fid_and_floor, table
+    from ddpm_abc.metrics import evaluate, fid_and_floor, reference_digits, table
 
     generated, n = to_unit(digits), config.n
     seen = f"seen by the classifier with sha256 {CLASSIFIER_SHA256[:12]}..."
     if test is None:
-        floor = evaluate(train[HELD_OUT[:n]], train)
-        say(table({"real digits, held out": floor, "these weights": evaluate(generated, train)}))
+        reference = reference_digits(train)
+        floor = evaluate(train[HELD_OUT[:n]], reference)
+        say(table({"real digits, held out": floor, "these weights": evaluate(generated, reference)}))
         say(f"{seen}, against 3,000 of the bundled digits; chapter 06 explains each column")
         return
     fid, lowest = fid_and_floor(generated, train, test)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Images, load
-from ..storage import PRETRAINED_SHA256, Pretrained, load_weights, pretrained
+from ..storage import PRETRAINED_SHA256, Pretrained, load_weights, outline, pretrained
 from ..unet import UNet, UNetBase, pick_device, zero_init
 from .config import TrainConfig
 from .settings import ConfigError, shown
@@ -124,7 +124,7 @@ _LARGE = "{channels} {got} makes a network of {n:,} parameters: at most {most:,}
 def new_network(
     config: TrainConfig,  # of the run
     data: Images,  # what it is trained on
-    kind: Callable[..., nn.Module] = UNet,  # or PaperUNet
+    kind: Callable[..., UNetBase] = UNet,  # or PaperUNet
     shape: Mapping[str, Any] = MappingProxyType({}),  # what `SHAPE` names, of a network that is there already
 ) -> nn.Module:  # on the CPU
     "A new network for these images: a function of the seed. Raises `ConfigError` for one that is too large."
@@ -138,11 +138,10 @@ def new_network(
     return kind(**built)
 
 
-def _count(kind: Callable[..., nn.Module], built: dict[str, Any]) -> float:
+def _count(kind: Callable[..., UNetBase], built: dict[str, Any]) -> float:
     "The parameters of a network, before any memory is taken."
     try:
-        with torch.device("meta"):
-            return sum(p.numel() for p in kind(**built).parameters())
+        return sum(p.numel() for p in outline(kind, **built).parameters())
     except RuntimeError:  # even the size of a tensor overflows
         return math.inf
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import as_file, files
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
+from torch.overrides import TorchFunctionMode
 
 from ..paper_unet import PaperUNet
 from ..parameterization import Denoiser
@@ -24,7 +25,8 @@ from .format import Metadata, _check_finite, _read_sealed, _write_sealed
 from ..unet import UNet, UNetBase
 
 # %% auto #0
-__all__ = ['NETWORKS', 'LARGEST_SIZE', 'PRETRAINED_SHA256', 'unwrap', 'Pretrained', 'save_weights', 'load_weights', 'pretrained']
+__all__ = ['NETWORKS', 'LARGEST_SIZE', 'PRETRAINED_SHA256', 'unwrap', 'outline', 'Pretrained', 'save_weights', 'load_weights',
+           'pretrained']
 
 # %% ../../nbs/92c_weights.ipynb #92c00008
 NETWORKS: dict[str, type[UNetBase]] = {"unet": UNet, "paper_unet": PaperUNet}  # what files can hold, by kind
@@ -71,6 +73,24 @@ def _description(net: UNetBase) -> dict[str, Any]:
     "What a file says of a network."
     return {"kind": next(kind for kind, cls in NETWORKS.items() if type(net) is cls), **net.config}
 
+# %% ../../nbs/92c_weights.ipynb #92c1000b
+def outline(
+    kind: Callable[..., UNetBase],  # of network
+    **arguments: Any,  # to build it with
+) -> UNetBase:  # on the meta device
+    "A network of shapes, without memory. Raises what building it raises."
+    with torch.device("meta"), _NoValues():
+        return kind(**arguments)
+
+
+class _NoValues(TorchFunctionMode):
+    "Weights keep what they hold. To draw them on the meta device imports torch's compiler: two seconds."
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return (*args, *kwargs.values())[0]  # the tensor
+        return func(*args, **(kwargs or {}))
+
 # %% ../../nbs/92c_weights.ipynb #92c0000b
 LARGEST_SIZE = 4096  # pixels; the size of the images is in no tensor's shape, so a file could claim any
 
@@ -82,8 +102,7 @@ def _outline(description: Mapping[str, Any], n_tensors: int) -> UNetBase:
     if not isinstance(kind, str) or kind not in NETWORKS:
         raise ValueError(f"unknown kind of network {str(kind)[:40]!r}: use {' or '.join(NETWORKS)}")
     _check_arguments(arguments, n_tensors)
-    with torch.device("meta"):
-        return NETWORKS[kind](**arguments)
+    return outline(NETWORKS[kind], **arguments)
 
 
 def _check_arguments(arguments: Mapping[str, Any], n_tensors: int) -> None:
@@ -252,7 +271,8 @@ def load_weights(
     except (ValueError, TypeError, OverflowError, RuntimeError) as e:
         raise ValueError(_CANNOT_BUILD.format(path=path, why=str(e)[:300])) from None
     _check_fit(path, tensors, net)
-    net.to_empty(device=device).load_state_dict(tensors)
+    own = {name: x.to(device, torch.float32, copy=True) for name, x in tensors.items()}
+    net.load_state_dict(own, assign=True)
     net.eval()
     return Pretrained(denoise, metadata.info)
 
