@@ -12,14 +12,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from .forward import predict_eps
+from .forward import predict_eps, q_posterior, q_sample
 from .parameterization import Denoiser, Prediction
 from .sampling import Noise, check_times, ddpm, spaced_times
 from .schedule import Schedule, extract
 
 # %% auto #0
-__all__ = ['SAMPLERS', 'TAKES_ETA', 'ddim', 'heun', 'dpm_solver', 'bent_times', 'log_snr_times', 'karras_times', 'ddim_inversion',
-           'times_for']
+__all__ = ['SAMPLERS', 'TAKES_ETA', 'ddim', 'heun', 'dpm_solver', 'bent_times', 'log_snr_times', 'karras_times', 'x0_errors',
+           'analytic_dpm', 'ddim_inversion', 'times_for']
 
 # %% ../nbs/10_solvers.ipynb #1050100e
 def _coefficients(sched: Schedule, t: int) -> tuple[float, float]:
@@ -194,6 +194,47 @@ def karras_times(
     high, low = (math.exp(-_half_log_snr(sched, t)) ** (1 / rho) for t in (sched.T, 1))
     sigma = torch.linspace(high, low, steps, dtype=torch.float64) ** rho
     return _whole(_where(sched, -sigma.log()), sched.T)
+
+# %% ../nbs/10_solvers.ipynb #10501030
+@torch.no_grad()
+def x0_errors(
+    denoise: Denoiser,  # best with the averaged network, in evaluation mode
+    x0: Tensor,  # (B, ...) real data, some hundreds, which it was not trained on
+    times: Sequence[int],  # of a walk: strictly falling times in T..0
+    noise: Noise,  # to add to them
+    *,
+    clip: bool = True,  # clip x0_hat to [-1, 1]
+) -> Tensor:  # (len(times) - 1, ...) for each time but the last, of each pixel
+    "The mean of (x0_hat - x0)^2. Raises `ValueError` if `times` does not fall strictly within T..0."
+    check_times(times, denoise.sched.T)
+    noisy = ((t, q_sample(denoise.sched, x0, t, noise(x0))) for t in times[:-1])
+    return torch.stack([(_guess(denoise, xt, t, clip).x0 - x0).square().mean(0) for t, xt in noisy])
+
+
+@torch.no_grad()
+def analytic_dpm(
+    denoise: Denoiser,  # best with the averaged network, in evaluation mode
+    x: Tensor,  # (B, ...) the state at times[0]
+    times: Sequence[int],  # where to go: strictly falling times in T..0
+    noise: Noise,  # where the noise of each step comes from
+    *,
+    errors: Tensor,  # (len(times) - 1, ...), what `x0_errors` returns for these times
+    clip: bool = True,  # clip x0_hat to [-1, 1]
+) -> Iterator[Tensor]:  # the state after each step, at times[1:]
+    """Ancestral sampling with the best variance for each stride: Bao et al. 2022, Theorem 1, pixel by pixel.
+
+    A step to t = 0 adds no noise. Raises `ValueError` if `times` does not fall strictly within T..0, and for
+    errors of another shape.
+    """
+    check_times(times, denoise.sched.T)
+    if errors.shape != (wanted := (len(times) - 1, *x.shape[1:])):
+        raise ValueError(f"errors must have shape {wanted}, one for each step, got {tuple(errors.shape)}")
+    for (t, s), error in zip(pairwise(times), errors, strict=True):
+        (a_t, b_t), (a_s, _) = (_coefficients(denoise.sched, time) for time in (t, s))
+        mean, var = q_posterior(denoise.sched, _guess(denoise, x, t, clip).x0, x, t, s)
+        factor = a_s * (1 - (a_t / a_s) ** 2) / b_t**2  # of x_0 in the mean
+        x = mean + (var + factor**2 * error).sqrt() * noise(x) if s > 0 else mean
+        yield x
 
 # %% ../nbs/10_solvers.ipynb #10501026
 @torch.no_grad()

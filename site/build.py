@@ -73,6 +73,7 @@ def assets() -> None:
     packed = base64.b64encode(b"".join(x.tobytes() for x in ten)).decode()
     write("_static/digits.js", f'window.DDPM_DIGITS="{packed}";\n')  # a script also loads from a disk
     figures.strip(ten[5], range(0, 1001, 125)).save(STATIC / "strip.png", optimize=True)
+    figures.walks().save(STATIC / "walks.png", optimize=True)
 
 
 def term_patterns(terms: list[tuple[str, str]]) -> list[tuple[re.Pattern, str]]:
@@ -128,9 +129,9 @@ def stage() -> None:
     readers = [Reader(path, FIGURES, links) for path in paths]
     terms = readers[0].glossary()
     links.glossary = term_patterns(terms)
-    still = figures.size((STATIC / "strip.png").read_bytes())
+    stills = {name: figures.size((STATIC / name).read_bytes()) for name in ("strip.png", "walks.png")}
     everything = [
-        r.read(WIDGETS.get(r.path.stem, []), lambda kind: pages.widget(kind, still)) for r in readers
+        r.read(WIDGETS.get(r.path.stem, []), lambda kind: pages.widget(kind, stills)) for r in readers
     ]
     by_name = {p.name: p for p in everything}
     library = by_name["index"]

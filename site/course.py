@@ -18,6 +18,7 @@ CARDS = {
 WIDGETS = {
     "01_schedule": [("schedule", "Why the tables are double precision")],
     "02_forward": [("forward", "Moments of real digits")],
+    "10_solvers": [("walk", "Which times?")],
 }
 
 # How the text cites a work -> its entry in pages/bibliography.md.
@@ -28,6 +29,10 @@ CITATIONS = {
     r"Yang Song et al\.,? \(?2021\)?": "yangsong2021",
     r"Song et al\.,? \(?2021\)?": "song2021",
     r"Lu et al\.,? \(?2022\)?": "lu2022",
+    r"Bao et al\.,? \(?2022\)?": "bao2022",
+    r"Meng et al\.,? \(?2022\)?": "meng2022",
+    r"Lugmayr et al\.,? \(?2022\)?": "lugmayr2022",
+    r"Shoemake,? \(?1985\)?": "shoemake1985",
     r"Kingma et al\.,? \(?2021\)?": "kingma2021",
     r"Karras et al\.,? \(?2022\)?": "karras2022",
     r"Salimans (?:&|and) Ho,? \(?2022\)?": "salimans2022",
@@ -61,6 +66,7 @@ MODULE_ORDER = [
     "training",
     "sampling",
     "solvers",
+    "editing",
     "guidance",
     "classifier",
     "metrics",
@@ -113,6 +119,35 @@ BIBLIOGRAPHY = {
         "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
         "arXiv",
         "https://arxiv.org/abs/2211.01095",
+    ),
+    "bao2022": (
+        "Fan Bao, Chongxuan Li, Jun Zhu, Bo Zhang",
+        2022,
+        "Analytic-DPM: an Analytic Estimate of the Optimal Reverse Variance in Diffusion Probabilistic "
+        "Models",
+        "ICLR",
+        "https://arxiv.org/abs/2201.06503",
+    ),
+    "meng2022": (
+        "Chenlin Meng, Yutong He, Yang Song, Jiaming Song, Jiajun Wu, Jun-Yan Zhu, Stefano Ermon",
+        2022,
+        "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations",
+        "ICLR",
+        "https://arxiv.org/abs/2108.01073",
+    ),
+    "lugmayr2022": (
+        "Andreas Lugmayr, Martin Danelljan, Andres Romero, Fisher Yu, Radu Timofte, Luc Van Gool",
+        2022,
+        "RePaint: Inpainting using Denoising Diffusion Probabilistic Models",
+        "CVPR",
+        "https://arxiv.org/abs/2201.09865",
+    ),
+    "shoemake1985": (
+        "Ken Shoemake",
+        1985,
+        "Animating Rotation with Quaternion Curves",
+        "SIGGRAPH",
+        "https://doi.org/10.1145/325165.325242",
     ),
     "kingma2021": (
         "Diederik P. Kingma, Tim Salimans, Ben Poole, Jonathan Ho",

@@ -2,10 +2,11 @@
 
 import io
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageSequence
+from PIL import Image, ImageDraw, ImageSequence
 from scipy import ndimage
 
 PALETTE = [
@@ -198,6 +199,35 @@ def strip(digit: np.ndarray, times: Iterable[int], scale: int = 3, gap: int = 4)
         cell = ((xt.clip(-1, 1) + 1) * 127.5).round().astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
         cells += [cell, np.full((len(cell), gap), 255, np.uint8)]
     return Image.fromarray(np.hstack(cells[:-1]))
+
+
+def walks(steps: int = 10, points: int = 40, side: int = 480, half: float = 2.6) -> Image.Image:
+    "Ways of DDIM from noise to two crescents of Gaussians, as static/walk.js draws them; on white."
+    angle, variance = np.pi * np.arange(7) / 6, 0.006
+    upper = np.stack([0.7 * np.cos(angle) - 0.35, 0.7 * np.sin(angle) - 0.15], 1)
+    centres, bars = np.concatenate([upper, -upper]), np.cumprod([1, *1 - np.linspace(1e-4, 0.02, 1000)])
+    states = [np.random.default_rng(0).standard_normal((points, 2))]
+    times = [1000 - round(1000 * i / steps) for i in range(steps + 1)]
+    for ab, ab_s in ((bars[t], bars[s]) for t, s in pairwise(times)):
+        apart, c = states[-1][:, None] - ab**0.5 * centres, ab * variance + 1 - ab  # (points, 14, 2)
+        far = (apart**2).sum(2) / (2 * c)
+        share = np.exp(far.min(1, keepdims=True) - far)
+        share /= share.sum(1, keepdims=True)
+        eps = (1 - ab) ** 0.5 / c * (share[:, :, None] * apart).sum(1)
+        x0 = (states[-1] - (1 - ab) ** 0.5 * eps) / ab**0.5
+        states.append(ab_s**0.5 * x0 + (1 - ab_s) ** 0.5 * eps)
+
+    def place(x: np.ndarray) -> np.ndarray:
+        return (x * (1, -1) + half) / (2 * half) * 2 * side
+
+    picture = Image.new("RGB", (2 * side, 2 * side), "white")
+    pen = ImageDraw.Draw(picture)
+    for x in place(centres):
+        pen.circle(tuple(x), 3 * variance**0.5 * side / half, fill=(247, 231, 204))
+    for way in np.stack([place(x) for x in states], 1):
+        pen.line([tuple(x) for x in way], fill=PALETTE[2], width=2)
+        pen.circle(tuple(way[-1]), 5, fill=PALETTE[1])
+    return picture.resize((side, side), Image.Resampling.LANCZOS)
 
 
 def load_digits(npz: Path) -> tuple[np.ndarray, np.ndarray]:

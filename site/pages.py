@@ -24,15 +24,22 @@ NUMBERS = [
     "eleven",
     "twelve",
 ]
-WIDGETS = {  # kind -> title, alt text of the picture that stands for it without JavaScript
+WIDGETS = {  # kind -> title, the picture that stands for it without JavaScript, and its alt text
     "schedule": (
         "Schedule explorer",
+        "strip.png",
         "One digit at t = 0, 125, 250, ... 1000 of the paper's linear schedule: by t = 500 little can be "
         "seen, at the end nothing",
     ),
     "forward": (
         "Noise a digit yourself",
+        "strip.png",
         "One digit at t = 0, 125, 250, ... 1000 of the paper's linear schedule, always with the same noise",
+    ),
+    "walk": (
+        "Walk it yourself",
+        "walks.png",
+        "Two crescents of data, and forty ways that ten steps of DDIM take from noise to them",
     ),
 }
 
@@ -46,13 +53,14 @@ def fact_line(facts: list[str]) -> str:
     return f'<p class="facts">{"".join(f"<span>{fact}</span>" for fact in facts)}</p>' if facts else ""
 
 
-def widget(kind: str, size: tuple[int, int]) -> str:
-    "The place of a widget: a still picture, which static/widgets.js replaces."
-    title, alt = WIDGETS[kind]
+def widget(kind: str, sizes: dict[str, tuple[int, int]]) -> str:
+    "The place of a widget: a still picture, whose size stands under its name; static/widgets.js replaces it."
+    title, still, alt = WIDGETS[kind]
+    width, height = sizes[still]
     return (
         f'<section class="widget" data-widget="{kind}" aria-label="{title}"><p '
         f'class="widget-title">{title}</p>'
-        f'<figure class="fig"><img src="_static/strip.png" width="{size[0]}" height="{size[1]}" alt="{alt}" '
+        f'<figure class="fig"><img src="_static/{still}" width="{width}" height="{height}" alt="{alt}" '
         f'loading="lazy"></figure>'
         "<noscript><p>With JavaScript this picture answers to sliders.</p></noscript></section>"
     )

@@ -24,7 +24,7 @@ from ddpm_abc import sampling, solvers
 from ddpm_abc.forward import q_posterior, q_sample
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.sampling import sample, seeded_noise, spaced_times
-from ddpm_abc.schedule import Schedule, cosine_schedule, linear_schedule
+from ddpm_abc.schedule import Schedule, cosine_schedule, linear_schedule, schedule_from_beta
 
 
 @dataclass(frozen=True)
@@ -540,6 +540,53 @@ def _():
 @measure("golden 0.2251: DPM-Solver++(2M), v-prediction")
 def _():
     return Row("diffusers' tests", golden_mean(0.2251, "v"), 1e-3)
+
+
+def heun_1100() -> tuple[float, float]:
+    """Sums of |x| after the ten steps of Heun of diffusers' test_scheduler_heun: by our walk and by its own.
+
+    Its times lie between the whole ones, so ours walks a schedule of ten steps that has their noise levels.
+    """
+    from diffusers import HeunDiscreteScheduler
+
+    scheduler = HeunDiscreteScheduler(1100, beta_start=0.0001, beta_end=0.02, beta_schedule="linear")
+    scheduler.set_timesteps(10)
+    x = ramp() * scheduler.init_noise_sigma.double()
+    for t in scheduler.timesteps:
+        x = scheduler.step(scheduler.scale_model_input(x, t) * t / (t + 1), t, x).prev_sample
+
+    sigma, theirs = (
+        v.unique().double() for v in (scheduler.sigmas[:-1], scheduler.timesteps)
+    )  # both rise with t
+    alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), 1 / (1 + sigma**2)])
+    sched = schedule_from_beta(1 - alpha_bar[1:] / alpha_bar[:-1])
+    start = ramp() * scheduler.init_noise_sigma.double() / (1 + sigma[-1] ** 2).sqrt()
+
+    def network(xt, t):
+        at = theirs[t - 1].view(-1, 1, 1, 1)
+        return xt * at / (at + 1)
+
+    *_, ours = solvers.heun(
+        Denoiser(network, sched), start, range(10, -1, -1), seeded_noise(None), clip=False
+    )
+    return ours.abs().sum().item(), x.abs().sum().item()
+
+
+@measure("Heun, ten steps of T = 1100, between the whole times: 244.6025")
+def _():
+    ours, theirs = heun_1100()
+    return Row("diffusers", abs(ours - theirs), 1e-3, why="float32 tables")
+
+
+@measure("golden 0.1233: Heun, the same steps")
+def _():
+    return Row(
+        "diffusers' tests",
+        abs(heun_1100()[0] - 0.1233),
+        1.0,
+        agrees=False,
+        why="that test hands the step the network's scaled input for the sample; the row above does not",
+    )
 
 
 # --- azula --------------------------------------------------------------------------------------------------

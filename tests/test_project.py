@@ -28,7 +28,7 @@ MODULES = list(house.modules())  # "schedule", "data", "data.images"
 
 # Which rooms each room may import, sub-packages being one room each. A new room takes its place here.
 THEORY = {"gaussian", "schedule", "forward", "parameterization"}
-PROCESSES = {"training", "sampling", "guidance", "solvers"}
+PROCESSES = {"training", "sampling", "guidance", "solvers", "editing"}
 NETWORKS = {"unet", "paper_unet"}
 MAY_IMPORT = {
     "gaussian": set(),
@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "forward": {"gaussian", "schedule"},
     "parameterization": {"gaussian", "schedule", "forward"},
     **dict.fromkeys(PROCESSES, THEORY),
-    "solvers": {*THEORY, "sampling"},
+    **dict.fromkeys(("solvers", "editing"), {*THEORY, "sampling"}),
     "classifier": set(),
     "metrics": {"classifier"},
     "storage": {"schedule", "parameterization", *NETWORKS},
@@ -317,6 +317,15 @@ for words in (["--help"], ["train", "--help"]):
         assert not e.code, e.code""",
     )
     assert "torch" not in loaded, "ddpm-abc --help imports torch"
+
+
+def test_a_drawing_pays_for_no_compiler_and_no_plots():
+    "To import each of them takes half a second to two, and no image needs one."
+    loaded = imported(
+        "ddpm_abc.run.draw",
+        run="from ddpm_abc.storage import pretrained\nassert pretrained('mnist-labels').denoise.net",
+    )
+    assert not loaded & {"torch._dynamo", "sympy", "matplotlib"}
 
 
 # --- sizes ---

@@ -16,6 +16,7 @@ from ddpm_abc.schedule import cosine_schedule, linear_schedule, schedule_from_be
 from ddpm_abc.solvers import (
     SAMPLERS,
     TAKES_ETA,
+    analytic_dpm,
     bent_times,
     ddim,
     ddim_inversion,
@@ -24,6 +25,7 @@ from ddpm_abc.solvers import (
     karras_times,
     log_snr_times,
     times_for,
+    x0_errors,
 )
 
 F64 = {"dtype": torch.float64}
@@ -376,3 +378,58 @@ def test_what_each_spacing_spaces():
 
 def test_the_command_line_has_the_same_names():
     assert tuple(SAMPLERS) == drawing.SAMPLERS
+
+
+# --- the best variance --------------------------------------------------------------------------------------
+
+
+@pytest.mark.equation("10.10", by="analytic_dpm")
+@pytest.mark.parametrize("v", [0.01, 0.25, 2.0])
+def test_ancestral_sampling_with_the_best_variance_is_exact_on_a_gaussian(v):
+    """However long the strides: x_s has variance c_s after each. A 1 is sent for x_T and for each noise. With
+    a tenth less than what the network is unsure of, less than that comes out."""
+    data = GaussianMixture(torch.ones(1, **F64), torch.zeros(1, 1, **F64), torch.tensor([v], **F64))
+    denoise, times = Denoiser(mixture_eps_model(data, SCHED.alpha_bar), SCHED), [1000, 700, 300, 50]
+    ab = SCHED.alpha_bar
+    c = ab * v + 1 - ab
+    errors = torch.stack([v * (1 - ab[t]) / c[t] for t in times[:-1]])[:, None]
+    for scale, holds in ((1.0, True), (0.9, False)):
+        sent = iter(torch.eye(4, **F64)[1:])
+        x = torch.eye(4, **F64)[0][:, None] * c[1000].sqrt()
+        walk = analytic_dpm(
+            denoise, x, times, lambda _, sent=sent: next(sent)[:, None], errors=scale * errors, clip=False
+        )
+        ends = [x.square().sum().item() for x in walk]
+        assert len(ends) == 3
+        same = [end == pytest.approx(c[s].item(), rel=1e-10) for end, s in zip(ends, times[1:], strict=True)]
+        assert all(same) if holds else not any(same)
+
+
+def test_the_errors_are_those_of_each_pixel():
+    "Against the posterior variance of Gaussian data; a pixel that never changes has none."
+    v, n = 0.25, 20_000
+    data = GaussianMixture(torch.ones(1, **F64), torch.zeros(1, 2, **F64), torch.tensor([[v, 0.0]], **F64))
+    x0, times = data.sample(n, torch.Generator().manual_seed(0)), [900, 400, 100, 0]
+    denoise = Denoiser(mixture_eps_model(data, SCHED.alpha_bar), SCHED)
+    errors = x0_errors(denoise, x0, times, stream(), clip=False)
+    ab = SCHED.alpha_bar[times[:-1]]
+    want = v * (1 - ab) / (ab * v + 1 - ab)
+    assert errors.shape == (3, 2)
+    assert ((errors[:, 0] / want - 1).abs() < 4.5 * (2 / n) ** 0.5).all()
+    assert (errors[:, 1] < 1e-12).all()
+
+
+def test_errors_of_another_walk_are_refused():
+    x, errors = torch.zeros(4, 1, **F64), torch.zeros(3, 1, **F64)
+    with pytest.raises(ValueError, match=r"errors must have shape \(2, 1\), one for each step, got \(3, 1\)"):
+        next(analytic_dpm(EXACT, x, [1000, 500, 0], stream(), errors=errors))
+    with pytest.raises(ValueError, match="times must fall strictly"):
+        x0_errors(EXACT, x, [0, 500], stream())
+
+
+def test_without_errors_it_is_ancestral_sampling():
+    x, times = torch.randn(5, 1, generator=torch.Generator().manual_seed(0), **F64), spaced_times(1000, 6)
+    errors = torch.zeros(6, 1, **F64)
+    got = list(analytic_dpm(EXACT, x, times, stream(), errors=errors))
+    want = list(ddpm(EXACT, x, times, stream()))
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(got, want, strict=True))

@@ -39,7 +39,7 @@ ROOMS = {
     "guidance": Room(2, "process", "a Denoiser that is steered", "a kind of guidance"),
     "solvers": Room(1.5, "process", "samplers with few steps", "a fast sampler"),
     "likelihood": Room(0.5, "process", "bits per dimension"),
-    "editing": Room(2.5, "process", "inpainting, interpolation"),
+    "editing": Room(2.5, "process", "inpainting, interpolation", "a way to edit an image"),
     "unet": Room(3, "network", "the U-Net", "a network"),
     "paper_unet": Room(3, "network", "the paper's U-Net"),
     "classifier": Room(4, "judge", "the digit classifier"),

@@ -1,4 +1,5 @@
-// The schedule explorer and the forward slider. Plain arithmetic on a canvas; the same formulas as ddpm_abc.schedule.
+// The schedule explorer and the forward slider, and what all widgets draw with; walk.js holds the third. Plain
+// arithmetic on a canvas; the same formulas as ddpm_abc.schedule.
 const bytes = Uint8Array.from(atob(window.DDPM_DIGITS), (c) => c.charCodeAt(0)),
   SIDE = 28,
   N = SIDE * SIDE;
@@ -417,4 +418,4 @@ function forwardSlider(box) {
   draw();
 }
 
-for (const box of $$(".widget")) ({ schedule: scheduleExplorer, forward: forwardSlider })[box.dataset.widget](box);
+for (const box of $$(".widget")) ({ schedule: scheduleExplorer, forward: forwardSlider, walk: walkExplorer })[box.dataset.widget](box);

@@ -1,5 +1,6 @@
 """What a reader of the site relies on, checked in headless Chromium and in the files themselves."""
 
+import itertools
 import json
 import math
 import re
@@ -359,6 +360,44 @@ def test_the_forward_slider_changes_the_picture(open_page):
     assert "0.006" in box.inner_text()
     box.get_by_role("button", name="Other noise").click()
     assert pixels(page, last) != noisy
+
+
+def test_the_walk_explorer_walks_as_the_chapter_does(open_page):
+    "On N(0, 1) a step of DDIM is a multiplication; calls are counted; more steps end on the data more often."
+    page = open_page("10_solvers.html")
+    box = page.locator('.widget[data-widget="walk"]')
+    bars = [1.0]
+    for t in range(1000):
+        bars.append(bars[-1] * (1 - 1e-4 - (0.02 - 1e-4) * t / 999))
+    for steps in (1, 10, 50):
+        times = [1000 - round(1000 * i / steps) for i in range(steps + 1)]
+        kept = math.prod(
+            math.sqrt(bars[s] * bars[t]) + math.sqrt((1 - bars[s]) * (1 - bars[t]))
+            for t, s in itertools.pairwise(times)
+        )
+        walk = (
+            "n => samplerWalk({centres: [[0, 0]], variance: 1}, 'ddim', n, 0, [1, 0], null).states.at(-1)[0]"
+        )
+        assert page.evaluate(walk, steps) == pytest.approx(kept, rel=1e-9)
+
+    def shown(sampler, steps):
+        box.get_by_label("Sampler").select_option(sampler)
+        box.get_by_label("Steps").fill(str(steps))
+        return int(box.get_attribute("data-calls")), float(box.get_attribute("data-share"))
+
+    for sampler in ("ddpm", "ddim", "heun", "dpm"):
+        (few, bad), (many, good) = shown(sampler, 4), shown(sampler, 60)
+        assert (few, many) == ((7, 119) if sampler == "heun" else (4, 60))
+        assert bad < 0.8 < 0.97 < good, sampler
+    assert "60 calls of the network" in box.locator("[role=status]").inner_text()
+    noise = box.get_by_label("Noise")
+    assert noise.is_visible()
+    before = pixels(page, ".walk")
+    noise.fill("1")
+    assert pixels(page, ".walk") != before
+    box.get_by_label("Sampler").select_option("heun")
+    assert not noise.is_visible()
+    assert not page.errors
 
 
 def test_without_javascript_the_page_is_whole(open_page):
