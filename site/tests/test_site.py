@@ -382,7 +382,7 @@ def test_the_walk_explorer_walks_as_the_chapter_does(open_page):
 
     def shown(sampler, steps):
         box.get_by_label("Sampler").select_option(sampler)
-        box.get_by_label("Steps").fill(str(steps))
+        box.get_by_role("slider", name="Steps").fill(str(steps))
         return int(box.get_attribute("data-calls")), float(box.get_attribute("data-share"))
 
     for sampler in ("ddpm", "ddim", "heun", "dpm"):
@@ -390,7 +390,7 @@ def test_the_walk_explorer_walks_as_the_chapter_does(open_page):
         assert (few, many) == ((7, 119) if sampler == "heun" else (4, 60))
         assert bad < 0.8 < 0.97 < good, sampler
     assert "60 calls of the network" in box.locator("[role=status]").inner_text()
-    noise = box.get_by_label("Noise")
+    noise = box.get_by_role("slider", name="Noise")
     assert noise.is_visible()
     before = pixels(page, ".walk")
     noise.fill("1")
