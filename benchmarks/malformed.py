@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import safetensors.torch
 import torch
@@ -578,7 +579,7 @@ def malformed(n: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]
                 )
             finally:
                 signal.alarm(0)
-            plot.plt.close("all")
+            plt.close("all")
             for out in folder.glob("out-*"):
                 shutil.rmtree(out, ignore_errors=True)
     finally:
