@@ -341,8 +341,10 @@ def test_the_schedule_explorer_computes_and_warns(open_page):
     at.press("ArrowRight")
     assert at.input_value() != before[1]
     assert pixels(page, ".widget .plots canvas") != before[0]
+    assert box.get_by_role("slider", name="the last").is_visible()
     box.get_by_label("cosine").check()
     assert shown() < 0.001
+    assert not box.get_by_role("slider", name="the last").is_visible()  # a cosine has no betas to set
     assert not page.errors
 
 
