@@ -18,7 +18,7 @@ import torch
 from quality import legible
 from torch import Tensor
 
-from ddpm_abc.classifier import HELD_OUT, digit_classifier
+from ddpm_abc.classifier import HELD_OUT
 from ddpm_abc.data import digits, to_unit
 from ddpm_abc.guidance import drop_labels, guided
 from ddpm_abc.metrics import Reference, evaluate, reference_digits
@@ -58,7 +58,7 @@ def fit(images: Tensor, labels: Tensor, seconds: float, seed: int) -> tuple[Deno
 def row(name: str, seed: str, images: Tensor, ordered: Tensor, reference: Reference) -> None:
     images = images.clamp(-1, 1)
     with torch.no_grad():
-        p, read = digit_classifier()(images).softmax(1).max(1)
+        p, read = reference.net(images).softmax(1).max(1)
     as_ordered = read == ordered
     certain = as_ordered & (p >= 0.9)
     print(

@@ -19,7 +19,7 @@ import torch
 from speed import BATCH, BUILD, installed
 from torch import Tensor
 
-from ddpm_abc.classifier import HELD_OUT, digit_classifier, features
+from ddpm_abc.classifier import HELD_OUT, features
 from ddpm_abc.data import digits, to_unit
 from ddpm_abc.metrics import Reference, evaluate, prdc, reference_digits
 from ddpm_abc.plot import save_images
@@ -36,7 +36,7 @@ def legible(images: Tensor, certain: Tensor, reference: Reference) -> float:
 def row(name: str, when: str, steps: str, images: Tensor, reference: Reference) -> None:
     images = images.clamp(-1, 1)
     with torch.no_grad():
-        certain = digit_classifier()(images).softmax(1).amax(1) >= 0.9
+        certain = reference.net(images).softmax(1).amax(1) >= 0.9
     r = evaluate(images, reference)
     print(
         f"| {name} | {when} | {steps} | {r.fid:.2f} | {r.precision:.2f} "

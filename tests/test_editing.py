@@ -6,37 +6,18 @@ from itertools import pairwise
 
 import pytest
 import torch
+from walks import F64, SCHED, best, gaussian, last, stream
 
 from ddpm_abc.editing import image_to_image, inpaint, slerp
 from ddpm_abc.forward import q_sample
-from ddpm_abc.gaussian import GaussianMixture, mixture_eps_model
+from ddpm_abc.gaussian import GaussianMixture
 from ddpm_abc.parameterization import Denoiser
-from ddpm_abc.sampling import ddpm, sample, seeded_noise, spaced_times
+from ddpm_abc.sampling import ddpm, sample, spaced_times
 from ddpm_abc.schedule import linear_schedule
 from ddpm_abc.solvers import ddim, dpm_solver
 
-F64 = {"dtype": torch.float64}
-SCHED = linear_schedule()
 FREE = partial(ddpm, clip=False)
 SHORT = linear_schedule(50, 0.002, 0.4)
-
-
-def last(states):
-    *_, x = states
-    return x
-
-
-def stream(seed=0):
-    return seeded_noise(torch.Generator().manual_seed(seed))
-
-
-def best(mixture, sched=SCHED):
-    "The best network for a mixture."
-    return Denoiser(mixture_eps_model(mixture, sched.alpha_bar), sched)
-
-
-def gaussian(v):
-    return GaussianMixture(torch.ones(1, **F64), torch.zeros(1, 1, **F64), torch.tensor([v], **F64))
 
 
 def silent(x):
@@ -77,7 +58,7 @@ def test_how_much_of_the_image_is_left(v, t):
     sent = iter(torch.eye(4, **F64))
     image = next(sent)[:, None]
     times = [t, t // 2, 0]
-    denoise = best(gaussian(v), SHORT)
+    denoise = gaussian(v, SHORT)
     end = last(image_to_image(denoise, image, times, lambda _: next(sent)[:, None], sampler=way_back))
     ab = SHORT.alpha_bar[t]
     rho = ab * v / (ab * v + 1 - ab)
@@ -90,17 +71,17 @@ def test_any_sampler_walks_it():
     for sampler in (ddim, dpm_solver, partial(dpm_solver, eta=1.0)):
         noise = stream()
         x = q_sample(SCHED, image, 600, noise(image))
-        want = list(sampler(best(gaussian(0.5)), x, times, noise))
-        got = list(image_to_image(best(gaussian(0.5)), image, times, stream(), sampler=sampler))
+        want = list(sampler(gaussian(0.5), x, times, noise))
+        got = list(image_to_image(gaussian(0.5), image, times, stream(), sampler=sampler))
         assert len(got) == 2
         assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
 
 
 def test_times_that_do_not_fall():
     for walk in (
-        image_to_image(best(gaussian(1.0)), torch.zeros(1, 1, **F64), [0, 300], stream()),
+        image_to_image(gaussian(1.0), torch.zeros(1, 1, **F64), [0, 300], stream()),
         inpaint(
-            best(gaussian(1.0)),
+            gaussian(1.0),
             torch.zeros(1, 1, **F64),
             [300, 300],
             stream(),

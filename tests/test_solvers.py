@@ -7,12 +7,13 @@ from itertools import pairwise
 
 import pytest
 import torch
+from walks import F64, SCHED, best, gaussian, last, stream
 
 from ddpm_abc.cli import drawing
 from ddpm_abc.gaussian import GaussianMixture, mixture_eps_model
 from ddpm_abc.parameterization import Denoiser
-from ddpm_abc.sampling import ddpm, sample, seeded_noise, spaced_times
-from ddpm_abc.schedule import cosine_schedule, linear_schedule, schedule_from_beta
+from ddpm_abc.sampling import ddpm, sample, spaced_times
+from ddpm_abc.schedule import cosine_schedule, schedule_from_beta
 from ddpm_abc.solvers import (
     SAMPLERS,
     TAKES_ETA,
@@ -28,11 +29,9 @@ from ddpm_abc.solvers import (
     x0_errors,
 )
 
-F64 = {"dtype": torch.float64}
-SCHED = linear_schedule()
 WEIGHTS, MEANS, VARS = (torch.tensor(v, **F64) for v in ([0.4, 0.6], [-0.8, 0.7], [0.05, 0.02]))
 HUMPS = GaussianMixture(WEIGHTS, MEANS[:, None], VARS)
-EXACT = Denoiser(mixture_eps_model(HUMPS, SCHED.alpha_bar), SCHED)
+EXACT = best(HUMPS)
 SHARES = torch.linspace(0.02, 0.98, 25, **F64)
 
 
@@ -49,21 +48,6 @@ def mark(ab, shares=SHARES):
         left = share_left(middle[:, None], ab) < shares
         low, high = torch.where(left, middle, low), torch.where(left, high, middle)
     return middle[:, None]
-
-
-def last(states):
-    *_, x = states
-    return x
-
-
-def stream(seed=0):
-    return seeded_noise(torch.Generator().manual_seed(seed))
-
-
-def gaussian(v, sched=SCHED):
-    "The best denoiser for data N(0, v)."
-    data = GaussianMixture(torch.ones(1, **F64), torch.zeros(1, 1, **F64), torch.tensor([v], **F64))
-    return Denoiser(mixture_eps_model(data, sched.alpha_bar), sched)
 
 
 def end_variance(sampler, denoise, start, times, **options):
@@ -388,8 +372,7 @@ def test_the_command_line_has_the_same_names():
 def test_ancestral_sampling_with_the_best_variance_is_exact_on_a_gaussian(v):
     """However long the strides: x_s has variance c_s after each. A 1 is sent for x_T and for each noise. With
     a tenth less than what the network is unsure of, less than that comes out."""
-    data = GaussianMixture(torch.ones(1, **F64), torch.zeros(1, 1, **F64), torch.tensor([v], **F64))
-    denoise, times = Denoiser(mixture_eps_model(data, SCHED.alpha_bar), SCHED), [1000, 700, 300, 50]
+    denoise, times = gaussian(v), [1000, 700, 300, 50]
     ab = SCHED.alpha_bar
     c = ab * v + 1 - ab
     errors = torch.stack([v * (1 - ab[t]) / c[t] for t in times[:-1]])[:, None]
@@ -410,8 +393,7 @@ def test_the_errors_are_those_of_each_pixel():
     v, n = 0.25, 20_000
     data = GaussianMixture(torch.ones(1, **F64), torch.zeros(1, 2, **F64), torch.tensor([[v, 0.0]], **F64))
     x0, times = data.sample(n, torch.Generator().manual_seed(0)), [900, 400, 100, 0]
-    denoise = Denoiser(mixture_eps_model(data, SCHED.alpha_bar), SCHED)
-    errors = x0_errors(denoise, x0, times, stream(), clip=False)
+    errors = x0_errors(best(data), x0, times, stream(), clip=False)
     ab = SCHED.alpha_bar[times[:-1]]
     want = v * (1 - ab) / (ab * v + 1 - ab)
     assert errors.shape == (3, 2)

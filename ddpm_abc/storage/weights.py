@@ -87,9 +87,10 @@ class _NoValues(TorchFunctionMode):
     "Weights keep what they hold. To draw them on the meta device imports torch's compiler: two seconds."
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         if getattr(func, "__module__", None) == "torch.nn.init":
             return (*args, *kwargs.values())[0]  # the tensor
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
 
 # %% ../../nbs/92c_weights.ipynb #92c0000b
 LARGEST_SIZE = 4096  # pixels; the size of the images is in no tensor's shape, so a file could claim any
