@@ -16,10 +16,11 @@ import torch
 from tqdm import tqdm
 
 from ddpm_abc.data import batches, digits
+from ddpm_abc.device import pick_device, prepare
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.schedule import linear_schedule
 from ddpm_abc.training import EMA, train, warmup_cosine
-from ddpm_abc.unet import UNet, pick_device, prepare
+from ddpm_abc.unet import UNet
 
 RESULTS = Path(__file__).parent / "results" / "loss_by_epoch.csv"
 STEPS, BATCH = 2500, 64

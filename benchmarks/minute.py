@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ddpm_abc.classifier import HELD_OUT
 from ddpm_abc.data import digits, to_unit
+from ddpm_abc.device import describe, prepare
 from ddpm_abc.guidance import drop_labels, guided
 from ddpm_abc.metrics import Reference, evaluate, reference_digits
 from ddpm_abc.parameterization import Denoiser
@@ -27,7 +28,7 @@ from ddpm_abc.plot import save_images
 from ddpm_abc.sampling import sample, spaced_times
 from ddpm_abc.schedule import cosine_schedule
 from ddpm_abc.training import EMA, sample_t, simple_loss, warmup_cosine
-from ddpm_abc.unet import UNet, describe, prepare
+from ddpm_abc.unet import UNet
 
 CHANNELS, BATCH, LR, NULL = (16, 32, 64), 16, 3e-3, 10
 SCHED = cosine_schedule()

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from ddpm_abc.classifier import HELD_OUT, REFERENCE, digit_classifier, features
 from ddpm_abc.data import digits, mnist, to_uint8, to_unit
+from ddpm_abc.device import describe, prepare
 from ddpm_abc.metrics import fid
 from ddpm_abc.run.draw import Drawing, draw
 from ddpm_abc.storage import PRETRAINED_SHA256, pretrained
-from ddpm_abc.unet import describe, prepare
 
 CONTENDERS = {  # name in the table -> sampler and eta
     "ancestral": ("ddpm", None),

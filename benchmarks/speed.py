@@ -35,11 +35,12 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm_abc.data import batches, digits
+from ddpm_abc.device import describe, has_fast_bf16, prepare
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.sampling import sample, spaced_times
 from ddpm_abc.schedule import cosine_schedule, linear_schedule
 from ddpm_abc.training import EMA, simple_loss, train, warmup_cosine
-from ddpm_abc.unet import UNet, describe, has_fast_bf16, prepare
+from ddpm_abc.unet import UNet
 
 BATCH, STEPS = 64, 5  # images a batch, also when sampling; reverse steps
 

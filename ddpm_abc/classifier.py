@@ -23,39 +23,46 @@ CLASSIFIER_SPLIT, REFERENCE, HELD_OUT = _DEALT.split((4000, 3000, 3000))  # indi
 
 # %% ../nbs/98_classifier.ipynb #c1a55011
 class Classifier(nn.Module):
-    """A small classifier of 28x28 grey images, whose 64 features the measures of `metrics` compare.
+    """A small classifier of images, whose 64 features the measures of `metrics` compare.
 
-    Input (B, 1, 28, 28) in [-1, 1]; output (B, n_classes) logits. Raises `ValueError` for another shape.
+    Input (B, C, H, W) in [-1, 1], H and W at least 8; output (B, n_classes) logits. Raises `ValueError` for
+    another shape.
     """
 
     def __init__(
         self,
         n_classes: int = 10,  # how many classes
+        shape: tuple[int, int, int] = (1, 28, 28),  # of an image, (C, H, W)
     ):
         super().__init__()
+        c, h, w = self.shape = shape
+        if min(h, w) < 8:
+            raise ValueError(f"height and width must be at least 8, to be halved thrice, got {h}x{w}")
 
         def block(c_in: int, c_out: int) -> list[nn.Module]:
             return [nn.Conv2d(c_in, c_out, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
 
-        convolutions = [*block(1, 16), *block(16, 32), *block(32, 64)]
-        self.body = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(64 * 9, 64), nn.ReLU())
+        convolutions = [*block(c, 16), *block(16, 32), *block(32, 64)]
+        places = (h // 8) * (w // 8)
+        self.body = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(64 * places, 64), nn.ReLU())
         self.head = nn.Linear(64, n_classes)
 
     def features(
         self,
-        x: Tensor,  # (B, 1, 28, 28) in [-1, 1]
+        x: Tensor,  # (B, C, H, W) in [-1, 1]
     ) -> Tensor:  # (B, 64)
         "What the last layer sees."
-        if x.ndim != 4 or x.shape[1:] != (1, 28, 28):
-            raise ValueError(f"the classifier takes images of shape (B, 1, 28, 28), got {tuple(x.shape)}")
+        if x.ndim != 4 or x.shape[1:] != self.shape:
+            want = "(B, {}, {}, {})".format(*self.shape)
+            raise ValueError(f"the classifier takes images of shape {want}, got {tuple(x.shape)}")
         return self.body(x)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, 1, 28, 28) -> (B, n_classes)
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, n_classes)
         return self.head(self.features(x))
 
 # %% ../nbs/98_classifier.ipynb #c1a55013
 def train_classifier(
-    images: Tensor,  # (N, 1, 28, 28) in [-1, 1], N at least 128
+    images: Tensor,  # (N, C, H, W) in [-1, 1], N at least 128
     labels: Tensor,  # (N,) int64 classes from 0
     *,
     steps: int = 2000,  # batches of 128
@@ -71,7 +78,8 @@ def train_classifier(
         raise ValueError(f"labels must have shape ({len(images)},), one an image, got {tuple(labels.shape)}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        net = Classifier(int(labels.max()) + 1)
+        _, c, h, w = images.shape
+        net = Classifier(int(labels.max()) + 1, (c, h, w))
     g = torch.Generator().manual_seed(seed)
     opt = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.01)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(opt, steps)
@@ -110,7 +118,7 @@ def digit_classifier() -> Classifier:  # in evaluation mode, on the CPU
 @torch.no_grad()
 def features(
     net: Classifier,  # in evaluation mode
-    images: Tensor,  # (N, 1, 28, 28) floats in [-1, 1]
+    images: Tensor,  # (N, C, H, W) floats in [-1, 1]
 ) -> Tensor:  # (N, 64) float64
     """What a classifier's last layer sees in each image.
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from .classifier import CLASSIFIER_SPLIT, HELD_OUT, REFERENCE, Classifier, digit_classifier, features
 
 # %% auto #0
-__all__ = ['fid', 'kid', 'radii', 'PRDC', 'prdc', 'nearest_neighbors', 'Report', 'Reference', 'reference_digits', 'evaluate',
-           'fid_and_floor', 'table']
+__all__ = ['fid', 'kid', 'radii', 'PRDC', 'prdc', 'nearest_neighbors', 'Report', 'Reference', 'measure_reference',
+           'reference_digits', 'evaluate', 'fid_and_floor', 'table']
 
 # %% ../nbs/06_evaluation.ipynb #761b5005
 def fid(
@@ -142,14 +142,25 @@ class Report(NamedTuple):
 
 # %% ../nbs/06_evaluation.ipynb #58cf6b48
 class Reference(NamedTuple):
-    "What generated digits are compared with, measured once by `reference_digits`."
+    "What generated images are compared with, measured once by `measure_reference`."
 
     net: Classifier  # whose features are compared
-    features: Tensor  # (3000, 64), float64
-    radii: Tensor  # (3000,) of the balls about them
-    shares: Tensor  # (10,) of the classes, as the classifier reads them
-    searched: Tensor  # (7000, 1, 28, 28) digits among which neighbours are looked for
-    usual: float  # median distance of a held-out digit to the nearest of them
+    features: Tensor  # (M, 64), float64
+    radii: Tensor  # (M,) of the balls about them
+    shares: Tensor  # (n_classes,) of the classes, as the classifier reads them
+    searched: Tensor  # (K, C, H, W) images of the training among which neighbours are looked for
+    usual: float  # median distance of an image that was held out to the nearest of them
+
+
+def measure_reference(
+    net: Classifier,  # whose features to compare
+    real: Tensor,  # (M, C, H, W) real images in [-1, 1] to compare with, M above 5
+    searched: Tensor,  # (K, C, H, W) images of the training, among which to look for neighbours
+    held_out: Tensor,  # (L, C, H, W) others, whose distance to their neighbours is the usual one
+) -> Reference:  # for `evaluate`
+    "Measure real images once, to compare generated ones with them."
+    points, usual = features(net, real), nearest_neighbors(held_out, searched)[0].median().item()
+    return Reference(net, points, radii(points), _shares(net, points), searched, usual)
 
 
 def reference_digits(
@@ -161,20 +172,19 @@ def reference_digits(
     if len(real) != len(searched) + len(HELD_OUT):
         raise ValueError(f"real must be the 10,000 bundled digits, got {len(real):,} images")
     net, real = digit_classifier() if net is None else net, _clipped(real, "real")
-    points, others = features(net, real[REFERENCE]), real[searched]
-    usual = nearest_neighbors(real[HELD_OUT[:1000]], others)[0].median().item()
-    return Reference(net, points, radii(points), _shares(net, points), others, usual)
+    return measure_reference(net, real[REFERENCE], real[searched], real[HELD_OUT[:1000]])
 
 
-def _shares(net: Classifier, points: Tensor) -> Tensor:  # (N, 64) -> (10,)
-    return torch.bincount(net.head(points.float()).argmax(1), minlength=10).double() / len(points)
+def _shares(net: Classifier, points: Tensor) -> Tensor:  # (N, 64) -> (n_classes,)
+    read = net.head(points.float()).argmax(1)
+    return torch.bincount(read, minlength=net.head.out_features).double() / len(points)
 
 # %% ../nbs/06_evaluation.ipynb #4ec46963
 def evaluate(
-    images: Tensor,  # (N, 1, 28, 28) in about [-1, 1], N at least 20; values outside are clipped
-    reference: Reference,  # what `reference_digits` returns
+    images: Tensor,  # (N, C, H, W) in about [-1, 1], N at least 20; values outside are clipped
+    reference: Reference,  # what `reference_digits` or `measure_reference` returns
 ) -> Report:  # all the measures
-    """Judge generated digits by the bundled ones.
+    """Judge generated images by real ones.
 
     Raises `ValueError` for images of another shape or type, not finite, or fewer than 20; warns of images
     without a negative value, which are scaled to another range.

@@ -102,8 +102,8 @@ class PaperUNet(UNetBase):
     """The CIFAR-10 network of Ho et al. 2020 (appendix B), wired so that its published weights fit.
 
     Input and output are those of `UNet`, times in 1..T too. The published weights count time from 0, so the
-    network embeds t - 1: callers must not subtract 1 themselves. It has no dropout (the paper trained with
-    0.1). Raises `ValueError` for a configuration or an input that does not fit.
+    network embeds t - 1: callers must not subtract 1 themselves. Its dropout is set to
+    0 (the paper trained with 0.1). Raises `ValueError` for a configuration or an input that does not fit.
     """
 
     first_time = 1
@@ -111,10 +111,10 @@ class PaperUNet(UNetBase):
     def __init__(
         self,
         in_channels: int = 3,  # channels of the images
-        size: int = 32,  # height and width of the images
+        size: int | tuple[int, int] = 32,  # height and width of the images: one number, or (H, W)
         channels: tuple[int, ...] = (128, 256, 256, 256),  # channels at each level; each halves the size
         blocks: int = 2,  # residual blocks a level on the way down; one more on the way up
-        attention_at: tuple[int, ...] = (16,),  # sizes with attention after each block; the middle has it too
+        attention_at: tuple[int, ...] = (16,),  # heights with attention after each block; the middle has it
         groups: int = 32,  # groups of GroupNorm; divides every entry of channels
         n_classes: int | None = None,  # number of classes for a class-conditional network
     ):
@@ -122,7 +122,7 @@ class PaperUNet(UNetBase):
         super().__init__(in_channels=in_channels, size=size, channels=channels, blocks=blocks,
                          attention_at=attention_at, groups=groups, n_classes=n_classes)  # fmt: skip
         emb_dim = 4 * channels[0]
-        sized = [(c_level, (size // 2**i) in attention_at) for i, c_level in enumerate(channels)]
+        sized = [(c, (self.image_shape[1] // 2**i) in attention_at) for i, c in enumerate(channels)]
         self.conv_in = nn.Conv2d(in_channels, channels[0], 3, padding=1)
         self.down_levels, self.downs, skips = _way_down(sized, blocks, emb_dim, groups)
         self.middle = middle_level(channels[-1], emb_dim, groups)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # the functions that need matplotlib import it: it takes half
 
 # %% auto #0
 __all__ = ['PALETTE', 'STYLE', 'use_style', 'tile', 'plain', 'show_images', 'Animation', 'animate', 'plot_loss', 'plot_loss_by_t',
-           'save', 'save_images']
+           'plot_held_out', 'save', 'save_images']
 
 # %% ../nbs/91_plot.ipynb #8b3fc342
 PALETTE = {  # signal: data; noise: noise
@@ -290,6 +290,27 @@ def plot_loss_by_t(
     ax.plot(middles, mean.numpy(), "o-", ms=5, color=PALETTE["signal"], label="the network")
     ax.axhline(1.0, color=PALETTE["ink"], ls="--", lw=1.2, label="predict zero")
     ax.set(xlabel="t", ylabel="mean loss", title=plain(title), ylim=(0, None))
+    ax.legend()
+    return ax
+
+# %% ../nbs/91_plot.ipynb #91a00002
+def plot_held_out(
+    steps: Sequence[int],  # when it was measured
+    training: Sequence[float],  # loss on images of the training
+    held_out: Sequence[float],  # loss on images that were held out
+    *,
+    ax: Axes | None = None,  # where to draw; a new figure if not given
+) -> Axes:  # where it was drawn
+    "Plot losses as measured on the way. Raises `ValueError` if there is none, or one for another step."
+    import matplotlib.pyplot as plt
+
+    if not len(steps) == len(training) == len(held_out) > 0:
+        got = f"got {len(steps)}, {len(training)} and {len(held_out)}"
+        raise ValueError(f"there must be as many losses of each kind as steps, one at least, {got}")
+    ax = plt.subplots(figsize=(7, 3.2))[1] if ax is None else ax
+    ax.plot(steps, training, "o-", ms=4, color=PALETTE["noise"], label="images of the training")
+    ax.plot(steps, held_out, "o-", ms=4, color=PALETTE["signal"], label="held out")
+    ax.set(xlabel="step", ylabel="loss", title="The averaged network")
     ax.legend()
     return ax
 

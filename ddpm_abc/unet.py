@@ -6,17 +6,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_Net = TypeVar("_Net", bound=nn.Module)
-
 # %% auto #0
-__all__ = ['timestep_embedding', 'GroupNorm', 'zero_init', 'ResBlock', 'Attention', 'Down', 'Up', 'Level', 'UNetBase',
-           'middle_level', 'UNet', 'pick_device', 'has_fast_bf16', 'prepare', 'describe']
+__all__ = ['timestep_embedding', 'GroupNorm', 'zero_init', 'ResBlock', 'Attention', 'Down', 'Up', 'Level', 'height_width',
+           'UNetBase', 'middle_level', 'UNet']
 
 # %% ../nbs/03_unet.ipynb #30645217
 def timestep_embedding(
@@ -70,13 +69,14 @@ class ResBlock(nn.Module):
         self.conv1 = nn.Conv2d(c_in, c_out, 3, padding=1)
         self.emb = nn.Linear(emb_dim, c_out)
         self.norm2 = GroupNorm(groups, c_out)
+        self.dropout = nn.Dropout(0.0)  # the share to drop; `ddpm-abc train --dropout` sets it
         self.conv2 = zero_init(nn.Conv2d(c_out, c_out, 3, padding=1))
         self.skip = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:  # (B, c_in, H, W), (B, emb_dim) -> (B, c_out, H, W)
         h = self.conv1(F.silu(self.norm1(x)))
         h = h + self.emb(F.silu(emb))[:, :, None, None]
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
         return self.skip(x) + h
 
 # %% ../nbs/03_unet.ipynb #fe616024
@@ -139,21 +139,34 @@ class Level(nn.ModuleList):
         return h
 
 # %% ../nbs/03_unet.ipynb #b8247abc
+def height_width(
+    size: int | Sequence[int],  # of images: one number for both, or (H, W)
+) -> tuple[int, int]:  # (H, W)
+    "The height and the width of images. Raises `ValueError` for more or fewer numbers."
+    h, w = (size, size) if isinstance(size, int) else size
+    return h, w
+
+
+def _check_size(size: Sequence[int], halvings: int) -> None:
+    factor = 2**halvings
+    if min(size) < 1 or any(n % factor for n in size):
+        good = [-(-max(n, 1) // factor) * factor for n in size]
+        got, better = ("x".join(map(str, pair)) for pair in (size, good))
+        need = f"height and width must be divisible by {factor}, since {halvings} levels halve them"
+        raise ValueError(f"{need}, got {got}. Pad or resize the images to {better}.")
+
+
 def _check_config(in_channels, size, channels, blocks, attention_at, groups, n_classes) -> None:
     if in_channels < 1 or blocks < 1 or groups < 1 or not channels:
         need = "in_channels, blocks and groups must be at least 1 and channels not empty"
         raise ValueError(f"{need}, got {in_channels}, {blocks}, {groups} and {channels}")
-    halvings, factor = len(channels) - 1, 2 ** (len(channels) - 1)
-    if size < 1 or size % factor:
-        better = -(-max(size, 1) // factor) * factor
-        need = f"size must be divisible by {factor}, since {halvings} levels halve it"
-        raise ValueError(f"{need}, got {size}. Pad or resize the images to {better}.")
+    _check_size(height_width(size), len(channels) - 1)
     for c in channels:
         if c < 4 or c % 2 or c % groups or c == groups:
             need = f"every entry of channels must be even, at least 4, and a multiple of groups = {groups}"
             why = "with at least two channels a group (GroupNorm over one channel erases the time)"
             raise ValueError(f"{need} {why}, got {c}")
-    sizes = [size // 2**i for i in range(len(channels))]
+    sizes = [height_width(size)[0] // 2**i for i in range(len(channels))]
     if strange := [n for n in attention_at if n not in sizes]:
         got = f"got {strange[0]}, its sizes are {sizes}"
         raise ValueError(f"attention_at names a size that the network does not have: {got}")
@@ -164,13 +177,9 @@ def _check_config(in_channels, size, channels, blocks, attention_at, groups, n_c
 def _check_input(config: dict[str, Any], xt: Tensor, t: Tensor, y: Tensor | None) -> None:
     "Shapes and dtypes alone: a look at the values would keep the network from being compiled or exported."
     c, halvings, n_classes = config["in_channels"], len(config["channels"]) - 1, config["n_classes"]
-    factor = 2**halvings
     if xt.ndim != 4 or xt.shape[1] != c:
         raise ValueError(f"xt must have shape (B, {c}, H, W), got {tuple(xt.shape)}")
-    if xt.shape[2] % factor or xt.shape[3] % factor:
-        better = "x".join(str(-(-n // factor) * factor) for n in xt.shape[2:])
-        need = f"height and width must be divisible by {factor}, since {halvings} levels halve them"
-        raise ValueError(f"{need}, got {xt.shape[2]}x{xt.shape[3]}. Pad or resize the images to {better}.")
+    _check_size(xt.shape[2:], halvings)
     if n_classes is None and y is not None:
         raise ValueError("labels y were given to a network built without n_classes")
     if n_classes is not None and y is None:
@@ -200,6 +209,11 @@ class UNetBase(nn.Module):
         c, n_classes = config["channels"][0], config["n_classes"]
         self.time_mlp = nn.Sequential(nn.Linear(c, 4 * c), nn.SiLU(), nn.Linear(4 * c, 4 * c))
         self.class_emb = nn.Embedding(n_classes, 4 * c) if n_classes else None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        "(C, H, W) of the images that it was built for."
+        return self.config["in_channels"], *height_width(self.config["size"])
 
     def forward(self, xt: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         _check_input(self.config, xt, t, y)
@@ -264,10 +278,10 @@ class UNet(UNetBase):
     def __init__(
         self,
         in_channels: int = 1,  # channels of the images
-        size: int = 28,  # height and width of the images
+        size: int | tuple[int, int] = 28,  # height and width of the images: one number, or (H, W)
         channels: tuple[int, ...] = (32, 64, 96),  # channels at each level; each level halves the size
         blocks: int = 1,  # residual blocks a level, on the way down and on the way up
-        attention_at: tuple[int, ...] = (),  # sizes with attention after each block; the middle always has it
+        attention_at: tuple[int, ...] = (),  # heights with attention after each block; the middle has it, too
         groups: int = 8,  # groups of GroupNorm; divides every entry of channels, two or more channels a group
         n_classes: int | None = None,  # number of classes for a class-conditional network
     ):
@@ -276,7 +290,7 @@ class UNet(UNetBase):
                          attention_at=attention_at, groups=groups, n_classes=n_classes)  # fmt: skip
         c0, emb_dim = channels[0], 4 * channels[0]
         pairs = list(zip(channels[:-1], channels[1:], strict=True))  # (c_i, c_{i+1})
-        sized = [(c, (size // 2**i) in attention_at) for i, c in enumerate(channels)]
+        sized = [(c, (self.image_shape[1] // 2**i) in attention_at) for i, c in enumerate(channels)]
         self.conv_in = nn.Conv2d(in_channels, c0, 3, padding=1)
         self.down_levels = nn.ModuleList(_level(c, c, blocks, at, emb_dim, groups) for c, at in sized)
         self.downs = nn.ModuleList(Down(c, c_next) for c, c_next in pairs)
@@ -288,62 +302,3 @@ class UNet(UNetBase):
 
     def _predict(self, xt: Tensor, emb: Tensor) -> Tensor:
         return _walk(self, xt, emb)
-
-# %% ../nbs/03_unet.ipynb #ba947e69
-def pick_device(
-    name: str = "auto",  # "auto" or a torch device: "cpu", "cuda", "cuda:1", "mps"
-) -> torch.device:  # a device that exists on this machine
-    "The device to run on; auto takes CUDA, then MPS, then the CPU. Raises `ValueError` for an absent one."
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if name == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"unknown device {name!r}: use auto, cpu, cuda or mps") from None
-    there = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}
-    if not there.get(device.type, False):
-        raise ValueError(f"device {name!r} is not available on this machine: use auto or cpu")
-    return device
-
-# %% ../nbs/03_unet.ipynb #88ff3858
-def has_fast_bf16(
-    device: torch.device,  # where the network runs
-) -> bool:  # whether bfloat16 is computed in hardware there
-    "Whether bfloat16 arithmetic pays on this device: CPUs with AVX512-BF16 or AMX, GPUs from Ampere on."
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
-        capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-    return False
-
-# %% ../nbs/03_unet.ipynb #c55022f5
-def prepare(
-    net: _Net,  # the network to move; any module, but only a `UNetBase` has a precision to choose
-    device: torch.device | str = "auto",  # where to
-) -> _Net:  # the same network, moved and set up
-    """Move a network to the device, lay its weights out channels_last, and use bfloat16 where it pays.
-
-    MPS keeps the default layout. `describe` says what was chosen. Raises `ValueError` for an absent device.
-    """
-    device = pick_device(str(device))
-    layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
-    net.to(device).to(memory_format=layout)
-    if hasattr(net, "autocast_dtype"):
-        cast("Any", net).autocast_dtype = torch.bfloat16 if has_fast_bf16(device) else None
-    return net
-
-
-def describe(
-    net: nn.Module,  # a network, best after `prepare`
-) -> str:  # one line, to print
-    "Say how large a network is, and where and how it runs."
-    params = list(net.parameters())
-    device = params[0].device if params else torch.device("cpu")
-    where = f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else f"{device}"
-    kernels = [p for p in params if p.ndim == 4]
-    last = bool(kernels) and all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
-    layout = "channels_last" if last else "default layout"
-    precision = "bfloat16 autocast" if getattr(net, "autocast_dtype", None) else "float32"
-    return f"network: {sum(p.numel() for p in params):,} parameters on {where}, {layout}, {precision}"

@@ -51,6 +51,7 @@ CITATIONS = {
     r"Naeem et al\.,? \(?2020\)?": "naeem2020",
     r"Dowson (?:&|and) Landau,? \(?1982\)?": "dowson1982",
     r"LeCun et al\.,? \(?1998\)?": "lecun1998",
+    r"Krizhevsky,? \(?2009\)?": "krizhevsky2009",
 }
 
 # Glossary terms that everyday words look like: no link from the other chapters' prose.
@@ -68,6 +69,7 @@ MODULE_ORDER = [
     "solvers",
     "editing",
     "guidance",
+    "device",
     "classifier",
     "metrics",
     "data",
@@ -268,6 +270,13 @@ BIBLIOGRAPHY = {
         "The Fréchet Distance between Multivariate Normal Distributions",
         "Journal of Multivariate Analysis 12(3)",
         "https://doi.org/10.1016/0047-259X(82)90077-X",
+    ),
+    "krizhevsky2009": (
+        "Alex Krizhevsky",
+        2009,
+        "Learning Multiple Layers of Features from Tiny Images",
+        "University of Toronto",
+        "https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf",
     ),
     "lecun1998": (
         "Yann LeCun, Léon Bottou, Yoshua Bengio, Patrick Haffner",

@@ -53,7 +53,7 @@ def test_evaluate_judges_digits_only():
         "evaluate", "--weights", "w.safetensors", "--steps", 30
     )
     assert "--steps must be at most 30" in refused("evaluate", "--weights", "w.safetensors", "--steps", 31)
-    assert "--n must be at least 100, got 5" in refused("evaluate", "--n", 5)
+    assert "--n must be at least 20, got 5" in refused("evaluate", "--n", 5)
     assert "--n must be at most 3000 with --data digits, got 3001: use --data mnist" in refused(
         "evaluate", "--n", 3001
     )
@@ -72,14 +72,15 @@ def test_evaluate_judges_digits_only():
 )
 def test_weights_that_were_trained_on_something_else_are_refused(info, trained_on):
     save(**info)
-    err = refused(*COMMAND)
+    err = refused(*COMMAND, "--data", "digits")
     assert f"w.safetensors was trained on {trained_on}" in err
-    assert "judges digits: give weights trained on digits or mnist" in err
+    assert "which digits cannot judge: leave --data out, or name others" in err
+    assert "w.safetensors does not say which images it was trained on" in refused(*COMMAND)
 
 
 @pytest.mark.parametrize("info", [{}, {"data": "squares"}, {"data": 3}, {"run": 5}])
 def test_weights_of_unknown_origin_give_a_note(info, monkeypatch):
-    monkeypatch.setattr("ddpm_abc.cli.evaluate._judge", lambda *args: None)
+    monkeypatch.setattr("ddpm_abc.cli.evaluate._judge_digits", lambda *args: None)
     save(**info)
     status, _, err = run(*COMMAND)
     assert (status, err.count("\n")) == (0, 0)
@@ -112,7 +113,7 @@ def test_evaluate_goes_on_with_the_digits_it_kept(sent, status, weights, monkeyp
     "Stopped in the second batch, it draws the rest only, and judges what a run does that was not stopped."
     monkeypatch.setattr(room, "SAMPLE_CHUNK", 40)
     judged = []
-    monkeypatch.setattr("ddpm_abc.cli.evaluate._judge", lambda config, drawn, *real: judged.append(drawn))
+    monkeypatch.setattr("ddpm_abc.cli.evaluate._judge_digits", lambda drawn, *real: judged.append(drawn))
     done(*COMMAND)
     real, calls = room.SAMPLERS["dpm-solver"], []
 
@@ -126,7 +127,7 @@ def test_evaluate_goes_on_with_the_digits_it_kept(sent, status, weights, monkeyp
         m.setitem(room.SAMPLERS, "dpm-solver", interrupted)
         got, _, err = run(*COMMAND, "--cache", "kept/drawn.npz")
     assert got == status
-    assert err == "stopped: 40 of 100 digits are drawn, and kept in kept/drawn.npz; the same command goes on"
+    assert err == "stopped: 40 of 100 images are drawn, and kept in kept/drawn.npz; the same command goes on"
     if sent != signal.SIGINT:
         return
     out = done(*COMMAND, "--cache", "kept/drawn.npz")
@@ -150,11 +151,11 @@ def test_a_signal_without_a_cache_says_so(weights, monkeypatch):
 
     monkeypatch.setitem(room.SAMPLERS, "dpm-solver", interrupted)
     status, _, err = run(*COMMAND)
-    assert (status, err) == (130, "stopped: 40 of 100 digits are drawn, and lost; --cache FILE keeps them")
+    assert (status, err) == (130, "stopped: 40 of 100 images are drawn, and lost; --cache FILE keeps them")
 
 
 def test_kept_digits_are_those_of_one_drawing(weights, monkeypatch):
-    monkeypatch.setattr("ddpm_abc.cli.evaluate._judge", lambda *args: None)
+    monkeypatch.setattr("ddpm_abc.cli.evaluate._judge_digits", lambda *args: None)
     monkeypatch.setattr(room, "SAMPLE_CHUNK", 40)
     command = [*COMMAND, "--cache", "drawn.npz"]
     done(*command)

@@ -319,7 +319,7 @@ def two_classes():
 
 def test_a_network_that_is_told_classes_draws_the_one_asked_for(two_classes):
     learn = ["--predict", "v", "--schedule", "cosine", "--steps", 200, "--lr", "7e-3"]
-    trained("--data", "pairs", "--labels", *learn)
+    trained("--data", "pairs", "--labels", "--hold-out", 0, *learn)
     denoise, info = load_weights("out/weights.safetensors")
     assert denoise.net.config["n_classes"] == 3
     assert info["classes"] == {"above": 10, "below": 30}

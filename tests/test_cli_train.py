@@ -17,6 +17,7 @@ from shell import CPU, SMALL, done, gray_images, interrupt_after, losses, names,
 
 from ddpm_abc.data import to_unit
 from ddpm_abc.parameterization import Denoiser
+from ddpm_abc.run import opening
 from ddpm_abc.run import run as room
 from ddpm_abc.schedule import build_schedule, cosine_schedule
 from ddpm_abc.storage import (
@@ -367,13 +368,13 @@ def test_resume_of_another_programs_checkpoint_says_so():
     [{}, {"blocks": "x"}, {"blocks": 10**9}, {"attention_at": 5}, {"attention_at": ["x"]}, {"groups": None}],
 )
 def test_a_checkpoint_with_an_odd_network_is_refused(odd, out, monkeypatch):
-    newest = room.newest_checkpoint
+    newest = opening.newest_checkpoint
 
     def hostile(folder):
         path, saved = newest(folder)
         return path, saved._replace(net={**saved.net, **odd} if odd else {"in_channels": 1})
 
-    monkeypatch.setattr(room, "newest_checkpoint", hostile)
+    monkeypatch.setattr(opening, "newest_checkpoint", hostile)
     assert "was not written by `ddpm-abc train`" in refused("train", "--resume", "--steps", 2)
 
 
@@ -388,13 +389,13 @@ def test_a_checkpoint_with_an_odd_network_is_refused(odd, out, monkeypatch):
     ],
 )
 def test_a_checkpoint_with_odd_settings_is_refused(odd, said, out, monkeypatch):
-    newest = room.newest_checkpoint
+    newest = opening.newest_checkpoint
 
     def hostile(folder):
         path, saved = newest(folder)
         return path, saved._replace(info={**saved.info, "run": {**saved.info["run"], **odd}})
 
-    monkeypatch.setattr(room, "newest_checkpoint", hostile)
+    monkeypatch.setattr(opening, "newest_checkpoint", hostile)
     assert said in refused("train", "--resume", "--steps", 2)
 
 

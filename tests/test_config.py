@@ -12,7 +12,7 @@ from shell import ENVIRONMENT
 from ddpm_abc.cli.evaluate import EvaluateConfig
 from ddpm_abc.cli.sample import SampleConfig
 from ddpm_abc.cli.train import command
-from ddpm_abc.run.config import OtherSetting, TrainConfig, read_settings, saved_settings, settled
+from ddpm_abc.run.config import RECIPES, OtherSetting, TrainConfig, read_settings, saved_settings, settled
 from ddpm_abc.run.settings import (
     Choice,
     ConfigError,
@@ -36,7 +36,7 @@ def test_the_declaration_needs_neither_torch_nor_numpy():
 
 def test_every_setting_is_an_option_with_its_default_in_the_help():
     options = {param.name: param for param in command.params}
-    assert options.keys() == settings_of(TrainConfig).keys() | {"resume"}
+    assert options.keys() == settings_of(TrainConfig).keys() | {"resume", "recipe"}
     for name, s in settings_of(TrainConfig).items():
         assert options[name].opts == [f"--{name.replace('_', '-')}"]
         assert options[name].help == help_of(s, lambda name: f"--{name.replace('_', '-')}")
@@ -255,3 +255,31 @@ def test_settings_of_earlier_releases_are_read():
 def test_settings_of_strangers_are_refused(run, said):
     with pytest.raises(ConfigError, match=said):
         read_settings(run, "file")
+
+
+def test_a_recipe_is_what_could_be_typed():
+    for recipe in RECIPES.values():
+        config = TrainConfig(**recipe)
+        assert {name: getattr(config, name) for name in recipe} == recipe
+    cifar = TrainConfig(**RECIPES["ddpm-cifar10"])
+    assert (cifar.channels, cifar.lr, cifar.dropout, cifar.batch_size) == (
+        (128, 256, 256, 256),
+        2e-4,
+        0.1,
+        128,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [(32, "32x32"), ("32", "32x32"), ("24x40", "24x40"), ((24, 40), "24x40"), ([7, 7], "7x7")],
+)
+def test_a_size_has_one_form(given, kept):
+    assert TrainConfig(size=given).size == kept
+    assert settled(TrainConfig(size=given), {"size": kept}, WHOSE, INSTEAD).size == kept
+
+
+@pytest.mark.parametrize("given", ["", "x", "8x", "8x8x8", "-8", "0", "4097", (8,), (8.0, 8), True])
+def test_a_size_that_cannot_be_is_refused(given):
+    with pytest.raises(ConfigError, match="size must"):
+        TrainConfig(size=given)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm_abc.data import Images, batches, digits, labelled_batches, load, source, to_uint8, to_unit
+from ddpm_abc.data import Form, Images, batches, digits, labelled_batches, load, source, to_uint8, to_unit
 
 # --- pixels -------------------------------------------------------------------------------------------------
 
@@ -264,9 +264,12 @@ def test_load_finds_data_by_name_and_prints_nothing(tmp_path, capfd, monkeypatch
     assert torch.equal(load("digits").images, digits().images)
     (tmp_path / "cats").mkdir()
     Image.new("LA", (9, 9)).save(tmp_path / "cats" / "a.png")
-    cats = load(str(tmp_path / "cats"), background="#ff0000")
+    cats = load(str(tmp_path / "cats"), form=Form(background="#ff0000"))
     assert cats.describe() == f"data: folder {tmp_path / 'cats'}, 1 images, 1x28x28, read once into memory"
-    assert "put on #ff0000" in cats.notes[0]
+    assert any("put on #ff0000" in note for note in cats.notes)
+    assert load(str(tmp_path / "cats"), form=Form((24, 40), 3)).images.shape == (1, 3, 24, 40)
+    with pytest.raises(ValueError, match="a form is for a folder of images, and digits has its own"):
+        load("digits", form=Form((32, 32)))
 
     asked = []
     for name in ("mnist", "fashion_mnist"):

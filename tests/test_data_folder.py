@@ -1,7 +1,9 @@
 """Folders of images: what is read, what is passed over, and what is said about it."""
 
 import os
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -45,11 +47,79 @@ def test_folder_keeps_colour_and_takes_a_size(tmp_path):
     assert d.images[0, :, 5, 5].tolist() == [200, 100, 50]
 
 
-def test_folder_crops_to_the_middle_square(tmp_path):
-    wide = np.zeros((28, 84), np.uint8)
-    wide[:, 28:56] = 255
-    Image.fromarray(wide).save(tmp_path / "wide.png")
-    assert (image_folder(tmp_path).images == 255).all()
+def test_another_shape_is_cropped_to_its_middle_or_padded():
+    with tempfile.TemporaryDirectory() as tmp:
+        tmp_path = Path(tmp)
+        wide = np.zeros((28, 84), np.uint8)
+        wide[:, 28:56] = 255
+        Image.fromarray(wide).save(tmp_path / "wide.png")
+        Image.new("L", (28, 28), 7).save(tmp_path / "square.png")
+        cropped, padded = image_folder(tmp_path), image_folder(tmp_path, fit="pad", background="#404040")
+        assert (cropped.images[1] == 255).all()
+        assert cropped.notes[0].startswith("1 of 2 images had another shape than 28x28: what was left over")
+        assert (padded.images[1, 0, [0, 8, -9, -1]] == 0x40).all()  # rows above and below a strip of 28x9
+        assert padded.images[1, 0, 14, 14] == 255
+        assert padded.images[1, 0, 14, 2] == 0
+        assert "padded with #404040" in padded.notes[0]
+        assert (cropped.images[0] == 7).all()
+        assert (padded.images[0] == 7).all()
+
+
+def test_a_rectangle_is_height_by_width():
+    with tempfile.TemporaryDirectory() as tmp:
+        tmp_path = Path(tmp)
+        upper = np.zeros((24, 40, 3), np.uint8)
+        upper[:12] = (200, 100, 50)
+        upper[:, 36:] = (0, 0, 255)
+        Image.fromarray(upper).save(tmp_path / "a.png")
+        d = image_folder(tmp_path, size=(24, 40), channels=3)
+        assert d.images.shape == (1, 3, 24, 40)
+        assert d.notes == ()
+        assert d.images[0, :, 3, 30].tolist() == [200, 100, 50]
+        assert d.images[0, :, 20, 30].tolist() == [0, 0, 0]
+        assert d.images[0, :, 20, 38].tolist() == [0, 0, 255]
+        assert "3x24x40" in d.describe()
+
+
+def test_enlarged_images_are_counted(tmp_path):
+    paint(tmp_path / "a.png", (9, 9, 9), size=(16, 16))
+    paint(tmp_path / "b.png", (9, 9, 9), size=(64, 64))
+    note = "1 of 2 images were smaller than 32x32 in height or width, and were enlarged"
+    assert note in image_folder(tmp_path, size=32).notes
+    paint(tmp_path / "a.png", (9, 9, 9), size=(16, 64))  # cropping enlarges it, padding does not
+    assert note in image_folder(tmp_path, size=32).notes
+    assert note not in image_folder(tmp_path, size=32, fit="pad").notes
+
+
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+def test_a_photograph_is_turned_as_its_camera_says(turn):
+    "EXIF's orientation: 3 is upside down, 6 and 8 lie on a side. The upper half of each is bright."
+    with tempfile.TemporaryDirectory() as tmp:
+        tmp_path = Path(tmp)
+        upright = np.zeros((32, 32), np.uint8)
+        upright[:16] = 255
+        stored = np.rot90(upright, {1: 0, 3: 2, 6: 1, 8: 3}[turn])
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "a.jpg", exif=exif, quality=95)
+        found = image_folder(tmp_path, size=32).images[0, 0].float()
+        assert found[:15].mean() > 240
+        assert found[17:].mean() < 15
+
+
+def test_real_kinds_of_photographs(tmp_path):
+    "Progressive, CMYK with its inverted bytes, a palette, and one far larger than it is wanted."
+    slope = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))
+    colour = Image.merge("RGB", [Image.fromarray(x) for x in (slope, slope.T.copy(), 255 - slope)])
+    colour.save(tmp_path / "a.jpg", progressive=True, quality=95)
+    colour.convert("CMYK").save(tmp_path / "b.jpg", quality=95)
+    colour.quantize(256).save(tmp_path / "c.png")
+    colour.resize((4000, 4000)).save(tmp_path / "d.png")
+    d = image_folder(tmp_path, size=32, channels=3)
+    small = np.array(colour.resize((32, 32), Image.Resampling.LANCZOS))
+    want = torch.from_numpy(small).permute(2, 0, 1).float()
+    for image, mean, name in zip(d.images.float(), (3, 3, 12, 6), "abcd", strict=True):
+        assert (image - want).abs().mean() < mean, name
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK"])
@@ -65,9 +135,9 @@ def test_folder_errors(tmp_path):
     with pytest.raises(RuntimeError, match="holds no images.*png"):
         image_folder(tmp_path)
     paint(tmp_path / "good.png", (0, 0, 0))
-    with pytest.raises(ValueError, match="got 2 and 28"):
+    with pytest.raises(ValueError, match="channels must be 1, for grey, or 3, for colour, got 2"):
         image_folder(tmp_path, channels=2)
-    with pytest.raises(ValueError, match="got 1 and 0"):
+    with pytest.raises(ValueError, match=r"two whole numbers above 0, height and width, got \(0, 0\)"):
         image_folder(tmp_path, size=0)
     (tmp_path / "bad.png").write_bytes((tmp_path / "good.png").read_bytes()[:60])
     with pytest.raises(RuntimeError, match=r"bad\.png"):
@@ -86,9 +156,11 @@ def test_folder_errors(tmp_path):
 
 
 def test_arguments_are_checked_before_the_folder(tmp_path):
-    for size in (0, -1, 2.0, "28", None):
-        with pytest.raises(ValueError, match=f"size a whole number above 0, got 1 and {size}"):
+    for size in (0, -1, 2.0, "28", None, (28,), (28, 0), (28, 28, 3)):
+        with pytest.raises(ValueError, match="size must be two whole numbers above 0"):
             image_folder(tmp_path, size=size)
+    with pytest.raises(ValueError, match="fit must be one of crop, pad, got 'squeeze'"):
+        image_folder(tmp_path, fit="squeeze")
     paint(tmp_path / "a.png", 0)
     with pytest.raises(
         RuntimeError, match=r"1 image of 1x10000000x10000000 need 100,000 GB of memory.* smaller size"
@@ -107,7 +179,7 @@ def test_more_than_8_bits_are_refused_with_the_remedy(mode, ending, tmp_path):
     with pytest.raises(RuntimeError, match=rf"deep\.{ending}: .*more than 8 bits") as e:
         image_folder(tmp_path)
     assert f"save as 8 bits, with ImageMagick for instance: magick deep.{ending} -depth 8" in str(e.value)
-    assert "Mend it" not in str(e.value)  # there is nothing to mend
+    assert "Repair it" not in str(e.value)  # there is nothing to mend
 
 
 def test_the_remedy_for_more_than_8_bits_works(tmp_path, monkeypatch):
@@ -125,8 +197,8 @@ def test_the_remedy_for_more_than_8_bits_works(tmp_path, monkeypatch):
     ("content", "reason"),
     [
         (lambda good: b"", "the file is empty"),
-        (lambda good: good[: len(good) // 2], "Mend it, or take it out of the folder"),
-        (lambda good: good[:20], "Mend it, or take it out of the folder"),
+        (lambda good: good[: len(good) // 2], "Repair it, or take it out of the folder"),
+        (lambda good: good[:20], "Repair it, or take it out of the folder"),
         (lambda good: b"<html>", "its content is none of PNG, JPEG, BMP, GIF, WEBP, TIFF"),
         (lambda good: b"\0\0\0\x1cftypheic" + bytes(99), "its content is none of PNG, JPEG"),
     ],
@@ -247,12 +319,12 @@ def test_constant_and_identical_images_are_noted(tmp_path):
     assert image_folder(tmp_path).notes == ()
     Image.fromarray(noise).save(tmp_path / "b.png")
     assert image_folder(tmp_path).notes == ("all 2 images are identical",)
-    paint(tmp_path / "c.png", (200, 10, 10))
+    paint(tmp_path / "c.png", (200, 10, 10), (30, 30))
     for channels in (1, 3):
         assert image_folder(tmp_path, channels=channels).notes == (
             "1 of 3 images is constant, all pixels equal",
         )
-    paint(tmp_path / "d.png", (0, 0, 0))
+    paint(tmp_path / "d.png", (0, 0, 0), (30, 30))
     assert image_folder(tmp_path).notes == ("2 of 4 images are constant, all pixels equal",)
 
 
@@ -504,8 +576,8 @@ def test_the_first_damaged_image_is_named_and_the_others_are_left(tmp_path, monk
     from ddpm_abc.data import folder
 
     tried = []
-    read = folder._read_image
-    monkeypatch.setattr(folder, "_read_image", lambda path, **kw: tried.append(path) or read(path, **kw))
+    read = folder.read_picture
+    monkeypatch.setattr(folder, "read_picture", lambda path, **kw: tried.append(path) or read(path, **kw))
     for k in range(2000):
         (tmp_path / f"{k:04}.png").write_bytes(b"" if k == 3 else b"x")
     with pytest.raises(RuntimeError, match="0000.png"):

@@ -41,12 +41,15 @@ MAY_IMPORT = {
     "parameterization": {"gaussian", "schedule", "forward"},
     **dict.fromkeys(PROCESSES, THEORY),
     **dict.fromkeys(("solvers", "editing"), {*THEORY, "sampling"}),
+    "device": set(),
     "classifier": set(),
     "metrics": {"classifier"},
     "storage": {"schedule", "parameterization", *NETWORKS},
-    "run": {*THEORY, *PROCESSES, *NETWORKS, "data", "plot", "storage"},
-    "cli": {*THEORY, *PROCESSES, *NETWORKS, "data", "plot", "storage", "classifier", "metrics", "run"},
+    "run": {*THEORY, *PROCESSES, *NETWORKS, "data", "device", "plot", "storage"},
+    "cli": {*THEORY, *PROCESSES, *NETWORKS, "data", "device", "plot", "storage"},
 }
+MAY_IMPORT["run"] |= {"classifier", "metrics"}
+MAY_IMPORT["cli"] |= {"classifier", "metrics", "run"}
 
 every_module = pytest.mark.parametrize("module", MODULES)
 
@@ -456,10 +459,13 @@ def test_parameters_are_annotated_and_explained(module):
         if isinstance(node, ast.ClassDef) and not is_dataclass(obj):
             continue  # its __init__ follows by itself
         plain_function = isinstance(node, ast.FunctionDef) and "." not in name
+        inherited = {
+            f for base in getattr(obj, "__mro__", ())[1:] for f in getattr(base, "__annotations__", {})
+        }
         for param, doc in docments(
             inspect.unwrap(obj), full=True, args_kwargs=True, returns=plain_function
         ).items():
-            if param == "self" or (param == "return" and doc.anno in (None, "None")):
+            if param == "self" or param in inherited or (param == "return" and doc.anno in (None, "None")):
                 continue
             lacking += [f"{name}({param}): no annotation"] * (
                 doc.anno is inspect.Parameter.empty and param not in ("args", "kwargs")

@@ -15,8 +15,9 @@ from ddpm_abc.data import to_uint8
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.run.config import TrainConfig
 from ddpm_abc.run.draw import Drawing, draw, image_labels, image_name, read_kept, write_image, write_kept
-from ddpm_abc.run.log import draw_losses, read_losses, write_losses
-from ddpm_abc.run.run import Run, RunExists, newest, open_run, save_run, steps
+from ddpm_abc.run.log import draw_losses, read_losses, read_records, write_losses, write_records
+from ddpm_abc.run.opening import RunExists, open_run
+from ddpm_abc.run.run import Run, _mirrored, newest, save_run, steps
 from ddpm_abc.run.settings import ConfigError
 from ddpm_abc.run.signals import STOPPING, noted_signals
 from ddpm_abc.schedule import cosine_schedule
@@ -125,7 +126,7 @@ def test_other_threads_receive_no_signals():
     ],
 )
 def test_progress_is_the_larger_of_steps_and_time(n, minutes, done, seconds, want):
-    run = Run(TrainConfig(steps=n, minutes=minutes), *[None] * 6, step=done, seconds=seconds)
+    run = Run(TrainConfig(steps=n, minutes=minutes), *[None] * 7, step=done, seconds=seconds)
     assert run.progress() == want
 
 
@@ -230,3 +231,23 @@ def test_names_say_seed_class_and_number(drawing):
     assert image_name(drawing, 123456) == "seed-5-123456.png"
     drawing.label = "ankle boot/../x"
     assert image_name(drawing, "grid") == "seed-5-label-ankle_boot____x-grid.png"
+
+
+def test_half_of_the_images_are_mirrored():
+    x0 = torch.rand(400, 3, 4, 6, generator=torch.Generator().manual_seed(1))
+    got = _mirrored(x0, torch.Generator().manual_seed(0))
+    mirrored = (got == x0.flip(3)).flatten(1).all(1)
+    assert ((got == x0).flatten(1).all(1) ^ mirrored).all()
+    assert 160 < mirrored.sum() < 240
+
+
+def test_measurements_are_read_as_far_as_the_checkpoint_goes(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert read_records(path, 10) == []
+    rows = [{"step": k, "held_out_by_t": None, "loss": 1 / 3} for k in (5, 10, 15)]
+    write_records(path, rows)
+    assert read_records(path, 10) == rows[:2]
+    for damaged in ("[1]", "{", '{"loss": 1}'):
+        path.write_text(damaged)
+        with pytest.warns(UserWarning, match=r"metrics\.jsonl is damaged: the measurements begin anew"):
+            assert read_records(path, 10) == []

@@ -3,16 +3,13 @@
 Every part is checked against an independent computation.
 """
 
-import copy
 import math
-import re
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-import ddpm_abc.unet as unet
 from ddpm_abc.unet import (
     Attention,
     Down,
@@ -21,10 +18,6 @@ from ddpm_abc.unet import (
     ResBlock,
     UNet,
     Up,
-    describe,
-    has_fast_bf16,
-    pick_device,
-    prepare,
     timestep_embedding,
     zero_init,
 )
@@ -417,8 +410,9 @@ def test_state_dict_keys():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"size": 30}, r"divisible by 4, since 2 levels halve it, got 30\. Pad or resize the images to 32"),
-        ({"size": 0}, r"divisible by 4.*got 0\. .*to 4"),
+        ({"size": 30}, r"divisible by 4, since 2 levels halve them, got 30x30\. Pad or resize .* to 32x32"),
+        ({"size": (28, 30)}, r"divisible by 4.*got 28x30\. .*to 28x32"),
+        ({"size": 0}, r"divisible by 4.*got 0x0\. .*to 4x4"),
         ({"channels": (32, 65, 96)}, r"multiple of groups = 8.*got 65"),
         ({"channels": (6, 12), "groups": 4}, r"multiple of groups = 4.*got 6"),
         ({"channels": (2,), "groups": 1}, r"at least 4.*got 2"),
@@ -466,94 +460,6 @@ def test_bad_labels():
         net(xt, t, torch.tensor([3]))
     with pytest.raises(ValueError, match=r"got torch.float32"):
         net(xt, t, torch.tensor([3.0, 4.0]))
-
-
-# --- where it runs ------------------------------------------------------------------------------------------
-
-
-def test_pick_device_cpu():
-    assert pick_device("cpu") == torch.device("cpu")
-
-
-@pytest.mark.parametrize(
-    ("cuda", "mps", "want"),
-    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
-)
-def test_pick_device_auto(monkeypatch, cuda, mps, want):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
-    assert pick_device() == torch.device(want)
-
-
-def test_pick_device_refuses(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    for name in ("cuda", "cuda:1", "mps", "meta"):
-        with pytest.raises(ValueError, match=f"'{name}' is not available on this machine: use auto or cpu"):
-            pick_device(name)
-    with pytest.raises(ValueError, match="unknown device 'gpu': use auto, cpu, cuda or mps"):
-        pick_device("gpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert pick_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(ValueError, match="'cuda:2' is not available"):
-        pick_device("cuda:2")
-
-
-def test_has_fast_bf16(monkeypatch):
-    for capabilities, want in (
-        ({"avx512_bf16": True}, True),
-        ({"amx_bf16": True}, True),
-        ({"avx512_bf16": False}, False),
-        ({}, False),
-    ):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda c=capabilities: c, raising=False)
-        assert has_fast_bf16(torch.device("cpu")) is want
-    for capability, want in (((7, 5), False), ((8, 0), True), ((9, 0), True)):
-        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
-        assert has_fast_bf16(torch.device("cuda")) is want
-    assert has_fast_bf16(torch.device("mps")) is False
-
-
-@pytest.mark.parametrize(("bf16", "tolerance"), [(False, 1e-4), (True, 0.03)])
-def test_prepare_keeps_the_outputs(monkeypatch, capsys, bf16, tolerance):
-    monkeypatch.setattr(unet, "has_fast_bf16", lambda device: bf16)
-    plain = wake(UNet(n_classes=10))
-    fast = copy.deepcopy(plain)
-    assert prepare(fast, "cpu") is fast
-    said = describe(fast)
-    assert capsys.readouterr().out == ""
-    assert "1,226,209 parameters on cpu" in said
-    assert "channels_last" in said
-    assert ("bfloat16 autocast" if bf16 else "float32") in said
-    assert "default layout, float32" in describe(plain)
-    assert fast.conv_in.weight.dtype == torch.float32
-    assert fast.down_levels[1][0].conv1.weight.is_contiguous(memory_format=torch.channels_last)
-
-    xt, t = inputs(4)
-    y = torch.arange(4)
-    with torch.no_grad():
-        want, got = plain(xt, t, y), fast(xt, t, y)
-    assert got.dtype == torch.float32
-    assert (got - want).abs().max() < tolerance * want.abs().max()
-    assert not (bf16 and torch.equal(got, want))  # bfloat16 was really used
-
-
-def test_prepare_refuses(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="'cuda' is not available"):
-        prepare(UNet(**SMALL), "cuda")
-
-
-def test_prepare_takes_any_module_and_claims_nothing_for_it(monkeypatch):
-    monkeypatch.setattr(unet, "has_fast_bf16", lambda device: True)
-    other = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Conv2d(4, 1, 3))
-    assert prepare(other, "cpu") is other
-    assert not hasattr(other, "autocast_dtype")
-    assert re.fullmatch(
-        r"network: 77 parameters on cpu \(\d+ threads?\), channels_last, float32", describe(other)
-    )
-    assert describe(torch.nn.Identity()).startswith("network: 0 parameters on cpu")
 
 
 # --- compiled and exported ----------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from ddpm_abc.storage import write_atomically
 TARGET = Path(__file__).parent.parent / "ddpm_abc/assets/digit_classifier.safetensors"
 
 data = digits()
-images = to_unit(data.images)
+images = to_unit(data.in_memory())
 net = train_classifier(images[CLASSIFIER_SPLIT], data.labels[CLASSIFIER_SPLIT])
 with torch.no_grad():
     others = torch.cat([REFERENCE, HELD_OUT])

@@ -1,29 +1,33 @@
-"""`ddpm-abc evaluate`: digits of a trained network, judged by real ones."""
+"""`ddpm-abc evaluate`: images of a trained network, judged by real ones."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddpm_abc.cli.console import note, say
+from ddpm_abc.cli.console import note, say, watched
 from ddpm_abc.cli.drawing import DrawConfig, draw_images, drawing_of
 from ddpm_abc.cli.errors import Refused, refusing
 from ddpm_abc.cli.options import Command, options, typed
-from ddpm_abc.run.settings import Choice, Flag, Name, Whole, setting, shown
+from ddpm_abc.run.config import CACHE, IMAGE_CACHE, ROOT
+from ddpm_abc.run.settings import Flag, Name, Whole, setting, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ddpm_abc.run.draw import Drawing
+    from ddpm_abc.run.judge import Real
 
-_DATA = """what to compare with: digits, 3,000 of the bundled ones, or mnist, the 10,000 images of the test
-set, downloaded"""
-_N = "how many digits, from 100 to as many as they are compared with; compare only figures of the same N"
-_CACHE = """keep the digits there as they come, an .npz of 8 bits a pixel, and go on from there if it is
+_DATA = """what to compare with: a folder of images that the network did not see, or the folder that it was
+trained on, of which some were held out; for digits, digits, 3,000 of the bundled ones, or mnist, the 10,000
+of the test set, downloaded"""
+_N = "how many images, from 20 to as many as they are compared with; compare only figures of the same N"
+_CACHE = """keep the images there as they come, an .npz of 8 bits a pixel, and go on from there if it is
 begun: for a run of hours"""
 _COMPILE = """compile the network first, with torch.compile: worth its minute for a run of hours, and
 needs a C++ compiler"""
@@ -33,9 +37,10 @@ needs a C++ compiler"""
 class EvaluateConfig(DrawConfig):
     "What `evaluate` is told."
 
-    data: str = setting("digits", Choice(("digits", "mnist")), _DATA)
-    root: str = setting("data", Name("FOLDER"), "where mnist is, or will be downloaded to")
-    n: int = setting(1000, Whole(100, 10_000), _N)
+    data: str | None = setting(None, Name(), _DATA, otherwise="what the weights were trained on")
+    root: str = setting("data", Name("FOLDER"), ROOT)
+    image_cache: str = setting("", Name("FOLDER"), IMAGE_CACHE, otherwise=CACHE)
+    n: int = setting(1000, Whole(20, 10_000), _N)
     cache: str | None = setting(None, Name("FILE"), _CACHE, otherwise="keep none")
     compile: bool = setting(False, Flag(), _COMPILE, otherwise="not compiled")
 
@@ -45,20 +50,19 @@ class EvaluateConfig(DrawConfig):
 )
 @options(EvaluateConfig)
 def command(**given: Any) -> int:
-    "Draw digits with a trained network, and judge them by real ones."
+    "Draw images with a trained network, and judge them by real ones that it did not see."
     return evaluate(EvaluateConfig(**typed(given)))
 
 
 def evaluate(config: EvaluateConfig) -> int:  # exit status
-    "Draw digits, and print how they compare with real ones."
+    "Draw images, and print how they compare with real ones."
+    from ddpm_abc.device import describe, prepare
     from ddpm_abc.run.draw import read_kept
     from ddpm_abc.run.setup import check_writable
-    from ddpm_abc.unet import describe, prepare
 
     with refusing():
         drawing = drawing_of(config)
-        _check(config, drawing)
-        real = _real(config)
+        judge = _judge_of(config, drawing)
         kept = None
         if config.cache:
             check_writable(Path(config.cache).parent)
@@ -67,58 +71,78 @@ def evaluate(config: EvaluateConfig) -> int:  # exit status
     say(describe(net))
     if config.compile:
         net.compile()
-    digits, stopped = _digits(config, drawing, kept)
+    images, stopped = _images(config, drawing, kept)
     if stopped:
-        return _stopped(config, len(digits), stopped)
-    _judge(config, digits, *real)
+        return _stopped(config, len(images), stopped)
+    judge(images)
     return 0
 
 
-def _check(config: EvaluateConfig, drawing: Drawing) -> None:
-    "That this command can judge what these weights draw."
-    from ddpm_abc.classifier import HELD_OUT
+def _judge_of(config: EvaluateConfig, drawing: Drawing) -> Callable[[Tensor], None]:
+    "What takes the images and prints what it finds; all that it needs is read and looked at here."
     from ddpm_abc.run.setup import device_of
 
-    net = drawing.net.config
-    if (net["in_channels"], net["size"]) != (1, 28):
-        drawn = f"{net['in_channels']}x{net['size']}x{net['size']}"
-        raise Refused(f"{config.weights} draws images of {drawn}: this command judges digits of 1x28x28")
-    _check_origin(config.weights, drawing.found.info)
     compiler = any(map(shutil.which, ("g++", "clang++", "c++", "cl")))
     if config.compile and device_of(config.device).type == "cpu" and not compiler:
         raise Refused("--compile needs a C++ compiler, such as g++: install one, or leave --compile out")
-    if config.data == "digits" and config.n > len(HELD_OUT):
-        most = f"at most {len(HELD_OUT)} with --data digits"
-        raise Refused(f"--n must be {most}, got {config.n}: use --data mnist")
+    info = drawing.found.info
+    data = config.data or ("digits" if _trained_on(info) in (None, "digits", "mnist") else None)
+    if data in ("digits", "mnist"):
+        _check_digits(config, drawing, data)
+        real = _digits(config, data)
+        return lambda images: _judge_digits(images, *real)
+    return _judge_own(config, drawing)
+
+
+def _trained_on(info: dict[str, Any]) -> str | None:
+    "The data set of the run that made the weights, if they say so."
+    run, text = info.get("run"), str(info.get("data", ""))
+    if isinstance(run, dict) and isinstance(run.get("data"), str):
+        return run["data"]
+    return text if text.startswith(("folder ", "Fashion-MNIST")) else None
+
+
+def _check_digits(config: EvaluateConfig, drawing: Drawing, data: str) -> None:
+    "That what these weights draw can be judged by digits."
+    from ddpm_abc.classifier import HELD_OUT
+
+    if (shape := drawing.net.image_shape) != (1, 28, 28):
+        drawn = "x".join(map(str, shape))
+        raise Refused(
+            f"{config.weights} draws images of {drawn}, and digits are 1x28x28: give another --data"
+        )
+    _check_origin(config.weights, drawing.found.info)
+    if data == "digits" and config.n > len(HELD_OUT):
+        raise Refused(
+            f"--n must be at most {len(HELD_OUT)} with --data digits, got {config.n}: use --data mnist"
+        )
 
 
 def _check_origin(name: str, info: dict[str, Any]) -> None:
     "That weights were trained on digits, if they say what they were trained on."
-    run, data = info.get("run"), info.get("data")
-    trained_on = run.get("data") if isinstance(run, dict) else None
-    if trained_on in ("digits", "mnist"):
+    was, text = _trained_on(info), str(info.get("data", ""))
+    if was in ("digits", "mnist") or text.startswith(("digits", "MNIST")):
         return
-    text = shown(data if isinstance(data, str) else trained_on)
-    if text.startswith(("digits", "MNIST")):
-        return
-    if trained_on is not None or text.startswith(("folder ", "Fashion-MNIST")):
-        remedy = "give weights trained on digits or mnist"
-        raise Refused(f"{name} was trained on {text}, and this command judges digits: {remedy}")
-    note(f"{name} does not say that it was trained on digits, and this command judges digits")
+    if was is not None:
+        what = shown(text or was)
+        raise Refused(
+            f"{name} was trained on {what}, which digits cannot judge: leave --data out, or name others"
+        )
+    note(f"{name} does not say that it was trained on digits, and is judged by digits")
 
 
-def _real(config: EvaluateConfig) -> tuple[Tensor, Tensor | None]:
+def _digits(config: EvaluateConfig, name: str) -> tuple[Tensor, Tensor | None]:
     "Digits to compare with: those of training, and those of the test set if they are asked for."
     from ddpm_abc import data
 
-    if config.data == "digits":
-        return data.to_unit(data.digits().images), None
-    train, test = (data.to_unit(data.mnist(config.root, part).images) for part in (True, False))
+    if name == "digits":
+        return data.to_unit(data.digits().in_memory()), None
+    train, test = (data.to_unit(data.mnist(config.root, part).in_memory()) for part in (True, False))
     return train, test
 
 
-def _digits(config: EvaluateConfig, drawing: Drawing, kept: Tensor | None) -> tuple[Tensor, int]:
-    "The digits to judge, 8 bits a pixel as the real ones have; and the signal that ended it, or 0."
+def _images(config: EvaluateConfig, drawing: Drawing, kept: Tensor | None) -> tuple[Tensor, int]:
+    "The images to judge, 8 bits a pixel as the real ones have; and the signal that ended it, or 0."
     import torch
 
     from ddpm_abc.data import to_uint8
@@ -144,16 +168,16 @@ def _stopped(config: EvaluateConfig, done: int, signal: int) -> int:
         if config.cache
         else "lost; --cache FILE keeps them"
     )
-    say(f"stopped: {done} of {config.n} digits are drawn, and {where}", error=True)
+    say(f"stopped: {done} of {config.n} images are drawn, and {where}", error=True)
     return 128 + signal
 
 
-def _judge(config: EvaluateConfig, digits: Tensor, train: Tensor, test: Tensor | None) -> None:
+def _judge_digits(digits: Tensor, train: Tensor, test: Tensor | None) -> None:
     from ddpm_abc.classifier import CLASSIFIER_SHA256, HELD_OUT
     from ddpm_abc.data import to_unit
     from ddpm_abc.metrics import evaluate, fid_and_floor, reference_digits, table
 
-    generated, n = to_unit(digits), config.n
+    generated, n = to_unit(digits), len(digits)
     seen = f"seen by the classifier with sha256 {CLASSIFIER_SHA256[:12]}..."
     if test is None:
         reference = reference_digits(train)
@@ -166,3 +190,40 @@ def _judge(config: EvaluateConfig, digits: Tensor, train: Tensor, test: Tensor |
     ratio = fid / lowest
     say(f"the same of {n:,} real digits of the training set, the floor: {lowest:.3f}; ratio {ratio:.2f}")
     say(f"{seen}; chapter 06 explains FID and its floor")
+
+
+def _judge_own(config: EvaluateConfig, drawing: Drawing) -> Callable[[Tensor], None]:
+    "A judge for images that are no digits."
+    from ddpm_abc.run.judge import FEWEST, can_measure, real_for
+
+    where = {"root": config.root, "image_cache": config.image_cache}
+    real = real_for(drawing.found.info, config.weights, config.data, **where, progress=watched())
+    say(real.held.describe().replace("data:", "compared with:"))
+    for sentence in real.held.notes:
+        note(sentence)
+    drawn, held = drawing.net.image_shape, tuple(real.held.images.shape[1:])
+    if drawn != held:
+        shapes = ["x".join(map(str, shape)) for shape in (drawn, held)]
+        raise Refused(f"{config.weights} draws images of {shapes[0]}, and those of --data are {shapes[1]}")
+    if real.train is None:
+        raise Refused(f"the images that {config.weights} was trained on are not there to look for copies in")
+    if not can_measure(real, config.n):
+        need = f"images of several classes, {max(FEWEST, 2 * config.n)} to train on and 20 held out"
+        note(f"no FID: its judge is trained on the same images, and needs {need}, of 8x8 at least")
+    return lambda images: _say_judgement(images, real)
+
+
+def _say_judgement(images: Tensor, real: Real) -> None:
+    from ddpm_abc.metrics import table
+    from ddpm_abc.run.judge import judge
+
+    found = judge(images, real)
+    share = f"{found.near_copies:.1%} of the {len(images):,} images"
+    among = f"of {found.looked_through:,} training images looked through, and of {len(real.held):,} held out"
+    say(f"near copies: {share} lie closer to a training image than 99% of those held out ({among})")
+    if found.report is None or found.floor is None:
+        return
+    say(table({"real, of the training": found.floor, "these weights": found.report}))
+    seen = f"seen by a classifier trained on {found.looked_through - len(images):,} of the training images"
+    say(f"{seen}; it knows the class of {found.accuracy:.1%} of those held out")
+    say("compare only figures of the same images and N; chapter 06 explains each column")

@@ -45,11 +45,12 @@ def options(config: Any) -> Callable[[Any], Any]:
 
     def add(function: Any) -> Any:
         for name, s in reversed(settings_of(config).items()):
-            kind: dict[str, Any] = (
-                {"is_flag": True} if isinstance(s.kind, Flag) else {"type": SettingType(s.kind)}
-            )
+            kind: dict[str, Any] = {"type": SettingType(s.kind)}
+            spelled = flag(name)
+            if isinstance(s.kind, Flag):
+                kind, spelled = {"is_flag": True}, f"{spelled}/--{s.kind.no}" if s.kind.no else spelled
             kind["metavar"] = s.kind.metavar or None
-            function = click.option(flag(name), name, default=None, help=help_of(s, flag), **kind)(function)
+            function = click.option(spelled, name, default=None, help=help_of(s, flag), **kind)(function)
         return function
 
     return add

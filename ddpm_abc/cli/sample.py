@@ -141,7 +141,7 @@ def _draw(config: SampleConfig, drawing: Drawing, files: Files) -> int:
 
     from ddpm_abc.data import to_unit
     from ddpm_abc.run.draw import FILMED, OVERVIEW, Film, save_overview
-    from ddpm_abc.unet import describe, prepare
+    from ddpm_abc.device import describe, prepare
 
     say(describe(prepare(drawing.net, config.device)))
     film = Film(drawing.steps)

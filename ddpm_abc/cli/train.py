@@ -12,9 +12,9 @@ import click
 
 from ddpm_abc.cli.console import note, progress, say, watched
 from ddpm_abc.cli.errors import Failed, Refused, flag, noting, refusing, words
-from ddpm_abc.cli.options import Command, options, typed
-from ddpm_abc.run.config import LIMITS, TrainConfig
-from ddpm_abc.run.settings import settings_of
+from ddpm_abc.cli.options import Command, SettingType, options, typed
+from ddpm_abc.run.config import LIMITS, RECIPES, TrainConfig
+from ddpm_abc.run.settings import Choice, settings_of, shown
 from ddpm_abc.run.signals import noted_signals
 
 if TYPE_CHECKING:
@@ -25,12 +25,16 @@ _RESUME = """go on from the newest whole checkpoint in --out, with the settings 
 folder has moved"""
 
 
+_RECIPE = "settings that go together, and others may replace: ddpm-cifar10, the paper's (default: none)"
+
+
 @click.command("train", cls=Command, example="ddpm-abc train --data digits --steps 4000 --out out")
 @options(TrainConfig)
+@click.option("--recipe", type=SettingType(Choice(tuple(RECIPES))), help=_RECIPE)
 @click.option("--resume", is_flag=True, help=_RESUME)
-def command(resume: bool, **given: Any) -> int:
+def command(resume: bool, recipe: str | None, **given: Any) -> int:
     "Train a network, and write its weights, checkpoints and the loss."
-    asked = typed(given)
+    asked = RECIPES.get(recipe or "", {}) | typed(given)
     with refusing():
         config = TrainConfig(**asked, given=frozenset(asked))
     return train(config, resume, _again(config))
@@ -42,7 +46,7 @@ def train(
     again: str,  # the command that goes on with it
 ) -> int:  # exit status
     "Train, save and say what came of it."
-    from ddpm_abc.run.run import RunExists, open_run
+    from ddpm_abc.run.opening import RunExists, open_run
 
     with ExitStack() as stack:
         with refusing():
@@ -64,18 +68,24 @@ def _again(config: TrainConfig) -> str:
     "The command that goes on with a run: what its checkpoints do not keep must be given again."
     names = sorted(n for n, s in settings_of(config).items() if not s.kept and n not in (*LIMITS, "out"))
     changed = [n for n in names if getattr(config, n) != settings_of(config)[n].default]
-    rest = [word for n in changed for word in (flag(n), getattr(config, n))]
+    rest = [word for n in changed for word in (flag(n), shown(getattr(config, n)))]
     return shlex.join(["ddpm-abc", "train", "--out", config.out, "--resume", *rest])
 
 
 def _introduce(run: Run) -> None:
     "Say what was chosen: the data, the network, the device, and where the run begins."
-    from ddpm_abc.unet import describe
+    from ddpm_abc.device import describe
+    from ddpm_abc.run.setup import memory_for
 
     say(run.data.describe())
     for sentence in run.data.notes:
         note(sentence)
+    if n := len(run.held):
+        say(f"held out, to measure on and not to train on: {n:,} more")
     say(describe(run.net))
+    batch = run.config.batch_size
+    need = memory_for(run.net, run.config, run.data) / 1e6
+    say(f"memory: at least {need:,.0f} MB for a step of {batch} images")
     if run.step:
         say(f"going on from {run.path}")
     elif run.config.init_from:
@@ -83,6 +93,7 @@ def _introduce(run: Run) -> None:
 
 
 def _train_on(run: Run, again: str) -> int:
+    from ddpm_abc.run.report import write_report
     from ddpm_abc.run.run import draw_run, newest, save_run
 
     start, before = run.step, run.seconds
@@ -100,7 +111,10 @@ def _train_on(run: Run, again: str) -> int:
             raise Failed(f"{words(e).rstrip('.')}. {newest(run)}") from e
         with noting():
             drawn = draw_run(run)
+            page = write_report(run) if run.records else None
     _report(run, n, seconds, drawn)
+    if page:
+        say(f"all of it on one page, to open in a browser: {page}")
     if stop and run.progress() < 1:
         of = f" of {run.config.steps:,}" if run.config.steps else ""
         say(f"stopped after step {run.step:,}{of}; go on with: {again}", error=True)

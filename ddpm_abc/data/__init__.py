@@ -1,23 +1,32 @@
-"""Data: the bundled digits, MNIST and Fashion-MNIST, folders of your own images, and batches of them."""
+"""Data: the bundled digits, MNIST, Fashion-MNIST, CIFAR-10, folders of your own images, and batches."""
 
-from .folder import IMAGE_ENDINGS, image_folder
+from .cache import Mapped, cached
+from .cifar import cifar10
+from .folder import image_folder
 from .idx import DIGITS_SHA256, IDX_SHA256, digits, fashion_mnist, mnist
 from .images import Images, Source, batches, labelled_batches, to_uint8, to_unit
+from .picture import IMAGE_ENDINGS, Form, Picture, read_picture
 from .source import load
 
 __all__ = [
     "DIGITS_SHA256",
     "IDX_SHA256",
     "IMAGE_ENDINGS",
+    "Form",
     "Images",
+    "Mapped",
+    "Picture",
     "Source",
     "batches",
+    "cached",
+    "cifar10",
     "digits",
     "fashion_mnist",
     "image_folder",
     "labelled_batches",
     "load",
     "mnist",
+    "read_picture",
     "to_uint8",
     "to_unit",
 ]

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from ddpm_abc.data.cache import Mapped
 
 # %% auto #0
 __all__ = ['to_unit', 'to_uint8', 'Source', 'Images', 'batches', 'labelled_batches']
@@ -74,20 +77,20 @@ def _check_pixels(x: object, taker: str) -> None:
 class Source(Protocol):
     """What batches are drawn from: it has a length, and gives uint8 pixels for a tensor of indices.
 
-    A uint8 tensor is one, `Images` another; data larger than memory can be a third.
+    A uint8 tensor is one, `Images` another, and `Mapped` a third, for data larger than memory.
     """
 
     def __len__(self) -> int: ...  # N
 
     def __getitem__(self, indices: Tensor, /) -> Tensor: ...  # (B,) int64 in 0..N-1 -> (B, C, H, W) uint8
 
-
+# %% ../../nbs/90a_images.ipynb #1a5850x0
 @dataclass(frozen=True, eq=False, repr=False)
 class Images:
-    "A data set in memory; a `Source`, too."
+    "A data set; a `Source`, too."
 
     name: str  # what it is, for people
-    images: Tensor  # (N, C, H, W) uint8
+    images: Tensor | Mapped  # (N, C, H, W) uint8, in memory or in a file
     labels: Tensor  # (N,) int64 class of each image
     classes: tuple[str, ...]  # name of each class
     source: str = ""  # where it came from, for people: "from the package"
@@ -98,6 +101,18 @@ class Images:
 
     def __getitem__(self, indices: Tensor, /) -> Tensor:
         return self.images[indices]
+
+    def in_memory(self) -> Tensor:  # (N, C, H, W) uint8
+        "All the images."
+        return self.images if isinstance(self.images, Tensor) else self[torch.arange(len(self))]
+
+    def part(
+        self,
+        chosen: Tensor,  # (n,) int64, which images
+    ) -> Images:  # these, with their labels
+        "Some of the images."
+        images = self.images[chosen] if isinstance(self.images, Tensor) else self.images.part(chosen)
+        return replace(self, images=images, labels=self.labels[chosen])
 
     def __repr__(self) -> str:
         return f"<{self.describe()}>"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import Any
 
 from ddpm_abc.run.settings import (
@@ -16,6 +17,7 @@ from ddpm_abc.run.settings import (
     Levels,
     Name,
     Number,
+    Size,
     Whole,
     check_settings,
     setting,
@@ -24,65 +26,130 @@ from ddpm_abc.run.settings import (
 )
 
 # %% auto #0
-__all__ = ['DEFAULT_STEPS', 'SEED', 'DEVICE', 'ROOT', 'OUT', 'LIMITS', 'BY_CONTENT', 'TrainConfig', 'OtherSetting', 'settled',
-           'saved_settings', 'read_settings']
+__all__ = ['DEFAULT_STEPS', 'CACHE', 'IMAGE_CACHE', 'SEED', 'DEVICE', 'ROOT', 'OUT', 'RECIPES', 'NETS', 'LIMITS', 'BY_CONTENT',
+           'DataConfig', 'NetConfig', 'TrainConfig', 'OtherSetting', 'settled', 'saved_settings', 'read_settings']
 
 # %% ../../nbs/93b_config.ipynb #48cf273c
 DEFAULT_STEPS = 4000  # where neither steps nor minutes are given
 
-_DATA = """digits (10,000 of MNIST, bundled), mnist or fashion (60,000 images, downloaded), or the path of a
-folder of your own images, made 28x28 and grey"""
+_DATA = """digits (10,000 of MNIST, bundled), mnist, fashion or cifar10 (50,000 images and more,
+downloaded), or the path of a folder of your own images"""
+_SIZE = "height and width that images of your own folder are brought to, as 64 or 24x40"
+_COLOUR = "keep the colours of images of your own folder, or make them grey"
+_FIT = """what becomes of images of your own folder that have another shape: crop keeps the middle, pad keeps
+all and fills up with {background}"""
 _BACKGROUND = "the colour behind images of your own folder that are transparent: a name, or as #rrggbb"
+_FLIP = "mirror each image left to right half of the times it is seen; not for digits or letters"
 _STEPS = "steps to train, one batch each"
 _NO_STEPS = f"{DEFAULT_STEPS}; without limit if only {{minutes}} is given"
 _MINUTES = """stop after so long; the learning rate falls with the time used, or with the steps done if they
 are further on, so no two runs are the same"""
+_LONG = Number(0, metavar="M")
 _SCHEDULES = Choice(("linear", "cosine"), others=("betas",))
 _SCHEDULE = "noise schedule: linear, with betas from 0.1/T to 20/T, or cosine"
 _T = "steps of the noise schedule, at most 1000000"
 _PREDICT = "what the network learns to predict: eps, the noise, as in the paper, or v, as in chapter 08"
+CACHE = "~/.cache/ddpm_abc"
+IMAGE_CACHE = "where a folder of more than 256 MB of pixels is decoded to, once for all runs"
+_HOLD_OUT = "images to hold out of the training, to measure on; the same ones in every run"
+_TENTH = "of a folder one in ten, at most 1000; of the others none"
+_PREVIEW = "steps between two previews and measurements, previews/step-N.png and metrics.jsonl; 0 for none"
+_LOG = "where measurements go besides metrics.jsonl: files, nowhere else, or tensorboard, if it is installed"
+_NO_BOARD = "{log} tensorboard needs the package tensorboard: pip install tensorboard, or leave {log} out"
+_NET = """which network: small, a block a level; medium, two, with attention at the second lowest level too;
+or paper, the one of the paper (appendix 94), for colour at 32x32 and a GPU"""
 _CHANNELS = "channels at each level of the network, multiples of 8 from 16 on; each level halves the image"
+_OF_NET = "those of {net}"
+_ATTENTION = "heights of the levels with attention, beside the lowest"
+_DROPOUT = "share of the features that each block drops in training, against learning by heart"
+_DECAY = "the learning rate falls along half a cosine, or stays after a warm-up of 5000 steps"
+_EMA = "weight of the past in the averaged weights, which are drawn with"
 _LABELS = "tell the network the class of each image, as in chapter 09, so that it can be asked for one"
 _INIT_FROM = """begin with the network in weights.safetensors of another run, or with mnist-labels, mnist-v or
-mnist, from the package; channels, schedule, T and what is predicted are then theirs, and {labels} too if that
-network is told classes"""
+mnist, from the package; the network, size, colour, schedule, T and what is predicted are then theirs, and
+{labels} too if that network is told classes"""
+
+# %% ../../nbs/93b_config.ipynb #48cf27y0
 SEED = "the same seed gives the same result on the same machine"
 DEVICE = "cpu, cuda, cuda:1 or mps; auto takes the fastest there is"
-ROOT = "where mnist and fashion are, or will be downloaded to"
+ROOT = "where data sets are, or will be downloaded to"
 OUT = "where the files go; made if missing"
 
 # %% ../../nbs/93b_config.ipynb #24085bd8
+RECIPES: dict[str, dict[str, Any]] = {  # settings that go together, as if they were typed
+    "ddpm-cifar10": {  # Ho et al. 2020, appendix B
+        "net": "paper", "schedule": "linear", "T": 1000, "predict": "eps", "batch_size": 128, "lr": 2e-4,
+        "decay": "none", "dropout": 0.1, "ema": 0.9999, "flip": True, "steps": 800_000,
+    },
+}  # fmt: skip
+
+# %% ../../nbs/93b_config.ipynb #24085bx0
+NETS: dict[str, dict[str, Any]] = {  # the presets of {net}: channels, and residual blocks a level
+    "small": {"channels": (32, 64, 96), "blocks": 1},
+    "medium": {"channels": (64, 128, 192), "blocks": 2},
+    "paper": {"channels": (128, 256, 256, 256), "blocks": 2},
+}
+
+
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class DataConfig:
+    "What a run is told about its images."
+
+    data: str = setting("digits", Name(), _DATA)  # what to train on
+    size: str | None = setting(None, Size(), _SIZE, otherwise="28", of_weights=True)  # HxW, of a folder
+    colour: bool = setting(False, Flag("grey"), _COLOUR, otherwise="grey", of_weights=True)  # of a folder
+    fit: str = setting("crop", Choice(("crop", "pad")), _FIT)  # images of another shape, of a folder
+    background: str = setting("white", Name("COLOR"), _BACKGROUND)  # behind transparent images of a folder
+    flip: bool = setting(False, Flag(), _FLIP, otherwise="as it is")  # mirrored at random
+    hold_out: int | None = setting(None, Whole(0), _HOLD_OUT, otherwise=_TENTH)  # to measure on
+    image_cache: str = setting("", Name("FOLDER"), IMAGE_CACHE, otherwise=CACHE, kept=False)  # of folders
+    root: str = setting("data", Name("FOLDER"), ROOT, kept=False)  # where downloads are
+
+# %% ../../nbs/93b_config.ipynb #24085bx1
+@dataclass(frozen=True, kw_only=True)
+class NetConfig:
+    "What a run is told about its network and the noise."
+
+    net: str = setting("small", Choice(tuple(NETS)), _NET)  # which preset
+    channels: tuple[int, ...] = setting(None, Levels(), _CHANNELS, otherwise=_OF_NET, of_weights=True)  # all
+    attention: tuple[int, ...] | None = setting(None, Levels(), _ATTENTION, otherwise=_OF_NET)  # heights
+    dropout: float = setting(0.0, Number(low=0, below=1), _DROPOUT, otherwise="0")  # in each block
+    labels: bool = setting(False, Flag(), _LABELS, otherwise="it is not told", of_weights=True)  # chapter 09
+    schedule: str = setting("linear", _SCHEDULES, _SCHEDULE, of_weights=True)  # of the noise
+    T: int = setting(1000, Whole(1, 1_000_000), _T, of_weights=True)  # the schedule's length
+    predict: str = setting("eps", Choice(("eps", "v"), ("x0",)), _PREDICT, of_weights=True)  # chapter 08
+    init_from: str = setting("", Name("FILE"), _INIT_FROM, otherwise="begin anew")  # weights to begin with
+
+# %% ../../nbs/93b_config.ipynb #8a9d016f
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(NetConfig, DataConfig):
     """All that a training run is told. Raises `ConfigError` for a value that is not of its kind.
 
     `settings_of(TrainConfig)` has what is declared of each: its kind, its help, whether a run keeps it.
     """
 
-    data: str = setting("digits", Name(), _DATA)  # what to train on
-    background: str = setting("white", Name("COLOR"), _BACKGROUND)  # behind transparent images of a folder
-    root: str = setting("data", Name("FOLDER"), ROOT, kept=False)  # where downloads are
     steps: int | None = setting(None, Whole(1), _STEPS, otherwise=_NO_STEPS, kept=False)  # how many
-    minutes: float | None = setting(None, Number(0, "M"), _MINUTES, otherwise="none", kept=False)  # how long
+    minutes: float | None = setting(None, _LONG, _MINUTES, otherwise="none", kept=False)  # how long
     batch_size: int = setting(64, Whole(1), "images a step")  # at most as many as there are
     lr: float = setting(2e-3, Number(0), "highest learning rate, reached after a warm-up")  # of AdamW
-    schedule: str = setting("linear", _SCHEDULES, _SCHEDULE, of_weights=True)  # of the noise
-    T: int = setting(1000, Whole(1, 1_000_000), _T, of_weights=True)  # the schedule's length
-    predict: str = setting("eps", Choice(("eps", "v"), ("x0",)), _PREDICT, of_weights=True)  # chapter 08
-    channels: tuple[int, ...] = setting((32, 64, 96), Levels(), _CHANNELS, of_weights=True)  # at each level
-    labels: bool = setting(False, Flag(), _LABELS, otherwise="it is not told", of_weights=True)  # chapter 09
-    init_from: str = setting("", Name("FILE"), _INIT_FROM, otherwise="begin anew")  # weights to begin with
+    decay: str = setting("cosine", Choice(("cosine", "none")), _DECAY)  # of the learning rate
+    ema: float = setting(0.999, Number(low=0, below=1), _EMA)  # the decay of the averaged weights
+    preview: int = setting(500, Whole(0), _PREVIEW, kept=False)  # how often to look
     seed: int = setting(0, Whole(0, 2**63 - 1, "less than 2^63"), SEED)  # of network, batches and noise
+    log: str = setting("files", Choice(("files", "tensorboard")), _LOG, kept=False)  # where measurements go
     device: str = setting("auto", Name(), DEVICE, kept=False)  # where to train
     out: str = setting("out", Name("FOLDER"), OUT, kept=False)  # the run's folder
     given: frozenset[str] | None = None  # what was asked for; if None, what differs from its default
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.log == "tensorboard" and find_spec("tensorboard") is None:
+            raise ConfigError(_NO_BOARD)
         if self.given is None:
             differ = {n for n, s in settings_of(self).items() if getattr(self, n) != s.default}
             object.__setattr__(self, "given", frozenset(differ))
-        object.__setattr__(self, "channels", tuple(self.channels))
+        if self.channels is None:
+            object.__setattr__(self, "channels", NETS[self.net]["channels"])
         if self.steps is None and self.minutes is None:
             object.__setattr__(self, "steps", DEFAULT_STEPS)
 
@@ -127,7 +194,7 @@ def settled(
 
 # %% ../../nbs/93b_config.ipynb #01187692
 _SAVED = [name for name, s in settings_of(TrainConfig).items() if s.kept or name in LIMITS]
-_LATER = ("background", "predict", "labels", "init_from")  # settings that the first releases did not know
+_FIRST = ("data", "steps", "minutes", "batch_size", "lr", "schedule", "T", "channels", "seed")  # of old
 _NOT_OURS = "{path} was not written by `ddpm-abc train`: go on from it in Python, with load_checkpoint"
 _CANNOT_BE = "{path} holds a {name} that cannot be, {value}: start anew in another {out}"
 
@@ -149,7 +216,8 @@ def read_settings(
         raise ConfigError(_NOT_OURS, path=path)
     run = {"init_from" if name == "weights" else name: value for name, value in run.items()}
     declared = settings_of(TrainConfig)
-    run = {name: declared[name].default for name in _LATER} | run
+    missing = {name: declared[name].default for name in _SAVED if name not in _FIRST} | {"hold_out": 0}
+    run = missing | run  # releases that knew fewer settings held nothing out
     if run.keys() != set(_SAVED):
         raise ConfigError(_NOT_OURS, path=path)
     for name, value in run.items():

@@ -144,7 +144,8 @@ class Drawing:
 
     def chunk(self) -> int:
         "How many images are drawn at once: large ones need more memory each."
-        return max(1, min(SAMPLE_CHUNK, SAMPLE_CHUNK * 28 * 28 // self.net.config["size"] ** 2))
+        _, h, w = self.net.image_shape
+        return max(1, min(SAMPLE_CHUNK, SAMPLE_CHUNK * 28 * 28 // (h * w)))
 
 # %% ../../nbs/93g_draw.ipynb #bf7a53c5
 _SPOILT = "the network's answers are not finite numbers: these weights are spoilt, train again"
@@ -159,8 +160,7 @@ def draw(
 
     Raises `FloatingPointError` for images that are not finite.
     """
-    config = drawing.net.config
-    shape = (config["in_channels"], config["size"], config["size"])
+    shape = drawing.net.image_shape
     times = times_for(drawing.sampler, drawing.found.denoise.sched, drawing.steps)
     device, walk = _device_of(drawing), _walk(drawing)
     for k in range(first, first + n, drawing.chunk()):

@@ -5,6 +5,7 @@
 # %% ../../nbs/93c_log.ipynb #c2ae8fd2
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from ..plot import plot_loss, save, use_style
 from ..storage import write_atomically
 
 # %% auto #0
-__all__ = ['write_losses', 'read_losses', 'draw_losses']
+__all__ = ['write_losses', 'read_losses', 'write_records', 'read_records', 'draw_losses']
 
 # %% ../../nbs/93c_log.ipynb #7bc74a5e
 def write_losses(
@@ -44,6 +45,29 @@ def read_losses(
     if first > 1:
         warnings.warn(f"{path} lacks the steps before {first:,}: the plot begins there", stacklevel=2)
     return [losses[k] for k in range(first, step + 1)]
+
+# %% ../../nbs/93c_log.ipynb #93c0a002
+def write_records(
+    path: str | os.PathLike[str],  # the file, .jsonl; one that is there is replaced
+    rows: Sequence[dict[str, Any]],  # what was measured, each with its "step"
+) -> None:
+    "Write measurements, a JSON object a line. Raises `OSError` if that fails; an old file is then whole."
+    write_atomically(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def read_records(
+    path: str | os.PathLike[str],  # a file that `write_records` wrote, or none
+    step: int,  # the last step to read
+) -> list[dict[str, Any]]:  # the rows up to that step
+    "Read what was measured up to a step. Warns of a file that is damaged, and returns no rows."
+    if not Path(path).exists():
+        return []
+    try:
+        rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        return [row for row in rows if row["step"] <= step]
+    except (OSError, ValueError, LookupError, TypeError):
+        warnings.warn(f"{path} is damaged: the measurements begin anew", stacklevel=2)
+        return []
 
 # %% ../../nbs/93c_log.ipynb #40abfe29
 def draw_losses(

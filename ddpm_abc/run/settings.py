@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 # %% auto #0
-__all__ = ['ConfigError', 'shown', 'Kind', 'Whole', 'Number', 'Choice', 'Levels', 'Name', 'Flag', 'Setting', 'setting',
+__all__ = ['ConfigError', 'shown', 'Kind', 'Whole', 'Number', 'Choice', 'Levels', 'Size', 'Name', 'Flag', 'Setting', 'setting',
            'settings_of', 'help_of', 'check_settings']
 
 # %% ../../nbs/93a_settings.ipynb #2099ac1f
@@ -104,9 +104,11 @@ class Whole(Kind):
 # %% ../../nbs/93a_settings.ipynb #bdb3bb18
 @dataclass(frozen=True)
 class Number(Kind):
-    "A finite number, greater than a limit."
+    "A finite number, greater than one limit or from another on, and perhaps less than a third."
 
-    above: float = -math.inf  # the limit
+    above: float = -math.inf  # greater than this
+    low: float = -math.inf  # at least this
+    below: float = math.inf  # less than this
     metavar: str = "X"  # how the help writes a value
 
     def _read(self, text: str) -> float:
@@ -117,12 +119,17 @@ class Number(Kind):
 
     def _look(self, value: Any) -> float:
         _is(type(value) in (int, float), "a number", value)
-        if not self.above < value < math.inf:
+        if not (self.above < value < self.below and value >= self.low):
             raise ValueError(f"must be {self._what()}, got {value}")
         return value
 
     def _what(self) -> str:
-        return "a finite number" if self.above == -math.inf else f"a number greater than {self.above:g}"
+        limits = [
+            *[f"greater than {self.above:g}"] * (self.above > -math.inf),
+            *[f"at least {self.low:g}"] * (self.low > -math.inf),
+            *[f"less than {self.below:g}"] * (self.below < math.inf),
+        ]
+        return f"a number {' and '.join(limits)}" if limits else "a finite number"
 
 # %% ../../nbs/93a_settings.ipynb #1c818498
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ class Choice(Kind):
 # %% ../../nbs/93a_settings.ipynb #1dce280b
 @dataclass(frozen=True)
 class Levels(Kind):
-    "The channels at each level of a network: whole numbers with commas between them."
+    "One whole number or several, such as the channels at each level of a network."
 
     metavar: str = "A,B,C"  # how the help writes a value
 
@@ -157,6 +164,29 @@ class Levels(Kind):
     def _look(self, value: Any) -> tuple[int, ...]:
         _is(isinstance(value, (list, tuple)) and all(type(c) is int for c in value), "whole numbers", value)
         return tuple(value)
+
+
+@dataclass(frozen=True)
+class Size(Kind):
+    "Height and width of images: 32x32, or 32 for short."
+
+    most: int = 4096  # pixels
+    metavar: str = "HxW"  # how the help writes a value
+
+    def _read(self, text: str) -> str:
+        found = re.fullmatch(r"([0-9]{1,12})(?:x([0-9]{1,12}))?", text)
+        if not found:
+            raise ValueError(f"must be one number, as 32, or height and width, as 24x40, got {text}")
+        h, w = int(found[1]), int(found[2] or found[1])
+        if not 1 <= min(h, w) <= max(h, w) <= self.most:
+            raise ValueError(f"must lie in 1..{self.most}, got {text}")
+        return f"{h}x{w}"
+
+    def _look(self, value: Any) -> str:
+        if isinstance(value, (list, tuple)) and len(value) == 2:
+            value = f"{value[0]}x{value[1]}"
+        _is(isinstance(value, str) or type(value) is int, "a height and a width", value)
+        return self._read(str(value))
 
 # %% ../../nbs/93a_settings.ipynb #9678c589
 _NAME = "must be a name that can be written and printed"
@@ -184,6 +214,7 @@ class Name(Kind):
 class Flag(Kind):
     "Yes or no: given, or not."
 
+    no: str = ""  # the name of an option that says no, if there is one: --grey beside --colour
     metavar: str = ""  # it takes no value
 
     def _read(self, text: str) -> bool:
@@ -238,12 +269,15 @@ def help_of(
 def check_settings(
     config: Any,  # an object of a dataclass whose fields were declared with `setting`
 ) -> None:
-    "Raise `ConfigError` for the first value that is not of its kind. None may stand where it is the default."
+    """Bring each value into its form, and raise `ConfigError` for the first that is not of its kind.
+
+    None may stand where it is the default.
+    """
     for name, s in settings_of(config).items():
         value = getattr(config, name)
         if value is None and s.default is None:
             continue
         try:
-            s.kind.check(value)
+            object.__setattr__(config, name, s.kind.check(value))  # the dataclass may be frozen
         except (TypeError, ValueError) as e:
             raise ConfigError(f"{{{name}}} {{why}}", why=e) from None

@@ -19,24 +19,37 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data import Images, load
-from ..storage import PRETRAINED_SHA256, Pretrained, load_weights, outline, pretrained
-from ..unet import UNet, UNetBase, pick_device, zero_init
-from .config import TrainConfig
+from ..data import Images
+from ..paper_unet import PaperUNet
+from ddpm_abc.storage import (
+    NETWORKS,
+    PRETRAINED_SHA256,
+    Metadata,
+    Pretrained,
+    load_weights,
+    outline,
+    pretrained,
+)
+from ..device import pick_device, training_memory
+from ..unet import UNet, UNetBase, zero_init
+from .config import NETS, TrainConfig
+from .images import NAMED
 from .settings import ConfigError, shown
 
 # %% auto #0
-__all__ = ['LARGEST_NET', 'SHAPE', 'check_new', 'check_writable', 'device_of', 'images_of', 'digest', 'images_digest',
-           'new_network', 'weights_of', 'net_of', 'fixed_by', 'check_fit', 'recipe_of', 'network_like']
+__all__ = ['LARGEST_NET', 'SHAPE', 'check_new', 'check_init', 'check_writable', 'device_of', 'digest', 'new_network',
+           'memory_for', 'weights_of', 'net_of', 'fixed_by', 'check_fit', 'recipe_of', 'network_like', 'check_saved']
 
 # %% ../../nbs/93e_setup.ipynb #0c8bcb4d
 LARGEST_NET = 1_000_000_000  # parameters; more is a slip of the hand, and would fill the memory
 
 _T_LINEAR = """{T} must be at least 21 with the linear schedule, whose betas rise to 20/T, got {got}: use
 {schedule} cosine"""
-_MULTIPLES = "{channels} must be multiples of 8 from 16 on, as in 32,64,96, got {c} in {got}"
-_LEVELS = """{channels} must name at most {most} levels for images of {size}x{size}, which each level but the
-first halves, got {n} ({got}): as in {better}"""
+_MULTIPLES = "{channels} must be multiples of {m} from {low} on, as in {better}, got {c} in {got}"
+_LEVELS = """{channels} must name at most {most} levels for images of {h}x{w}, which each level but the first
+halves, got {n} ({got}): as in {better}"""
+_OR_SIZE = ", or with {size} {fitting}"
+_NO_NET = "{%s} is for a new network, and {init_from} {name} brings its own: leave {%s} out"
 
 
 def check_new(
@@ -45,21 +58,35 @@ def check_new(
     "Raise `ConfigError` for a schedule or channels that cannot be. Weights may bring others."
     if config.schedule == "linear" and config.T <= 20:
         raise ConfigError(_T_LINEAR, got=config.T)
+    m, better = (32, NETS["paper"]["channels"]) if config.net == "paper" else (8, NETS["small"]["channels"])
     for c in config.channels:
-        if c < 16 or c % 8:
-            raise ConfigError(_MULTIPLES, c=c, got=shown(config.channels))
+        if c < 2 * m or c % m:
+            got = shown(config.channels)
+            raise ConfigError(_MULTIPLES, m=m, low=2 * m, better=shown(better), c=c, got=got)
+
+# %% ../../nbs/93e_setup.ipynb #0c8bcbx0
+def check_init(
+    config: TrainConfig,  # of a run that begins with weights
+) -> None:
+    "Raise `ConfigError` for a setting that only a new network can follow."
+    for name in ("net", "attention"):
+        if name in (config.given or ()):
+            raise ConfigError(_NO_NET % (name, name), name=config.init_from)
 
 
-def _check_levels(config: TrainConfig, size: int) -> None:
-    most = 1
+def _check_levels(config: TrainConfig, h: int, w: int) -> None:
+    "That each level but the first can halve the images."
+    channels, size, most = config.channels, math.gcd(h, w), 1
     while size % 2**most == 0:
         most += 1
-    n = len(config.channels)
-    if n > most:
-        got, better = shown(config.channels), shown(config.channels[:most])
-        raise ConfigError(_LEVELS, most=most, size=size, n=n, got=got, better=better)
+    if (n := len(channels)) > most:
+        text, fitting = _LEVELS, "x".join(str(-(-side // 2 ** (n - 1)) * 2 ** (n - 1)) for side in (h, w))
+        if config.data not in NAMED:
+            text += _OR_SIZE.replace("{fitting}", fitting)
+        got, better = shown(channels), shown(channels[:most])
+        raise ConfigError(text, most=most, h=h, w=w, n=n, got=got, better=better)
 
-
+# %% ../../nbs/93e_setup.ipynb #0c8bcbx1
 def check_writable(
     out: Path,  # a folder, made if missing
 ) -> None:
@@ -69,11 +96,6 @@ def check_writable(
         pass
 
 # %% ../../nbs/93e_setup.ipynb #a89ca1c4
-_TOO_FEW = "{batch_size} must be at most {n}, the number of images, got {got}"
-_ONE_CLASS = """{labels} needs images of several classes, and {got} has one: put those of each class into a
-folder of its own, FOLDER/CLASS/IMAGE"""
-
-
 def device_of(
     name: str,  # auto, cpu, cuda, ...
 ) -> torch.device:  # one that is there
@@ -82,22 +104,6 @@ def device_of(
         return pick_device(name)
     except ValueError as e:
         raise ConfigError("{device}: {why}", why=e) from None
-
-
-def images_of(
-    config: TrainConfig,  # of a run
-    progress: bool = False,  # show a bar while a folder is read
-) -> Images:  # what it is trained on
-    "The images, if they are enough and of enough classes. Raises `ConfigError`, and what `load` raises."
-    try:
-        data = load(config.data, config.root, background=config.background, progress=progress)
-    except ValueError as e:
-        raise ConfigError("{background} {why}", why=str(e).removeprefix("background ")) from None
-    if config.batch_size > (n := len(data.images)):
-        raise ConfigError(_TOO_FEW, n=n, got=config.batch_size)
-    if config.labels and len(data.classes) == 1:
-        raise ConfigError(_ONE_CLASS, got=shown(config.data))
-    return data
 
 # %% ../../nbs/93e_setup.ipynb #99496fc0
 def digest(
@@ -109,33 +115,44 @@ def digest(
         h.update(v.numpy().tobytes())
     return h.hexdigest()
 
-
-def images_digest(
-    data: Images,  # what a run is trained on
-    labels: bool,  # whether its network is told them
-) -> str:  # SHA-256 of the images, and of the labels if they are told
-    "What the data of a run are compared by when it goes on."
-    return digest(data.images, *[data.labels] * labels)
-
 # %% ../../nbs/93e_setup.ipynb #bb7013cf
+_HEIGHTS = "{attention} must name heights of the network's levels, which are {heights}, got {got}"
 _LARGE = "{channels} {got} makes a network of {n:,} parameters: at most {most:,}"
 
 
 def new_network(
     config: TrainConfig,  # of the run
     data: Images,  # what it is trained on
-    kind: Callable[..., UNetBase] = UNet,  # or PaperUNet
+    kind: type[UNetBase] | None = None,  # of a network that is there already; if not given, the preset's
     shape: Mapping[str, Any] = MappingProxyType({}),  # what `SHAPE` names, of a network that is there already
 ) -> nn.Module:  # on the CPU
     "A new network for these images: a function of the seed. Raises `ConfigError` for one that is too large."
-    _, c, size, _ = data.images.shape
-    _check_levels(config, size)
+    c, h, w = data.images.shape[1:]
+    _check_levels(config, h, w)
+    if kind is None:
+        kind, shape = (PaperUNet if config.net == "paper" else UNet), _preset(config, h)
     n_classes = len(data.classes) + 1 if config.labels else None  # the last one stands for no label
+    size = h if h == w else (h, w)
     built = {"in_channels": c, "size": size, "channels": config.channels, "n_classes": n_classes, **shape}
     if (n := _count(kind, built)) > LARGEST_NET:
         raise ConfigError(_LARGE, got=shown(config.channels), n=n, most=LARGEST_NET)
     _seed(config.seed)
-    return kind(**built)
+    net = kind(**built)
+    for m in net.modules():
+        if isinstance(m, nn.Dropout):
+            m.p = config.dropout
+    return net
+
+# %% ../../nbs/93e_setup.ipynb #bb7013x0
+def _preset(config: TrainConfig, height: int) -> dict[str, Any]:
+    "What `SHAPE` names, of a new network."
+    heights = [height // 2**i for i in range(len(config.channels))]
+    default = {"small": [], "medium": heights[1:][-2:-1], "paper": heights[1:2]}[config.net]
+    attention = tuple(default if config.attention is None else config.attention)
+    if strange := set(attention) - set(heights):
+        raise ConfigError(_HEIGHTS, heights=shown(heights), got=min(strange))
+    groups = 32 if config.net == "paper" else 8
+    return {"blocks": NETS[config.net]["blocks"], "attention_at": attention, "groups": groups}
 
 
 def _count(kind: Callable[..., UNetBase], built: dict[str, Any]) -> float:
@@ -151,6 +168,19 @@ def _seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
     torch.manual_seed(seed)
+
+# %% ../../nbs/93e_setup.ipynb #93e0a003
+def memory_for(
+    net: nn.Module,  # of a run, on its device
+    config: TrainConfig,  # the run's
+    data: Images,  # what it is trained on
+) -> int:  # bytes, about
+    "What a step of the run will hold in memory."
+    device = next(net.parameters()).device
+    x = torch.zeros(1, *data.images.shape[1:], device=device)
+    t = torch.ones(1, dtype=torch.int64, device=device)
+    told = [torch.zeros_like(t)] if config.labels else []
+    return training_memory(net.eval(), config.batch_size, x, t, *told)
 
 # %% ../../nbs/93e_setup.ipynb #9b4bcae4
 SHAPE = ("blocks", "attention_at", "groups")  # of a network, beside what the settings say
@@ -177,11 +207,13 @@ def net_of(
 def fixed_by(
     init: Pretrained,  # weights to begin with
 ) -> dict[str, Any]:  # the settings that go with them
-    "What weights settle: schedule, length, channels, what is predicted, and labels if they know them."
+    "What weights settle: images, schedule, channels, what is predicted, and labels if they know them."
     net, sched = net_of(init), init.denoise.sched
     kind = (sched.recipe or {}).get("kind", "betas")
     settings = {"schedule": kind, "T": sched.T, "channels": tuple(net.config["channels"])}
     settings |= {"predict": init.denoise.predicts}
+    c, h, w = net.image_shape
+    settings |= {"size": f"{h}x{w}", "colour": c == 3}
     return settings | ({"labels": True} if net.config["n_classes"] else {})
 
 # %% ../../nbs/93e_setup.ipynb #20792ce2
@@ -192,7 +224,7 @@ def check_fit(
 ) -> None:
     "Raise `ConfigError` for weights of other images or another number of classes; warn of other classes."
     config = net_of(init).config
-    drawn, ours = (config["in_channels"], config["size"], config["size"]), tuple(data.images.shape[1:])
+    drawn, ours = net_of(init).image_shape, tuple(data.images.shape[1:])
     if drawn != ours:
         sizes = ("x".join(map(str, shape)) for shape in (drawn, ours))
         raise ConfigError(_OTHER_IMAGES, name=name, **dict(zip(("drawn", "ours"), sizes, strict=True)))
@@ -225,3 +257,26 @@ def network_like(
         zero_init(net.class_emb)
     net.load_state_dict(old.state_dict(), strict=False)
     return net
+
+# %% ../../nbs/93e_setup.ipynb #93e0a002
+_NOT_OURS = "{path} was not written by `ddpm-abc train`: go on from it in Python, with load_checkpoint"
+
+
+def check_saved(
+    path: Path,  # a checkpoint
+    saved: Metadata,  # what it says of itself: anything, if it is a stranger's
+) -> None:
+    "Raise `ConfigError` for a checkpoint that is not one of a run."
+    net, info = saved.net, saved.info
+    at = net.get("attention_at")
+    shape = [net.get("blocks"), net.get("groups"), *(at if isinstance(at, list) else [None])]
+    seconds, n = info.get("seconds", -1), info.get("n_images")
+    good = [
+        net.get("kind") in NETWORKS,
+        all(type(k) is int and 0 < k <= 1000 for k in shape),
+        type(seconds) in (int, float) and 0 <= seconds < 1e12,
+        type(n) is int and isinstance(info.get("images_sha256"), str),
+        isinstance(info.get("init_sha256", ""), str),
+    ]
+    if not all(good):
+        raise ConfigError(_NOT_OURS, path=path)

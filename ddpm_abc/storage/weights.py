@@ -112,8 +112,8 @@ def _check_arguments(arguments: Mapping[str, Any], n_tensors: int) -> None:
         if not all(type(n) is int and -(2**40) < n < 2**40 for n in numbers):
             raise ValueError(f"{key} must be made of whole numbers, got {str(value)[:40]}")
     size, channels, blocks = (arguments.get(key) for key in ("size", "channels", "blocks"))
-    if isinstance(size, int) and size > LARGEST_SIZE:
-        raise ValueError(f"size must be at most {LARGEST_SIZE}, got {size}")
+    if max(size if isinstance(size, (list, tuple)) else [size or 0], default=0) > LARGEST_SIZE:
+        raise ValueError(f"size must be at most {LARGEST_SIZE}, got {str(size)[:40]}")
     levels = len(channels) if isinstance(channels, (list, tuple)) else 1
     blocks = blocks if isinstance(blocks, int) else 1
     if levels * max(blocks, 1) > n_tensors:

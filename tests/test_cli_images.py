@@ -1,0 +1,221 @@
+"""Images of your own by command alone: train, stop, go on, sample, evaluate; rectangles, colour, classes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from shell import CPU, done, interrupt_after, losses, names, refused, run
+
+from ddpm_abc.storage import load_weights, read_metadata
+
+TINY = ["--channels", "16,16", "--batch-size", 8, "--T", 30, *CPU]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ddpm_abc.run.run.PREVIEWED", 8)
+    monkeypatch.setattr("ddpm_abc.run.report.PREVIEWED", 8)
+
+
+def paint(folder, n, shape, kinds=("bright", "dark")):
+    "Pictures of some classes, each with a bar of its own: (H, W) is grey, (H, W, 3) in colour."
+    rng = np.random.default_rng(0)
+    for c, kind in enumerate(kinds):
+        (Path(folder) / kind).mkdir(parents=True)
+        for k in range(n // len(kinds)):
+            image = np.full(shape, 20 + 150 * c, np.uint8)
+            at = rng.integers(0, shape[1] - 4)
+            image[:, at : at + 4] = rng.integers(200, 256, shape[2:])
+            Image.fromarray(image).save(f"{folder}/{kind}/{k:03}.png")
+
+
+@pytest.mark.parametrize(
+    ("shape", "asked", "want"),
+    [
+        ((24, 40), ["--size", "24x40"], (1, 24, 40)),
+        ((64, 64, 3), ["--size", "64", "--colour", "--flip"], (3, 64, 64)),
+    ],
+)
+def test_a_round_trip(shape, asked, want, monkeypatch):
+    "Stopped and gone on with it is the run that was never stopped, to the bit; then drawn with, and judged."
+    paint("mine", 300, shape)
+    command = ["train", "--data", "mine", *asked, "--labels", "--steps", 4, "--preview", 2, *TINY]
+    done(*command, "--out", "whole")
+    with monkeypatch.context() as m:
+        interrupt_after(m, 3)
+        status, _, err = run(*command, "--out", "half")
+    assert status == 130
+    again = err.splitlines()[-1].split("go on with: ddpm-abc ")[1].split()
+    assert "--preview 2" in " ".join(again)
+    done(*again)
+    assert losses("half") == losses("whole")
+    one, other = (Path(f"{f}/weights.safetensors").read_bytes() for f in ("half", "whole"))
+    assert one == other
+    size = "x".join(map(str, want))
+    assert load_weights("half/weights.safetensors").denoise.net.image_shape == want
+
+    weights = ["--weights", "half/weights.safetensors", "--steps", 2, *CPU]
+    out = done("sample", *weights, "--n", 3, "--out", "drawn")
+    assert "3 images in" in out
+    with Image.open("drawn/seed-0-0001.png") as im:
+        assert (im.size, im.mode) == ((want[2], want[1]), "RGB" if want[0] == 3 else "L")
+    out = done("evaluate", *weights, "--n", 100)
+    assert f"compared with: folder mine, 30 images, {size}" in out
+    assert "near copies:" in out
+    assert "these weights" in out
+    assert "seen by a classifier trained on 170 of the training images" in out
+    assert "of 270 training images looked through, and of 30 held out" in out
+
+
+def test_previews_and_measurements():
+    paint("mine", 100, (16, 16, 3))
+    told = ["--data", "mine", "--size", 16, "--colour", "--preview", 2, "--steps", 5, *TINY]
+    out = done("train", *told)
+    assert "held out, to measure on and not to train on: 10 more" in out
+    assert names("out/previews") == ["step-000002.png", "step-000004.png"]
+    with Image.open("out/previews/step-000002.png") as im:
+        assert im.mode == "RGB"
+        assert im.size == (8 * 6 * 16 + 7 * 6 * 2, 6 * 16)
+    rows = [json.loads(line) for line in Path("out/metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4]
+    on_record = losses()
+    assert rows[0]["loss"] == pytest.approx((on_record[1] + on_record[2]) / 2, abs=1e-5)
+    for row in rows:
+        assert len(row["held_out_by_t"]) == len(row["loss_by_t"]) == 10
+        assert row["grad_norm"] > 0
+        assert row["images_per_second"] > 0
+    done("train", "--resume", "--steps", 7, "--preview", 3, *CPU)
+    rows = [json.loads(line) for line in Path("out/metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [2, 4, 6]
+
+
+def test_looking_changes_nothing():
+    paint("mine", 60, (16, 16))
+    for preview in (0, 1):
+        done("train", "--data", "mine", "--size", 16, "--dropout", 0.1, "--steps", 3, "--preview", preview,
+             "--labels", "--flip", *TINY, "--out", preview)  # fmt: skip
+    assert losses("0") == losses("1")
+    assert "previews" not in names("0")
+    assert not Path("0/metrics.jsonl").exists()
+
+
+def test_what_is_held_out_is_not_trained_on():
+    paint("mine", 40, (16, 16))
+    for held, n in ((None, 36), (0, 40), (15, 25)):
+        asked = [] if held is None else ["--hold-out", held]
+        done("train", "--data", "mine", "--size", 16, "--steps", 1, *asked, *TINY, "--out", str(held))
+        path = next(Path(str(held)).glob("checkpoint-*"))
+        assert read_metadata(path).info["n_images"] == n
+    assert "held no images out: train with --hold-out" in refused(
+        "evaluate", "--weights", "0/weights.safetensors", "--n", 20, "--steps", 2, *CPU
+    )
+    assert "--hold-out must be less than 40, the number of images, got 40" in refused(
+        "train", "--data", "mine", "--size", 16, "--hold-out", 40, *TINY, "--out", "none"
+    )
+
+
+def test_another_folder_judges_what_the_training_held_in():
+    paint("mine", 60, (16, 16))
+    paint("others", 24, (16, 16))
+    done("train", "--data", "mine", "--size", 16, "--hold-out", 0, "--steps", 1, *TINY)
+    command = ["evaluate", "--weights", "out/weights.safetensors", "--n", 20, "--steps", 2, *CPU]
+    status, out, err = run(*command, "--data", "others")
+    assert status == 0
+    assert "compared with: folder others, 24 images, 1x16x16" in out
+    assert "near copies" in out
+    assert "needs images of several classes, 256 to train on and 20 held out" in err
+    Path("mine").rename("moved")
+    assert "was trained on are not there to look for copies" in refused(*command, "--data", "others")
+    assert "was trained on mine, which is not there any more" in refused(*command)
+    Path("moved").rename("mine")
+    Path("mine/dark/000.png").unlink()
+    assert "the images in mine are not those that" in refused(*command)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--size", "30"], "at most 2 levels for images of 30x30.* as in 16,16, or with --size 32x32"),
+        (["--size", "24x42"], "at most 2 levels for images of 24x42.*got 3.*or with --size 24x44"),
+        (["--size", "0"], "--size must lie in 1..4096, got 0"),
+        (["--size", "a"], "--size must be one number, as 32, or height and width, as 24x40, got a"),
+        (["--size", "32", "--attention", "7"], "--attention must name heights .* 32,16,8, got 7"),
+        (["--size", "32", "--net", "paper"], "--channels must be multiples of 32 from 64 on.*got 16"),
+        (["--dropout", "1"], "--dropout must be a number at least 0 and less than 1, got 1"),
+        (["--fit", "squeeze"], "--fit must be crop or pad, got squeeze"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_can(asked, said):
+    import re
+
+    paint("mine", 20, (16, 16))
+    err = refused("train", "--data", "mine", "--channels", "16,16,16", *asked, "--batch-size", 8, *CPU)
+    assert re.search(said, err)
+
+
+@pytest.mark.parametrize("asked", [["--size", "32"], ["--colour"], ["--fit", "pad"], ["--background", "red"]])
+def test_a_form_is_for_folders(asked):
+    err = refused("train", "--steps", 1, *asked, *TINY)
+    assert f"{asked[0]} is for a folder of your own images, and --data digits has its own form" in err
+
+
+def test_presets():
+    paint("mine", 20, (32, 32, 3))
+    told = ["--data", "mine", "--size", 32, "--colour", "--batch-size", 4, "--T", 30, "--steps", 1, *CPU]
+    done("train", *told, "--net", "medium", "--out", "medium")
+    net = read_metadata("medium/weights.safetensors").net
+    assert (net["channels"], net["blocks"], net["attention_at"]) == ([64, 128, 192], 2, [16])
+    out = done("train", *told, "--net", "paper", "--channels", "64,64", "--out", "paper")
+    net = read_metadata("paper/weights.safetensors").net
+    assert (net["kind"], net["blocks"], net["attention_at"], net["groups"]) == ("paper_unet", 2, [16], 32)
+    assert "MB for a step of 4 images" in out
+    done("train", *told, "--attention", "32,8", "--ema", 0.5, "--out", "own")
+    assert read_metadata("own/weights.safetensors").net["attention_at"] == [32, 8]
+    begun = ["train", "--data", "mine", "--batch-size", 4, "--steps", 1, *CPU, "--out", "more"]
+    begun += ["--init-from", "paper/weights.safetensors"]
+    assert "--net is for a new network, and --init-from" in refused(*begun, "--net", "small")
+    done(*begun)
+    assert read_metadata("more/weights.safetensors").net["kind"] == "paper_unet"
+
+
+def test_size_and_colour_come_with_the_weights_to_begin_with():
+    paint("mine", 20, (24, 16, 3))
+    told = ["--data", "mine", "--steps", 1, "--batch-size", 4, *CPU]
+    done("train", *told, "--size", "24x16", "--colour", "--channels", "16,16", "--T", 30, "--out", "first")
+    out = done("train", *told, "--init-from", "first/weights.safetensors", "--out", "second")
+    assert "18 images, 3x24x16" in out
+    said = refused("train", *told, "--init-from", "first/weights.safetensors", "--size", 24, "--out", "third")
+    assert "--size 24x24 is not what first/weights.safetensors was trained with (24x16)" in said
+
+
+def test_the_recipe_of_the_paper_on_files_in_its_form(monkeypatch):
+    "All its settings but for the size of the network, the batch and the number of steps, which are typed."
+    from ddpm_abc.data import cifar
+
+    monkeypatch.setattr(cifar, "_IMAGES", 8)
+    home = Path("data/cifar-10-batches-bin")
+    home.mkdir(parents=True)
+    for name in (*cifar._TRAIN, *cifar._TEST):
+        records = np.random.default_rng(0).integers(0, 256, (8, 3073), np.uint8)
+        records[:, 0] = range(8)
+        records.tofile(home / name)
+    small = ["--channels", "64,64", "--batch-size", 4, "--steps", 2, "--preview", 0, *CPU]
+    out = done("train", "--data", "cifar10", "--recipe", "ddpm-cifar10", *small)
+    assert "CIFAR-10 (training set), 40 images, 3x32x32" in out
+    about = read_metadata("out/weights.safetensors")
+    assert (about.net["kind"], about.net["attention_at"]) == ("paper_unet", [16])
+    told = about.info["run"]
+    assert (told["lr"], told["decay"], told["dropout"], told["ema"], told["flip"]) == (
+        2e-4,
+        "none",
+        0.1,
+        0.9999,
+        True,
+    )
+    assert about.sched == {"kind": "linear", "T": 1000, "beta_min": 1e-4, "beta_max": 0.02}
+    again = ["train", "--resume", "--recipe", "ddpm-cifar10", "--channels", "64,64", "--batch-size", 4, *CPU]
+    assert "has done its 3 steps" not in done(*again, "--steps", 3)
+    assert "--lr 0.001 is not what the run in" in refused(*again, "--lr", 0.001)
