@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 _RESUME = """go on from the newest whole checkpoint in --out, with the settings that its run began with;
 --steps and --minutes stay if neither is given; --device and --root must be given again, and --data if its
 folder has moved"""
-
-
 _RECIPE = "settings that go together, and others may replace: ddpm-cifar10, the paper's (default: none)"
 
 

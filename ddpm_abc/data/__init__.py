@@ -6,12 +6,13 @@ from .folder import image_folder
 from .idx import DIGITS_SHA256, IDX_SHA256, digits, fashion_mnist, mnist
 from .images import Images, Source, batches, labelled_batches, to_uint8, to_unit
 from .picture import IMAGE_ENDINGS, Form, Picture, read_picture
-from .source import load
+from .source import NAMED, load
 
 __all__ = [
     "DIGITS_SHA256",
     "IDX_SHA256",
     "IMAGE_ENDINGS",
+    "NAMED",
     "Form",
     "Images",
     "Mapped",

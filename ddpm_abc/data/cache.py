@@ -98,8 +98,8 @@ def part_key(
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 
 # %% ../../nbs/90f_cache.ipynb #90f00013
-def _decode(path: Path, files: Sequence[Path], form: Form) -> None:
-    "Make a part. Runs in a process of its own."
+def _decode(path: Path, files: Sequence[Path], form: Form) -> Counter[str]:
+    "Make a part, and return what was noticed. Runs in a process of its own."
     new, digest, seen = path.with_suffix(f".{os.getpid()}"), hashlib.sha256(), Counter[str]()
     try:
         with open(new, "wb") as f:
@@ -113,6 +113,7 @@ def _decode(path: Path, files: Sequence[Path], form: Form) -> None:
             f.flush()
             os.fsync(f.fileno())
         os.replace(new, path)
+        return seen
     finally:
         new.unlink(missing_ok=True)
 
@@ -170,24 +171,28 @@ def cached(
     todo = [(path, lot) for path, lot in zip(paths, lots, strict=True) if noted[path] is None]
     _check_room(cache, sum(len(lot) for _, lot in todo) * size)
     if todo:
-        _decode_all(todo, form, n, progress)
-        noted |= {path: _noted(path, len(lot) * size) for path, lot in todo}
+        noted |= _decode_all(todo, form, n, progress)
     seen = sum((part or Counter() for part in noted.values()), Counter[str]())
     return Mapped(tuple(paths), per_part, (n, *form.shape)), seen
 
 # %% ../../nbs/90f_cache.ipynb #6189316f
-def _decode_all(todo: Sequence[tuple[Path, Sequence[Path]]], form: Form, n: int, progress: bool) -> None:
-    "Make the parts that are missing of n images."
+def _decode_all(
+    todo: Sequence[tuple[Path, Sequence[Path]]], form: Form, n: int, progress: bool
+) -> dict[Path, Counter[str]]:
+    "Make the parts that are missing of n images; return what was noticed in each."
+    noted = {}
     there = n - sum(len(lot) for _, lot in todo)
     bar = tqdm(total=n, initial=there, desc="decoding", unit="image", disable=not progress)
     with bar, _workers(min(len(todo), os.cpu_count() or 1)) as pool:
-        begun = {pool.submit(_decode, path, lot, form): lot for path, lot in todo}
+        begun = {pool.submit(_decode, path, lot, form): (path, lot) for path, lot in todo}
         try:
             for done in as_completed(begun):
-                done.result()
-                bar.update(len(begun[done]))
+                path, lot = begun[done]
+                noted[path] = done.result()
+                bar.update(len(lot))
         finally:
             pool.shutdown(cancel_futures=True)
+    return noted
 
 
 def _check_room(cache: Path, need: int) -> None:

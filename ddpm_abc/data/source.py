@@ -14,9 +14,12 @@ from .images import Images
 from .picture import Form
 
 # %% auto #0
-__all__ = ['load']
+__all__ = ['NAMED', 'load']
 
 # %% ../../nbs/90e_source.ipynb #27040390
+NAMED = ("digits", "mnist", "fashion", "cifar10")  # data sets that are the same everywhere
+
+
 def load(
     name: str,  # "digits", "mnist", "fashion", "cifar10", or the path of a folder of images
     root: str | os.PathLike[str] = "data",  # where those that are downloaded are, or will be
@@ -32,12 +35,12 @@ def load(
     """
     named = {"digits": digits, "mnist": lambda: mnist(root), "fashion": lambda: fashion_mnist(root)}
     named["cifar10"] = lambda: cifar10(root)
-    if name in named and form is None:
+    if name in NAMED and form is None:
         return named[name]()
-    if name in named:
+    if name in NAMED:
         raise ValueError(f"a form is for a folder of images, and {name} has its own, got {form}")
     if name and os.path.isdir(name):
         f = form or Form()
         return image_folder(name, f.size, f.channels, f.background, f.fit, cache=cache, progress=progress)
     wrong = f"{name!r} is a file" if name and os.path.exists(name) else f"unknown data set {name!r}"
-    raise RuntimeError(f"{wrong}: use digits, mnist, fashion, cifar10, or the path of a folder of images")
+    raise RuntimeError(f"{wrong}: use {', '.join(NAMED)}, or the path of a folder of images")

@@ -34,8 +34,9 @@ from .settings import ConfigError, shown
 from .setup import digest, net_of
 
 # %% auto #0
-__all__ = ['SAMPLE_CHUNK', 'FEW_STEPS', 'ETA', 'FRAMES', 'FILMED', 'OVERVIEW', 'image_labels', 'DrawState', 'Drawing', 'draw',
-           'write_kept', 'read_kept', 'image_name', 'write_image', 'check_free', 'Film', 'save_overview']
+__all__ = ['SAMPLE_CHUNK', 'FEW_STEPS', 'ETA', 'FRAMES', 'FILMED', 'OVERVIEW', 'image_labels', 'chunk_for', 'DrawState',
+           'Drawing', 'draw', 'write_kept', 'read_kept', 'image_name', 'write_image', 'check_free', 'Film',
+           'save_overview']
 
 # %% ../../nbs/93g_draw.ipynb #015364b9
 def image_labels(
@@ -83,9 +84,16 @@ def _often(counts: dict[str, int] | None, name: str, label: str | None, guidance
     return [count if label is None else int(name == label) for name, count in counts.items()]
 
 # %% ../../nbs/93g_draw.ipynb #ddd4d91b
-SAMPLE_CHUNK = 64  # images drawn at once: on a CPU larger batches outgrow the cache and are slower
+SAMPLE_CHUNK = 64  # images computed at once: on a CPU larger batches outgrow the cache and are slower
 FEW_STEPS = 20  # of every sampler but ddpm, if no number is given
 ETA = {"dpm-solver": 0.75, "ddim": 0.0}  # noise on the way, if none is given: see chapter 10
+
+
+def chunk_for(
+    shape: Sequence[int],  # of images: (..., H, W)
+) -> int:  # how many of them to compute at once, at most `SAMPLE_CHUNK`
+    "Large images need more memory each."
+    return max(1, min(SAMPLE_CHUNK, SAMPLE_CHUNK * 28 * 28 // (shape[-2] * shape[-1])))
 
 
 def _eta(sampler: str, eta: float | None) -> float | None:
@@ -144,8 +152,7 @@ class Drawing:
 
     def chunk(self) -> int:
         "How many images are drawn at once: large ones need more memory each."
-        _, h, w = self.net.image_shape
-        return max(1, min(SAMPLE_CHUNK, SAMPLE_CHUNK * 28 * 28 // (h * w)))
+        return chunk_for(self.net.image_shape)
 
 # %% ../../nbs/93g_draw.ipynb #bf7a53c5
 _SPOILT = "the network's answers are not finite numbers: these weights are spoilt, train again"

@@ -11,15 +11,14 @@ from pathlib import Path
 
 import torch
 
-from ..data import Form, Images, load
+from ..data import NAMED, Form, Images, load
 from .config import TrainConfig
 from .settings import ConfigError, settings_of, shown
 
 # %% auto #0
-__all__ = ['NAMED', 'Parts', 'form_of', 'images_of', 'split', 'images_digest']
+__all__ = ['Parts', 'form_of', 'images_of', 'split', 'images_digest']
 
 # %% ../../nbs/93k_images.ipynb #93k00008
-NAMED = ("digits", "mnist", "fashion", "cifar10")  # data sets that are the same everywhere
 _OF_FOLDERS = "{%s} is for a folder of your own images, and {data} {name} has its own form: leave {%s} out"
 _TOO_FEW = "{batch_size} must be at most {n}, the number of images, got {got}"
 _NONE_LEFT = "{hold_out} must be less than {n}, the number of images, got {got}"

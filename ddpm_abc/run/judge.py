@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from ..classifier import Classifier, train_classifier
-from ..data import Images, cifar10, fashion_mnist, mnist, to_unit
+from ..data import NAMED, Images, cifar10, fashion_mnist, mnist, to_unit
 from ..metrics import Report, evaluate, measure_reference, nearest_neighbors
 from .config import TrainConfig, read_settings
 from .settings import ConfigError, shown
-from .images import NAMED, Parts, images_digest, images_of, split
+from .images import Parts, images_digest, images_of, split
 
 # %% auto #0
-__all__ = ['LOOKED_THROUGH', 'SAME', 'FEWEST', 'Real', 'real_for', 'Judgement', 'judge', 'can_measure']
+__all__ = ['LOOKED_THROUGH', 'SAME', 'FEWEST', 'Real', 'real_for', 'Judgement', 'judge', 'can_measure', 'some_of']
 
 # %% ../../nbs/93i_judge.ipynb #93i00006
 _UNKNOWN = """{name} does not say which images it was trained on, so there is nothing to compare with: it was
@@ -116,7 +116,7 @@ def judge(
     if real.train is None:
         raise ValueError("the training images are not there, to look for copies among")
     n = len(generated)
-    (images, labels), (unseen, theirs) = _some(real.train, n), _some(real.held)
+    (images, labels), (unseen, theirs) = some_of(real.train, n), some_of(real.held)
     drawn, usual = to_unit(generated), nearest_neighbors(unseen, images)[0]
     near = usual[usual > SAME].quantile(0.01).item() if (usual > SAME).any() else SAME
     copies = (nearest_neighbors(drawn, images)[0] <= near).double().mean().item()
@@ -144,8 +144,11 @@ def _steps(n: int) -> int:
     return min(1000, max(100, 20 * n // 128))
 
 
-def _some(data: Images, more: int = 0) -> tuple[Tensor, Tensor]:  # (n, C, H, W) in [-1, 1], (n,)
-    "Some of the images, as many as `LOOKED_THROUGH` says and `more`, in a random order, and their labels."
+def some_of(
+    data: Images,  # all there are
+    more: int = 0,  # how many more than `LOOKED_THROUGH` says
+) -> tuple[Tensor, Tensor]:  # (n, C, H, W) in [-1, 1], and their labels, (n,)
+    "At most so many of the images as memory bears, in a random order, the same at each call."
     most = min(LOOKED_THROUGH, 2**29 // (4 * math.prod(data.images.shape[1:]))) + more
     chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:most]
     return to_unit(data[chosen]), data.labels[chosen]

@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..data import NAMED
 from ..device import prepare
 from ..parameterization import Denoiser
 from . import setup
 from .config import OtherSetting, TrainConfig, read_settings, settled
-from .images import NAMED, Parts, images_digest, images_of
+from .images import Parts, images_digest, images_of
 from .log import read_losses, read_records
 from .run import Run
 from .settings import ConfigError, shown

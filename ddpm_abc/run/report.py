@@ -19,17 +19,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data import to_unit
 from ..device import describe
 from ..metrics import nearest_neighbors
-from ..plot import plot_held_out, save, tile, use_style
+from ..plot import plot_held_out, save, use_style
 from .config import saved_settings
+from .judge import some_of
 from .run import PREVIEWED, Run, draw_preview, preview_path
 from .settings import shown
+from .watch import png_of
 from ..storage import write_atomically
 
 # %% auto #0
-__all__ = ['PREVIEWS', 'AMONG', 'beside_neighbours', 'write_report']
+__all__ = ['PREVIEWS', 'beside_neighbours', 'write_report']
 
 # %% ../../nbs/93j_report.ipynb #93j00006
 def beside_neighbours(
@@ -46,12 +47,6 @@ def beside_neighbours(
 PREVIEWS = 6  # shown on the page, at most
 
 
-def _png(pixels: np.ndarray, scale: int = 1) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels.repeat(scale, 0).repeat(scale, 1)).save(file, "PNG")
-    return file.getvalue()
-
-
 def _top_rows(run: Run) -> tuple[list[int], bytes]:
     "The steps of some previews, and their top rows one below the other."
     measured = [row["step"] for row in run.records]
@@ -60,7 +55,9 @@ def _top_rows(run: Run) -> tuple[list[int], bytes]:
     for step in steps:
         with Image.open(preview_path(run, step)) as im:
             rows.append(np.asarray(im.convert("RGB"))[: im.height // -(-PREVIEWED // 8)])
-    return steps, _png(np.concatenate(rows))
+    file = io.BytesIO()
+    Image.fromarray(np.concatenate(rows)).save(file, "PNG")
+    return steps, file.getvalue()
 
 
 def _held_out(run: Run) -> bytes:
@@ -72,7 +69,6 @@ def _held_out(run: Run) -> bytes:
     return path.read_bytes()
 
 # %% ../../nbs/93j_report.ipynb #93j00010
-AMONG = 10_000  # images of the training that neighbours are looked for among, at most
 _LOSS = "Of each step, and its running mean; a network that answers 0 has 1."
 _HELD_OUT = """Both are measured on the averaged network, with the same noise and times each time. As long as
 they fall together, more steps help. When they part, the network is learning images by heart: more images,
@@ -92,12 +88,10 @@ def _sections(run: Run) -> Iterator[tuple[str, str, bytes]]:
     if run.records:
         steps, png = _top_rows(run)
         yield "As it learned", f"The same noise after {', '.join(map(str, steps))} steps, from above.", png
-    images, scale = draw_preview(run), max(1, 64 // max(run.data.images.shape[2:]))
-    yield "Now", "Drawn with the averaged weights, in 20 steps.", _png(tile(images), scale)
-    g = torch.Generator().manual_seed(0)
-    among = to_unit(run.data[torch.randperm(len(run.data), generator=g)[:AMONG]])
-    pairs = beside_neighbours(images, among)
-    yield "Beside their neighbours", _NEIGHBOURS, _png(tile(pairs, columns=len(pairs) // 2), scale)
+    images = draw_preview(run)
+    yield "Now", "Drawn with the averaged weights, in 20 steps.", png_of(images, 64)
+    pairs = beside_neighbours(images, some_of(run.data)[0])
+    yield "Beside their neighbours", _NEIGHBOURS, png_of(pairs, 64, columns=len(pairs) // 2)
 
 # %% ../../nbs/93j_report.ipynb #93j00011
 _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>

@@ -85,13 +85,17 @@ def save_run(
     told = {"run": saved_settings(run.config)}
     about: dict[str, Any] = {"data": run.data.name, "steps": run.step, "seed": run.config.seed, **told}
     about |= {"images_sha256": run.digests["images_sha256"]}
-    weights = replace(run.denoise, net=run.ema.model)
-    save_weights(run.out / "weights.safetensors", weights, **about, **_classes(run))
+    save_weights(run.out / "weights.safetensors", _averaged(run), **about, **_classes(run))
     about = {"seconds": run.seconds, "n_images": len(run.data.images), **told, **run.digests}
     save_checkpoint(
         run.path, run.denoise, run.opt, step=run.step, ema=run.ema, generator=run.generator, **about
     )
     keep_last(run.path)
+
+
+def _averaged(run: Run) -> Denoiser:
+    "The averaged network, to draw and to measure with."
+    return replace(run.denoise, net=run.ema.model)
 
 
 def _classes(run: Run) -> dict[str, Any]:
@@ -140,10 +144,7 @@ def _batches(run: Run) -> Iterator[Any]:
         x0, y = x0.to(device), y.to(device)
         if config.flip:
             x0 = _mirrored(x0, run.generator)
-        if not config.labels:
-            yield x0
-            continue
-        yield x0, drop_labels(y, null_class, generator=run.generator)
+        yield (x0, drop_labels(y, null_class, generator=run.generator)) if config.labels else x0
 
 # %% ../../nbs/93f_run.ipynb #a6bbd00d
 PREVIEWED = 64  # images in a preview, eight a row
@@ -160,7 +161,7 @@ def draw_preview(
     "Draw images with the averaged weights, whose noise is the same at each call."
     _, c, h, w = run.data.images.shape
     n_classes = len(run.data.classes) if run.config.labels else None
-    return preview(replace(run.denoise, net=run.ema.model), (c, h, w), n=PREVIEWED, n_classes=n_classes)
+    return preview(_averaged(run), (c, h, w), n=PREVIEWED, n_classes=n_classes)
 
 
 def preview_path(
@@ -173,7 +174,7 @@ def preview_path(
 # %% ../../nbs/93f_run.ipynb #a6bbd0x0
 def _look(run: Run, done: TrainStep) -> None:
     "Measure, and draw a preview, with the averaged weights."
-    averaged, config = replace(run.denoise, net=run.ema.model), run.config
+    averaged, config = _averaged(run), run.config
     before = run.records[-1] if run.records else {"step": 0, "seconds": 0.0}
     steps, seconds = run.step - before["step"], run.seconds - before["seconds"]
     row = {

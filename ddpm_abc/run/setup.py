@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data import Images
+from ..data import NAMED, Images
 from ..paper_unet import PaperUNet
 from ddpm_abc.storage import (
     NETWORKS,
@@ -33,7 +33,6 @@ from ddpm_abc.storage import (
 from ..device import pick_device, training_memory
 from ..unet import UNet, UNetBase, zero_init
 from .config import NETS, TrainConfig
-from .images import NAMED
 from .settings import ConfigError, shown
 
 # %% auto #0

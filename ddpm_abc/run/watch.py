@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -21,25 +20,18 @@ from ..data import Images, to_unit
 from ..guidance import guided
 from ..parameterization import Denoiser
 from ..plot import tile
+from .draw import chunk_for
 from ..sampling import image_generators, sample
 from ..solvers import dpm_solver, times_for
 from ..storage import write_atomically
 from ..training import simple_loss
 
 # %% auto #0
-__all__ = ['MEASURED', 'TENTHS', 'chunk_for', 'losses_by_t', 'preview', 'save_preview', 'memory_used', 'log_scalars']
+__all__ = ['MEASURED', 'TENTHS', 'losses_by_t', 'preview', 'png_of', 'save_preview', 'memory_used', 'log_scalars']
 
 # %% ../../nbs/93h_watch.ipynb #93h00006
 MEASURED = 256  # pairs of an image and a time that a loss is measured on
 TENTHS = 10  # parts of 1..T that are told apart
-
-
-def chunk_for(
-    shape: Sequence[int],  # of images: (..., H, W)
-) -> int:  # how many of them to compute at once, at most 64
-    "Large images need more memory each."
-    return max(1, min(64, 64 * 28 * 28 // (shape[-2] * shape[-1])))
-
 
 @torch.no_grad()
 def losses_by_t(
@@ -89,17 +81,26 @@ def preview(
         drawn.append(x.cpu())
     return torch.cat(drawn)
 
+# %% ../../nbs/93h_watch.ipynb #93h00020
+def png_of(
+    images: Tensor,  # (n, C, H, W), about in [-1, 1], C = 1 or 3
+    side: int,  # smaller images are enlarged to about so many pixels
+    columns: int = 8,  # images a row
+) -> bytes:  # a PNG
+    "A sheet of images."
+    canvas, file = tile(images, columns), io.BytesIO()
+    scale = max(1, side // max(images.shape[-2:]))
+    Image.fromarray(canvas.repeat(scale, 0).repeat(scale, 1)).save(file, "PNG")
+    return file.getvalue()
+
 
 def save_preview(
     images: Tensor,  # (n, C, H, W), about in [-1, 1], C = 1 or 3
     path: Path,  # where to, .png; its folder is made if missing
 ) -> None:
     "Write a preview whole or not at all, small images enlarged. Raises `OSError` if that fails."
-    canvas, file = tile(images), io.BytesIO()
-    scale = max(1, 96 // max(images.shape[-2:]))
-    Image.fromarray(canvas.repeat(scale, 0).repeat(scale, 1)).save(file, "PNG")
     path.parent.mkdir(exist_ok=True)
-    write_atomically(path, file.getvalue())
+    write_atomically(path, png_of(images, 96))
 
 # %% ../../nbs/93h_watch.ipynb #93h00016
 def memory_used(
