@@ -2,9 +2,9 @@
 
     python tools/bundle_emoji.py FOLDER      # FOLDER is the npm package emoji-datasource-google, unpacked
 
-The glyphs are one lossless picture of 64 columns; the JSON holds the names of the groups, and the group
-and the name of each glyph, in the order of Unicode's list. If a second folder is named, the glyphs are copied
-into it as well, one by one and as they came: PNG files of 64x64 with transparency, a group a sub-folder.
+The glyphs are one lossless picture of 64 columns; the JSON holds the names of the groups, and the group of
+each glyph, in the order of Unicode's list. If a second folder is named, the glyphs are copied into it as
+well, one by one and as they came: PNG files of 64x64 with transparency, a group a sub-folder.
 
     python tools/bundle_emoji.py FOLDER PNGS      # PNGS/activities/0001.png and so on
 """
@@ -22,8 +22,8 @@ SIZE, COLUMNS = 32, 64
 ASSETS = Path(__file__).parent.parent / "ddpm_abc/assets"
 
 
-def glyphs(package: Path) -> list[tuple[str, str, Path]]:
-    "(group, name, file) of each glyph, skin variations included, in Unicode's order."
+def glyphs(package: Path) -> list[tuple[str, Path]]:
+    "(group, file) of each glyph, skin variations included, in Unicode's order."
     found = []
     listed = json.loads((package / "emoji.json").read_text(encoding="utf-8"))
     for entry in sorted(listed, key=lambda entry: entry["sort_order"]):
@@ -32,7 +32,7 @@ def glyphs(package: Path) -> list[tuple[str, str, Path]]:
         for each in (entry, *entry.get("skin_variations", {}).values()):
             if each["has_img_google"]:
                 group = entry["category"].lower().replace(" & ", "-")
-                found.append((group, entry["name"].lower(), package / "img/google/64" / each["image"]))
+                found.append((group, package / "img/google/64" / each["image"]))
     return found
 
 
@@ -48,14 +48,14 @@ def main(package: Path, pngs: Path | None) -> None:
     found = glyphs(package)
     rows = -(-len(found) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * SIZE, rows * SIZE), "white")
-    for k, (group, _, path) in enumerate(found):
+    for k, (group, path) in enumerate(found):
         sheet.paste(small(path), (k % COLUMNS * SIZE, k // COLUMNS * SIZE))
         if pngs:
             (pngs / group).mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, pngs / group / f"{k:04}.png")
-    groups = sorted({group for group, _, _ in found})
-    labels = [groups.index(group) for group, _, _ in found]
-    about = {"groups": groups, "labels": labels, "names": [name for _, name, _ in found]}
+    groups = sorted({group for group, _ in found})
+    labels = [groups.index(group) for group, _ in found]
+    about = {"groups": groups, "labels": labels}
     file = io.BytesIO()
     sheet.save(file, "WEBP", lossless=True, quality=100, method=6)
     for name, data in (("emoji.webp", file.getvalue()), ("emoji.json", json.dumps(about).encode())):

@@ -50,24 +50,36 @@ def beyond_progress(text: str) -> str:
     return "\n".join(line for line in re.split(r"[\r\n]+", text) if line.strip() and not BAR.search(line))
 
 
+ENOUGH = 30  # squared difference of a colour channel, on average, that an eye hardly sees
+
+
 def few_colours(png: str) -> str:
     """A picture in 32 colours, white, black and the course's palette among them: a quarter of the bytes, and
-    hardly a difference to the eye. Animations stay as they are."""
+    hardly a difference to the eye. Where there is one, in 256. Animations stay as they are."""
     image, small = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
     if getattr(image, "is_animated", False):
         return png
-    rgb = image.convert("RGB")
+    drawn, difference = in_colours(image.convert("RGB"), 32)
+    if difference > ENOUGH:
+        drawn, _ = in_colours(image.convert("RGB"), 256)
+    drawn.save(small, "PNG", optimize=True)
+    return base64.b64encode(small.getvalue()).decode()
+
+
+def in_colours(rgb: Image.Image, n: int) -> tuple[Image.Image, float]:
+    "A picture in n colours, and the mean squared difference that this makes."
     own = [ImageColor.getrgb(color) for color in ("white", "black", *PALETTE.values())]
-    found = np.array(rgb.quantize(32 - len(own)).getpalette()).reshape(-1, 3)[: 32 - len(own)]
+    found = np.array(rgb.quantize(n - len(own)).getpalette()).reshape(-1, 3)[: n - len(own)]
     palette = np.concatenate([own, found])
-    colours, where = np.unique(np.asarray(rgb).reshape(-1, 3), axis=0, return_inverse=True)
+    pixels = np.asarray(rgb).reshape(-1, 3)
+    colours, where = np.unique(pixels, axis=0, return_inverse=True)
     nearest = (
         np.square(colours[:, None].astype(int) - palette).sum(2).argmin(1)
     )  # Pillow's own matching takes near-white for white
-    drawn = Image.fromarray(nearest[where.reshape(rgb.height, rgb.width)].astype(np.uint8))
+    chosen = nearest[where.reshape(rgb.height, rgb.width)].astype(np.uint8)
+    drawn = Image.fromarray(chosen)
     drawn.putpalette(palette.astype(np.uint8).tobytes())
-    drawn.save(small, "PNG", optimize=True)
-    return base64.b64encode(small.getvalue()).decode()
+    return drawn, float(np.square(pixels.astype(int) - palette[chosen.ravel()]).mean())
 
 
 def run(path: Path) -> str:

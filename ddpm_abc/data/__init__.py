@@ -1,7 +1,8 @@
-"""Data: the bundled digits, MNIST, Fashion-MNIST, CIFAR-10, folders of your own images, and batches."""
+"""Data: bundled digits and emoji, MNIST, Fashion-MNIST, CIFAR-10, folders of your own images, and batches."""
 
 from .cache import Mapped, cached
 from .cifar import cifar10
+from .emoji import EMOJI_SHA256, emoji
 from .folder import image_folder
 from .idx import DIGITS_SHA256, IDX_SHA256, digits, fashion_mnist, mnist
 from .images import Images, Source, batches, labelled_batches, to_uint8, to_unit
@@ -10,6 +11,7 @@ from .source import NAMED, load
 
 __all__ = [
     "DIGITS_SHA256",
+    "EMOJI_SHA256",
     "IDX_SHA256",
     "IMAGE_ENDINGS",
     "NAMED",
@@ -22,6 +24,7 @@ __all__ = [
     "cached",
     "cifar10",
     "digits",
+    "emoji",
     "fashion_mnist",
     "image_folder",
     "labelled_batches",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from .cifar import cifar10
+from .emoji import emoji
 from .folder import image_folder
 from .idx import digits, fashion_mnist, mnist
 from .images import Images
@@ -17,11 +18,11 @@ from .picture import Form
 __all__ = ['NAMED', 'load']
 
 # %% ../../nbs/90e_source.ipynb #27040390
-NAMED = ("digits", "mnist", "fashion", "cifar10")  # data sets that are the same everywhere
+NAMED = ("digits", "emoji", "mnist", "fashion", "cifar10")  # data sets that are the same everywhere
 
 
 def load(
-    name: str,  # "digits", "mnist", "fashion", "cifar10", or the path of a folder of images
+    name: str,  # "digits", "emoji", "mnist", "fashion", "cifar10", or the path of a folder of images
     root: str | os.PathLike[str] = "data",  # where those that are downloaded are, or will be
     *,
     form: Form | None = None,  # what the pictures of a folder are made into; 28x28 and grey if not given
@@ -34,7 +35,7 @@ def load(
     a data set that has its own; see `mnist` and `image_folder` for theirs.
     """
     named = {"digits": digits, "mnist": lambda: mnist(root), "fashion": lambda: fashion_mnist(root)}
-    named["cifar10"] = lambda: cifar10(root)
+    named |= {"emoji": emoji, "cifar10": lambda: cifar10(root)}
     if name in NAMED and form is None:
         return named[name]()
     if name in NAMED:

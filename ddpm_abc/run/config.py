@@ -32,8 +32,8 @@ __all__ = ['DEFAULT_STEPS', 'CACHE', 'IMAGE_CACHE', 'SEED', 'DEVICE', 'ROOT', 'O
 # %% ../../nbs/93b_config.ipynb #48cf273c
 DEFAULT_STEPS = 4000  # where neither steps nor minutes are given
 
-_DATA = """digits (10,000 of MNIST, bundled), mnist, fashion or cifar10 (50,000 images and more,
-downloaded), or the path of a folder of your own images"""
+_DATA = """digits (10,000 of MNIST, bundled), emoji (3,781 in colour, bundled), mnist, fashion or cifar10
+(50,000 images and more, downloaded), or the path of a folder of your own images"""
 _SIZE = "height and width that images of your own folder are brought to, as 64 or 24x40"
 _COLOUR = "keep the colours of images of your own folder, or make them grey"
 _FIT = """what becomes of images of your own folder that have another shape: crop keeps the middle, pad keeps
