@@ -100,16 +100,17 @@ def part_key(
 # %% ../../nbs/90f_cache.ipynb #90f00013
 def _decode(path: Path, files: Sequence[Path], form: Form) -> Counter[str]:
     "Make a part, and return what was noticed. Runs in a process of its own."
-    new, digest, seen = path.with_suffix(f".{os.getpid()}"), hashlib.sha256(), Counter[str]()
+    pixels, seen = np.empty((len(files), *form.shape), np.uint8), Counter[str]()
+    for k, file in enumerate(files):
+        picture = read_picture(file, form)
+        pixels[k] = picture.pixels
+        seen.update(picture.noted())
+    about = {"sha256": hashlib.sha256(pixels).hexdigest(), "seen": seen}
+    new = path.with_suffix(f".{os.getpid()}")
     try:
         with open(new, "wb") as f:
-            for file in files:
-                picture = read_picture(file, form)
-                pixels = picture.pixels.contiguous().numpy().tobytes()
-                digest.update(pixels)
-                seen.update(picture.noted())
-                f.write(pixels)
-            f.write(json.dumps({"sha256": digest.hexdigest(), "seen": seen}).encode())
+            f.write(pixels)
+            f.write(json.dumps(about).encode())
             f.flush()
             os.fsync(f.fileno())
         os.replace(new, path)

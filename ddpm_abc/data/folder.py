@@ -227,7 +227,7 @@ def _in_memory(files: Sequence[Path], form: Form, progress: bool) -> tuple[Tenso
     bar = tqdm(total=len(files), desc="reading", unit="image", disable=not progress)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
         for k, picture in enumerate(_in_turn(pool, partial(read_picture, form=form), files)):
-            pixels[k] = picture.pixels
+            pixels[k] = torch.from_numpy(picture.pixels)
             seen.update(picture.noted())
             bar.update()
     return pixels, seen

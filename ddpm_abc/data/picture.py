@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 # %% auto #0
 __all__ = ['FITS', 'IMAGE_ENDINGS', 'Form', 'Picture', 'read_picture']
@@ -47,6 +46,7 @@ class Form:
         return self.channels, *self.size
 
 
+@cache  # asked for each picture
 def _ground(background: str) -> tuple[int, int, int]:
     "The colour behind transparent pixels, or `ValueError`."
     try:
@@ -72,8 +72,10 @@ def _on_ground(image: Image.Image, ground: tuple[int, int, int]) -> tuple[Image.
 
 def _fitted(image: Image.Image, form: Form) -> Image.Image:
     "A picture in grey or RGB, at the form's height and width."
-    image = image.convert("L" if form.channels == 1 else "RGB")
-    h, w = form.size
+    mode, (h, w) = "L" if form.channels == 1 else "RGB", form.size
+    image = image if image.mode == mode else image.convert(mode)
+    if image.size == (w, h):
+        return image
     if form.fit == "crop":
         return ImageOps.fit(image, (w, h), Image.Resampling.LANCZOS)
     around: Any = Image.new("RGB", (1, 1), _ground(form.background)).convert(image.mode).getpixel((0, 0))
@@ -98,17 +100,16 @@ class _TooDeep(ValueError):
 class Picture:
     "One image as it was read, and what was noticed."
 
-    pixels: Tensor  # (C, H, W) uint8
+    pixels: np.ndarray  # (C, H, W) uint8
     transparent: bool = False  # some of its pixels were
     several: bool = False  # it holds more frames or pages than the one that was read
     reshaped: bool = False  # it had another shape: its ends were cut off, or it was padded
     enlarged: bool = False  # it was smaller than it is now
+    constant: bool = False  # all its pixels are equal
 
     def noted(self) -> list[str]:
-        "The names of what is true of it, `constant` among them: all its pixels are equal."
-        flat = self.pixels.flatten(1)
-        names = [name for name in ("transparent", "several", "reshaped", "enlarged") if getattr(self, name)]
-        return [*names, "constant"] if bool((flat.amin(1) == flat.amax(1)).all()) else names
+        "The names of what is true of it."
+        return [field.name for field in fields(self)[1:] if getattr(self, field.name)]
 
 # %% ../../nbs/90c_picture.ipynb #a9bd1f42
 def read_picture(
@@ -123,15 +124,16 @@ def read_picture(
                 raise _TooDeep(_EIGHT_BITS.format(mode=opened.mode, name=path.name))
             preview = opened.format == "MPO"  # a JPEG and its preview
             several = not preview and getattr(opened, "n_frames", 1) > 1
-            image, transparent = _on_ground(ImageOps.exif_transpose(opened), _ground(form.background))
+            ImageOps.exif_transpose(opened, in_place=True)
+            image, transparent = _on_ground(opened, _ground(form.background))
             width, height = image.size
-            image = _fitted(image, form)
+            pixels = np.array(_fitted(image, form)).reshape(h, w, form.channels).transpose(2, 0, 1)
     except Exception as e:  # whatever a decoder meets in a damaged file: Pillow's list has no end
         raise RuntimeError(f"cannot read the image {path}: {_reason(path, e)}") from e
-    pixels = torch.from_numpy(np.array(image)).reshape(h, w, form.channels).permute(2, 0, 1)
     small = (width < w, height < h)  # cropping enlarges for either, padding only for both
     enlarged = any(small) if form.fit == "crop" else all(small)
-    return Picture(pixels, transparent, several, width * h != height * w, enlarged)
+    constant = bool((pixels == pixels[:, :1, :1]).all())
+    return Picture(pixels, transparent, several, width * h != height * w, enlarged, constant)
 
 
 def _reason(path: Path, e: Exception) -> str:
