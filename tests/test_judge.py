@@ -8,7 +8,7 @@ import pytest
 import torch
 from small_networks import small
 
-from ddpm_abc.data import Images, digits, to_unit
+from ddpm_abc.data import Images, digits, emoji, to_unit
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.run import config
 from ddpm_abc.run import judge as room
@@ -84,6 +84,18 @@ def test_weights_that_say_too_little_are_refused(tmp_path):
     mnist = {"run": saved_settings(TrainConfig(data="fashion"))}
     with pytest.raises(ConfigError, match="w was trained on fashion: data elsewhere cannot judge it"):
         real_for(mnist, "w", "elsewhere")
+
+
+def test_emoji_have_no_test_set_and_are_judged_by_those_held_out():
+    told = TrainConfig(data="emoji", labels=True)
+    kept, held = split(emoji(), told)
+    info = {"run": saved_settings(told), "images_sha256": images_digest(kept, True)}
+    real = real_for(info, "w")
+    assert (len(kept), len(held)) == (3403, 378)
+    assert torch.equal(real.held.images, held.images)
+    assert torch.equal(real.train.images, kept.images)
+    with pytest.raises(ConfigError, match="the images in emoji are not those that w was trained on"):
+        real_for(info | {"images_sha256": "0" * 64}, "w")
 
 
 def test_what_is_held_out_is_a_function_of_how_many_there_are():

@@ -7,7 +7,7 @@ from .folder import image_folder
 from .idx import DIGITS_SHA256, IDX_SHA256, digits, fashion_mnist, mnist
 from .images import Images, Source, batches, labelled_batches, to_uint8, to_unit
 from .picture import IMAGE_ENDINGS, Form, Picture, read_picture
-from .source import NAMED, load
+from .source import NAMED, TESTED, load
 
 __all__ = [
     "DIGITS_SHA256",
@@ -15,6 +15,7 @@ __all__ = [
     "IDX_SHA256",
     "IMAGE_ENDINGS",
     "NAMED",
+    "TESTED",
     "Form",
     "Images",
     "Mapped",

@@ -15,10 +15,11 @@ from .images import Images
 from .picture import Form
 
 # %% auto #0
-__all__ = ['NAMED', 'load']
+__all__ = ['TESTED', 'NAMED', 'load']
 
 # %% ../../nbs/90e_source.ipynb #27040390
-NAMED = ("digits", "emoji", "mnist", "fashion", "cifar10")  # data sets that are the same everywhere
+TESTED = ("digits", "mnist", "fashion", "cifar10")  # they have a test set: for digits, MNIST's
+NAMED = (*TESTED, "emoji")  # all that are the same everywhere
 
 
 def load(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ..data import NAMED, Form, Images, load
+from ..data import NAMED, TESTED, Form, Images, load
 from .config import TrainConfig
 from .settings import ConfigError, settings_of, shown
 
@@ -74,7 +74,7 @@ def split(
     "Hold images out, the same whenever there are as many. Raises `ConfigError` if none would be left."
     n, k = len(data), config.hold_out
     if k is None:
-        k = 0 if config.data in NAMED else min(1000, n // 10)
+        k = 0 if config.data in TESTED else min(1000, n // 10)
     if k >= n:
         raise ConfigError(_NONE_LEFT, n=n, got=k)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0))

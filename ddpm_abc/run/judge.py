@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..classifier import Classifier, train_classifier
-from ..data import NAMED, Images, cifar10, fashion_mnist, mnist, to_unit
+from ..data import NAMED, TESTED, Images, cifar10, fashion_mnist, mnist, to_unit
 from ..metrics import Report, evaluate, measure_reference, nearest_neighbors
 from .config import TrainConfig, read_settings
 from .settings import ConfigError, shown
@@ -52,8 +52,9 @@ def real_for(
 ) -> Real:  # what to judge by
     """The images that weights were trained on, and those that they never saw.
 
-    A folder is dealt as it was for the training. Another one is taken to hold images that were never seen.
-    Raises `ConfigError` for weights that say too little or held nothing out, and what `load` raises.
+    A folder, and the emoji, are dealt as they were for the training; another folder is taken to hold images
+    that were never seen. Raises `ConfigError` for weights that say too little or held nothing out, and what
+    `load` raises.
     """
     try:
         told = TrainConfig(**read_settings(info.get("run"), name))
@@ -61,12 +62,12 @@ def real_for(
         raise ConfigError(_UNKNOWN, name=name) from None
     asked = frozenset[str]()
     config = replace(told, root=root, image_cache=image_cache, batch_size=1, labels=False, given=asked)
-    if told.data in NAMED:
-        if data not in (None, told.data):
-            raise ConfigError(_NAMED, name=name, was=told.data, got=shown(data))
+    if told.data in NAMED and data not in (None, told.data):
+        raise ConfigError(_NAMED, name=name, was=told.data, got=shown(data))
+    if told.data in TESTED:
         others = cifar10 if told.data == "cifar10" else fashion_mnist if told.data == "fashion" else mnist
         return Real(images_of(config, progress)[0], others(root, train=False))
-    if data is None and not os.path.isdir(told.data):
+    if data is None and told.data not in NAMED and not os.path.isdir(told.data):
         raise ConfigError(_GONE, name=name, was=shown(told.data))
     everything = images_of(replace(config, data=data or told.data, hold_out=0), progress)[0]
     if parts := _as_trained(everything, told, info):
