@@ -34,7 +34,7 @@ def measure(config: Any) -> int:  # an EvaluateConfig -> exit status
         images, whose = _held_out(config, drawing)
     device, begun = device_of(config.device), time.monotonic()
     drawing.net.to(device)
-    denoise, x0 = _unlabelled(drawing), to_unit(images)
+    denoise, x0 = unlabelled(drawing.found.denoise), to_unit(images)
     p = pilot_times(denoise, x0[:PILOT].to(device), seed=config.seed)
     parts = []
     with progress(len(x0), "measuring") as bar:
@@ -85,12 +85,11 @@ def _says(info: dict[str, Any]) -> bool:
     return isinstance(run, dict) and run.get("data") not in (None, "digits", "mnist")
 
 
-def _unlabelled(drawing: Drawing) -> Denoiser:
-    "The network; where it is told classes, it is told none."
+def unlabelled(denoise: Denoiser) -> Denoiser:
+    "The same network; where it is told classes, it is told none."
     import torch
 
-    denoise, n = drawing.found.denoise, drawing.net.config["n_classes"]
-    if n is None:
+    net: Any = denoise.net
+    if (n := net.config["n_classes"]) is None:
         return denoise
-    net = denoise.net
     return replace(denoise, net=lambda xt, t: net(xt, t, y=torch.full_like(t, n - 1)))
