@@ -3,9 +3,9 @@
     python benchmarks/bits.py --root data                       # every packaged network, N = 1,000
     python benchmarks/bits.py --root data --n 10000 out/weights.safetensors mnist-bits
 
-What is measured: 8 bits a pixel, 28x28, no augmentation, x0 clipped to [-1, 1]; the first N images of the test
-set, and of the training set; terms drawn as in chapter 11, the same noise for each network. A network that is
-told classes is told none. Each finished row is added to the CSV file, and a row that is there stays as it is.
+What is measured: 8 bits a pixel, 28x28, no augmentation, x0 clipped to [-1, 1]; the first N images of the
+test set, and of the training set; terms drawn as in chapter 11, the same noise for each network. A network
+that is told classes is told none. Each finished row is added to the CSV file, and a row that is there stays.
 """
 
 import argparse

@@ -455,7 +455,7 @@ def test_matching_the_score_of_the_noise_matches_the_score():
     assert max(apart) - min(apart) < 1e-9 < 0.1 < apart[0]
 
 
-@pytest.mark.equation("11.11", by="q_sample")
+@pytest.mark.equation("11.11")
 @pytest.mark.equation("11.12", "11.13", by="score")
 def test_the_chain_is_a_step_of_the_sde_and_the_ode_turns_by_v():
     "The chain's factor and variance, to the second order in beta; the ODE of t as a rotation in the angle."
