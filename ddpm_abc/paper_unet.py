@@ -117,10 +117,12 @@ class PaperUNet(UNetBase):
         attention_at: tuple[int, ...] = (16,),  # heights with attention after each block; the middle has it
         groups: int = 32,  # groups of GroupNorm; divides every entry of channels
         n_classes: int | None = None,  # number of classes for a class-conditional network
+        learn_variance: bool = False,  # answer with twice the channels: a guess, and a variance (chapter 11)
     ):
         channels, attention_at = tuple(channels), tuple(attention_at)
         super().__init__(in_channels=in_channels, size=size, channels=channels, blocks=blocks,
-                         attention_at=attention_at, groups=groups, n_classes=n_classes)  # fmt: skip
+                         attention_at=attention_at, groups=groups, n_classes=n_classes,
+                         learn_variance=learn_variance)  # fmt: skip
         emb_dim = 4 * channels[0]
         sized = [(c, (self.image_shape[1] // 2**i) in attention_at) for i, c in enumerate(channels)]
         self.conv_in = nn.Conv2d(in_channels, channels[0], 3, padding=1)
@@ -128,7 +130,7 @@ class PaperUNet(UNetBase):
         self.middle = middle_level(channels[-1], emb_dim, groups)
         self.up_levels, self.ups = _way_up(sized, blocks, emb_dim, groups, skips)
         self.norm_out = GroupNorm(groups, channels[0])
-        self.conv_out = zero_init(nn.Conv2d(channels[0], in_channels, 3, padding=1))
+        self.conv_out = zero_init(nn.Conv2d(channels[0], self.out_channels, 3, padding=1))
         for m in self.modules():
             if isinstance(m, GroupNorm):
                 m.eps = 1e-6  # PyTorch's default is 1e-5

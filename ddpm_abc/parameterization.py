@@ -16,7 +16,8 @@ from .forward import check_same_shape, predict_eps, predict_x0
 from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
-__all__ = ['Network', 'PREDICTS', 'velocity', 'x0_from_v', 'eps_from_v', 'Prediction', 'Denoiser', 'v_weight']
+__all__ = ['Network', 'PREDICTS', 'velocity', 'x0_from_v', 'eps_from_v', 'Prediction', 'Denoiser', 'split_answer', 'learned_var',
+           'v_weight']
 
 # %% ../nbs/08_parameterization.ipynb #5b1e02d7
 def velocity(
@@ -66,10 +67,11 @@ PREDICTS = ("eps", "x0", "v")  # what a network may predict
 
 
 class Prediction(NamedTuple):
-    "What a denoiser says of x_t. Each of the two follows from the other by Ho et al. 2020, Eq. 4."
+    "What a denoiser says of x_t. x0 and eps follow from one another by Ho et al. 2020, Eq. 4."
 
     x0: Tensor  # x0_hat, (B, ...), not clipped
     eps: Tensor  # eps_hat, (B, ...)
+    share: Tensor | None = None  # (B, ...) where a variance was learned: 1 is beta, 0 beta_tilde (chapter 11)
 
 # %% ../nbs/08_parameterization.ipynb #60728b76
 @dataclass(frozen=True, eq=False)
@@ -77,7 +79,8 @@ class Denoiser:
     """A network, its schedule and what it predicts: the one type between networks and everything else.
 
     `denoise(xt, t)` answers with x0_hat and eps_hat, whatever the network predicts. Any function of (xt, t)
-    will do for one. Raises `ValueError` for another name, and for eps if the schedule ends at alpha_bar = 0.
+    will do for one. Where it answers with twice the channels, the second half says how large the variance is
+    (chapter 11). Raises `ValueError` for another name, and for eps if the schedule ends at alpha_bar = 0.
     """
 
     net: Network  # net(xt, t) -> what it predicts, like xt; t is (B,) int64
@@ -99,7 +102,17 @@ class Denoiser:
     ) -> Prediction:  # x0_hat and eps_hat, each like xt
         "Both guesses. Raises `IndexError` for t outside 1..T, `ValueError` for an answer of another shape."
         out = self.net(xt, _times(self.sched, xt, t), **given)
-        return _complete(self.predicts, self.sched, xt, t, out)
+        return self.read(xt, t, out)
+
+    def read(
+        self,
+        xt: Tensor,  # (B, ...) noisy data
+        t: int | Tensor,  # their time in 1..T, or (B,) of them
+        out: Tensor,  # what the network answered
+    ) -> Prediction:  # x0_hat and eps_hat, each like xt, and the share if the variance was learned
+        "Both guesses, from the one that the network gave. Raises `ValueError` for one of another shape."
+        guess, share = split_answer(xt, out)
+        return _complete(self.predicts, self.sched, xt, t, guess)._replace(share=share)
 
     def target(
         self,
@@ -113,9 +126,23 @@ class Denoiser:
         return eps if self.predicts == "eps" else x0
 
 # %% ../nbs/08_parameterization.ipynb #2323798a
+def split_answer(
+    xt: Tensor,  # (B, ...) noisy data
+    out: Tensor,  # what a network answered: like xt, or with twice as many channels
+) -> tuple[Tensor, Tensor | None]:  # the guess, like xt, and the share of log beta in the log variance
+    """The guess, and what was learned of the variance: Nichol & Dhariwal 2021, section 3.1.
+
+    Raises `ValueError` for an answer of another shape.
+    """
+    if xt.ndim > 1 and out.shape == (len(xt), 2 * xt.shape[1], *xt.shape[2:]):
+        guess, raw = out.chunk(2, dim=1)
+        return guess, (raw + 1) / 2  # a new network answers 0: half way
+    check_same_shape(xt=xt, answer=out)
+    return out, None
+
+
 def _complete(predicts: str, sched: Schedule, xt: Tensor, t: int | Tensor, out: Tensor) -> Prediction:
     "Both guesses, from the one that the network gave."
-    check_same_shape(xt=xt, answer=out)
     if predicts == "eps":
         return Prediction(predict_x0(sched, xt, t, out), out)
     if predicts == "x0":
@@ -132,6 +159,25 @@ def _times(sched: Schedule, xt: Tensor, t: int | Tensor) -> Tensor:
     if outside.numel():
         raise IndexError(f"t must lie in 1..{sched.T}, got {outside.flatten()[0].item()}")
     return times.to(xt.device).expand(len(xt))
+
+# %% ../nbs/08_parameterization.ipynb #08900b11
+def learned_var(
+    sched: Schedule,  # the noise schedule
+    xt: Tensor,  # (B, ...) noisy data at time t
+    t: int | Tensor,  # a time in 1..T, or (B,) of them
+    share: Tensor,  # (B, ...) of log beta; the rest is log beta_tilde's; not bound to [0, 1]
+    s: int | Tensor | None = None,  # an earlier time, 0 <= s < t; t - 1 if not given
+) -> Tensor:  # (B, ...) the variance of p(x_s | x_t)
+    """Between beta_tilde and beta on a logarithmic scale: Nichol & Dhariwal 2021, Eq. 15.
+
+    In a step to t = 0 beta_tilde is 0, and that of t = 2 stands in for it, as in their program.
+    """
+    ab_t, ab_s = extract(sched.alpha_bar, t), extract(sched.alpha_bar, t - 1 if s is None else s)
+    beta = 1 - ab_t / ab_s
+    first = sched.beta_tilde[2] if sched.T > 1 else sched.beta[1]
+    tilde = torch.where(ab_s < 1, beta * (1 - ab_s) / (1 - ab_t), first)
+    log_beta, log_tilde = broadcast(beta.log(), xt), broadcast(tilde.log(), xt)
+    return (log_tilde + share * (log_beta - log_tilde)).exp()
 
 # %% ../nbs/08_parameterization.ipynb #0890000b
 def v_weight(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .forward import q_posterior
-from .parameterization import Denoiser
+from .parameterization import Denoiser, learned_var
 from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
@@ -30,7 +30,7 @@ def ddpm_step(
     s: int,  # an earlier time, in 0..t-1
     noise: Tensor,  # (B, ...) standard normal; zeros for the mean
     *,
-    variance: str = "beta_tilde",  # or "beta", the larger choice
+    variance: str | Tensor = "beta_tilde",  # or "beta", the larger choice; or the variance itself, like xt
     clip: bool = True,  # clip the estimate of x_0 to [-1, 1], where the data live
 ) -> Tensor:  # x_s, (B, ...)
     """One step of ancestral sampling from t to s: Ho et al. 2020, Eq. 7 with the x_0 of Eq. 15.
@@ -39,7 +39,9 @@ def ddpm_step(
     Raises `ValueError` for another variance, and unless s < t.
     """
     mean, var = q_posterior(sched, x0_hat.clamp(-1, 1) if clip else x0_hat, xt, t, s)
-    if variance == "beta":
+    if isinstance(variance, Tensor):
+        var = variance
+    elif variance == "beta":
         var = broadcast(1 - extract(sched.alpha_bar, t) / extract(sched.alpha_bar, s), xt)
     elif variance != "beta_tilde":
         raise ValueError(f"variance must be 'beta_tilde' or 'beta', got {variance!r}")
@@ -56,7 +58,7 @@ def ddpm(
     times: Sequence[int],  # where to go: strictly falling times in T..0, the first is that of x
     noise: Noise,  # where the noise of each step comes from
     *,
-    variance: str = "beta_tilde",  # or "beta", as for `ddpm_step`
+    variance: str | None = None,  # "beta_tilde" or "beta"; if not given what was learned, or else beta_tilde
     clip: bool = True,  # clip x0_hat to [-1, 1]
 ) -> Iterator[Tensor]:  # the state after each step, at times[1:]
     """Ancestral sampling, step by step: Ho et al. 2020, Algorithm 2. A step to t = 0 adds no noise.
@@ -66,8 +68,15 @@ def ddpm(
     check_times(times, denoise.sched.T)
     for t, s in pairwise(times):
         z = noise(x) if s > 0 else torch.zeros_like(x)
-        x = ddpm_step(denoise.sched, x, denoise(x, t).x0, t, s, z, variance=variance, clip=clip)
+        guess = denoise(x, t)
+        var = variance or _learned(denoise, x, t, s, guess.share)
+        x = ddpm_step(denoise.sched, x, guess.x0, t, s, z, variance=var, clip=clip)
         yield x
+
+
+def _learned(denoise: Denoiser, x: Tensor, t: int, s: int, share: Tensor | None) -> str | Tensor:
+    "The variance of the step that the network learned, if it did (chapter 11)."
+    return "beta_tilde" if share is None else learned_var(denoise.sched, x, t, share, s)
 
 
 def check_times(

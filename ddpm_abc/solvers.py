@@ -90,7 +90,7 @@ def heun(
         raise ValueError(f"heun cannot start at t = {times[0]}, where alpha_bar is 0: use ddim or dpm_solver")
     for t, s in pairwise(times):
         (a_t, b_t), (a_s, b_s) = (_coefficients(denoise.sched, time) for time in (t, s))
-        x0, eps = _guess(denoise, x, t, clip)
+        x0, eps, _ = _guess(denoise, x, t, clip)
         end = a_s * x0 + b_s * eps
         if s > 0:
             mean = (eps + _guess(denoise, end, s, clip).eps) / 2

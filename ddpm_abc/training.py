@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .forward import q_sample
-from .parameterization import Denoiser
+from .parameterization import Denoiser, split_answer
 from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
@@ -37,7 +37,7 @@ def simple_loss(
     section 4).
     """
     xt = q_sample(denoise.sched, x0, t, eps)
-    out = denoise.net(xt, t.to(xt.device), **given)
+    out, _ = split_answer(xt, denoise.net(xt, t.to(xt.device), **given))
     return (out - denoise.target(x0, t, eps)).square().flatten(1).mean(1)
 
 # %% ../nbs/04_training.ipynb #2df3b037
@@ -101,7 +101,7 @@ class TrainStep:
 
     step: int  # 1 for the first
     t: Tensor  # (B,) the times drawn
-    losses: Tensor  # (B,) each item's `simple_loss`, not weighted
+    losses: Tensor  # (B,) each item's loss, not weighted
     grad_norm: Tensor  # () norm of the gradient before clipping
     lr: float  # learning rate of this step
 
@@ -178,6 +178,7 @@ def train(
     ema: EMA | None = None,  # averaged after each step
     generator: torch.Generator | None = None,  # CPU generator for t and eps; the global one if not given
     lr_factor: Callable[[int], float] | None = None,  # 0-based step -> factor of the learning rate
+    loss: Callable[..., Tensor] = simple_loss,  # of (denoise, x0, t, eps): (B,), one number for each item
     weight: Tensor | None = None,  # (T+1,) what the loss of each time counts; 1 if not given
     clip_norm: float = 1.0,  # limit for the norm of the gradient
     start: int = 0,  # steps already done, when resuming
@@ -200,7 +201,7 @@ def train(
             _set_lr(opt, lr_factor(step))
         t = sample_t(denoise.sched, len(x0), generator)
         eps = torch.randn(x0.shape, generator=generator, dtype=x0.dtype).to(x0.device)
-        losses = simple_loss(denoise, x0, t, eps, **given)
+        losses = loss(denoise, x0, t, eps, **given)
         grad_norm = _set_gradient(net, opt, t, losses, weight, clip_norm)
         if not torch.isfinite(grad_norm + losses.sum()):
             raise FloatingPointError(_not_finite(step, t, losses))

@@ -156,7 +156,9 @@ def _check_size(size: Sequence[int], halvings: int) -> None:
         raise ValueError(f"{need}, got {got}. Pad or resize the images to {better}.")
 
 
-def _check_config(in_channels, size, channels, blocks, attention_at, groups, n_classes) -> None:
+def _check_config(
+    in_channels, size, channels, blocks, attention_at, groups, n_classes, learn_variance
+) -> None:
     if in_channels < 1 or blocks < 1 or groups < 1 or not channels:
         need = "in_channels, blocks and groups must be at least 1 and channels not empty"
         raise ValueError(f"{need}, got {in_channels}, {blocks}, {groups} and {channels}")
@@ -214,6 +216,11 @@ class UNetBase(nn.Module):
     def image_shape(self) -> tuple[int, int, int]:
         "(C, H, W) of the images that it was built for."
         return self.config["in_channels"], *height_width(self.config["size"])
+
+    @property
+    def out_channels(self) -> int:
+        "Channels of the answer: those of the images, or twice as many where the variance is learned."
+        return self.config["in_channels"] * (2 if self.config["learn_variance"] else 1)
 
     def forward(self, xt: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         _check_input(self.config, xt, t, y)
@@ -284,10 +291,12 @@ class UNet(UNetBase):
         attention_at: tuple[int, ...] = (),  # heights with attention after each block; the middle has it, too
         groups: int = 8,  # groups of GroupNorm; divides every entry of channels, two or more channels a group
         n_classes: int | None = None,  # number of classes for a class-conditional network
+        learn_variance: bool = False,  # answer with twice the channels: a guess, and a variance (chapter 11)
     ):
         channels, attention_at = tuple(channels), tuple(attention_at)
         super().__init__(in_channels=in_channels, size=size, channels=channels, blocks=blocks,
-                         attention_at=attention_at, groups=groups, n_classes=n_classes)  # fmt: skip
+                         attention_at=attention_at, groups=groups, n_classes=n_classes,
+                         learn_variance=learn_variance)  # fmt: skip
         c0, emb_dim = channels[0], 4 * channels[0]
         pairs = list(zip(channels[:-1], channels[1:], strict=True))  # (c_i, c_{i+1})
         sized = [(c, (self.image_shape[1] // 2**i) in attention_at) for i, c in enumerate(channels)]
@@ -298,7 +307,7 @@ class UNet(UNetBase):
         self.up_levels = nn.ModuleList(_level(2 * c, c, blocks, at, emb_dim, groups) for c, at in sized[::-1])
         self.ups = nn.ModuleList(Up(c_next, c) for c, c_next in reversed(pairs))
         self.norm_out = GroupNorm(groups, c0)
-        self.conv_out = zero_init(nn.Conv2d(c0, in_channels, 3, padding=1))
+        self.conv_out = zero_init(nn.Conv2d(c0, self.out_channels, 3, padding=1))
 
     def _predict(self, xt: Tensor, emb: Tensor) -> Tensor:
         return _walk(self, xt, emb)

@@ -34,6 +34,10 @@ CITATIONS = {
     r"Lugmayr et al\.,? \(?2022\)?": "lugmayr2022",
     r"Shoemake,? \(?1985\)?": "shoemake1985",
     r"Kingma et al\.,? \(?2021\)?": "kingma2021",
+    r"Efron,? \(?2011\)?": "efron2011",
+    r"Vincent,? \(?2011\)?": "vincent2011",
+    r"Hutchinson,? \(?1990\)?": "hutchinson1990",
+    r"Theis et al\.,? \(?2016\)?": "theis2016",
     r"Karras et al\.,? \(?2022\)?": "karras2022",
     r"Salimans (?:&|and) Ho,? \(?2022\)?": "salimans2022",
     r"Ho (?:&|and) Salimans,? \(?2022\)?": "hosalimans2022",
@@ -67,6 +71,7 @@ MODULE_ORDER = [
     "training",
     "sampling",
     "solvers",
+    "likelihood",
     "editing",
     "guidance",
     "device",
@@ -80,6 +85,34 @@ MODULE_ORDER = [
 ]
 
 BIBLIOGRAPHY = {
+    "efron2011": (
+        "Bradley Efron",
+        2011,
+        "Tweedie's Formula and Selection Bias",
+        "Journal of the American Statistical Association 106",
+        "https://doi.org/10.1198/jasa.2011.tm11181",
+    ),
+    "vincent2011": (
+        "Pascal Vincent",
+        2011,
+        "A Connection Between Score Matching and Denoising Autoencoders",
+        "Neural Computation 23",
+        "https://doi.org/10.1162/NECO_a_00142",
+    ),
+    "hutchinson1990": (
+        "Michael F. Hutchinson",
+        1990,
+        "A Stochastic Estimator of the Trace of the Influence Matrix for Laplacian Smoothing Splines",
+        "Communications in Statistics: Simulation and Computation 19",
+        "https://doi.org/10.1080/03610919008812866",
+    ),
+    "theis2016": (
+        "Lucas Theis, Aäron van den Oord, Matthias Bethge",
+        2016,
+        "A Note on the Evaluation of Generative Models",
+        "ICLR",
+        "https://arxiv.org/abs/1511.01844",
+    ),
     "ho2020": (
         "Jonathan Ho, Ajay Jain, Pieter Abbeel",
         2020,

@@ -11,7 +11,9 @@ import pytest
 import torch
 from shell import CPU, done, refused, run
 
-from ddpm_abc.data import digits
+from ddpm_abc.classifier import HELD_OUT
+from ddpm_abc.data import digits, to_unit
+from ddpm_abc.likelihood import bits_per_dim, mean_error, pilot_times
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.run import draw as room
 from ddpm_abc.schedule import cosine_schedule
@@ -212,3 +214,32 @@ def test_weights_that_give_no_numbers_are_not_kept():
 def test_compile_needs_a_compiler(weights, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert "--compile needs a C++ compiler, such as g++" in refused(*COMMAND, "--compile")
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_bits_of_held_out_digits(learned):
+    "A network that says zero: the bound is that of the library, for the same images and noise."
+    net = UNet(channels=(16, 32), learn_variance=learned)
+    save(net=net, data="digits, or so")
+    out = done("evaluate", "--bits", "--weights", "w.safetensors", "--n", 24, "--seed", 3, *CPU)
+    said, error = map(float, re.findall(r"at most ([\d.]+), standard error ([\d.]+) \(24 images of", out)[0])
+    x0 = to_unit(digits().images)[HELD_OUT][:24]
+    denoise = Denoiser(net.eval(), cosine_schedule(30))
+    p = pilot_times(denoise, x0, seed=3)
+    mean, wide = mean_error(bits_per_dim(denoise, x0, times=p, seed=3).each)
+    assert (said, error) == pytest.approx((mean, wide), abs=1e-4)
+    parts = [float(v) for v in re.search(r"L_0 (\S+), the steps between (\S+), L_T (\S+)", out).groups()]
+    assert sum(parts) == pytest.approx(said, abs=2e-4)
+
+
+def test_bits_need_images_of_the_right_size():
+    save(net=UNet(size=32, channels=(16, 32)))
+    err = refused("evaluate", "--bits", "--weights", "w.safetensors", *CPU)
+    assert "w.safetensors is for images of 1x32x32, and those of --data are 1x28x28" in err
+
+
+def test_bits_of_a_network_that_is_told_classes_and_saw_these_digits():
+    status, out, err = run("evaluate", "--bits", "--weights", "mnist-labels", "--n", 20, *CPU)
+    assert status == 0
+    assert "the bundled digits are of MNIST's training set, which these weights were trained on" in err
+    assert 1.2 < float(re.search(r"at most ([\d.]+)", out)[1]) < 1.8

@@ -654,3 +654,24 @@ def test_the_data_reach_the_network_in_their_range(monkeypatch):
     trained("--data", "mine", "--steps", 1)
     want = to_unit(torch.arange(40, 200, 20, dtype=torch.uint8))
     assert torch.equal(seen[0][:, 0, 0, 0].sort().values, want)
+
+
+def test_a_learned_variance_is_kept_by_a_resume_and_saved_with_the_weights():
+    trained("--steps", 1, "--learn-variance")
+    done("train", "--resume", "--steps", 2, *CPU)
+    found = load_weights("out/weights.safetensors")
+    assert found.denoise.net.config["learn_variance"] is True
+    assert found.info["run"]["learn_variance"] is True
+    assert found.denoise(torch.zeros(1, 1, 28, 28), 3).share.shape == (1, 1, 28, 28)
+
+
+def test_weights_without_a_variance_can_learn_one(weights):
+    done("train", "--init-from", "w.safetensors", "--learn-variance", *HARDLY)
+    given, got = (load_weights(path).denoise for path in ("w.safetensors", "out/weights.safetensors"))
+    x, t = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 15, 30])
+    with torch.no_grad():
+        before, after = given(x, t), got(x, t)
+    assert torch.allclose(after.eps, before.eps, atol=1e-5)
+    assert torch.allclose(after.share, torch.full_like(x, 0.5), atol=1e-5)
+    done("train", "--init-from", "out/weights.safetensors", "--out", "more", *HARDLY)
+    assert load_weights("more/weights.safetensors").denoise.net.config["learn_variance"] is True

@@ -78,7 +78,7 @@ def test_the_exact_mixture_is_a_denoiser(predicts):
     exact = Denoiser(eps_net, SCHED)
 
     def net(xt, t):
-        x0, eps = exact(xt, t)
+        x0, eps, _ = exact(xt, t)
         return Denoiser(eps_net, SCHED, predicts).target(x0, t, eps)
 
     x = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
@@ -249,7 +249,7 @@ def test_samplers_do_not_ask_what_is_predicted():
     for predicts in PREDICTS:
 
         def net(xt, t, predicts=predicts):
-            x0, eps = awake_eps(xt, t)
+            x0, eps, _ = awake_eps(xt, t)
             return Denoiser(None, SCHED, predicts).target(x0, t, eps)
 
         g = torch.Generator().manual_seed(0)

@@ -28,7 +28,7 @@ MODULES = list(house.modules())  # "schedule", "data", "data.images"
 
 # Which rooms each room may import, sub-packages being one room each. A new room takes its place here.
 THEORY = {"gaussian", "schedule", "forward", "parameterization"}
-PROCESSES = {"training", "sampling", "guidance", "solvers", "editing"}
+PROCESSES = {"training", "sampling", "guidance", "solvers", "likelihood", "editing"}
 NETWORKS = {"unet", "paper_unet"}
 MAY_IMPORT = {
     "gaussian": set(),
@@ -40,7 +40,7 @@ MAY_IMPORT = {
     "forward": {"gaussian", "schedule"},
     "parameterization": {"gaussian", "schedule", "forward"},
     **dict.fromkeys(PROCESSES, THEORY),
-    **dict.fromkeys(("solvers", "editing"), {*THEORY, "sampling"}),
+    **dict.fromkeys(("solvers", "likelihood", "editing"), {*THEORY, "sampling"}),
     "device": set(),
     "classifier": set(),
     "metrics": {"classifier"},

@@ -240,6 +240,7 @@ def test_default_size():
         "attention_at": (),
         "groups": 8,
         "n_classes": None,
+        "learn_variance": False,
     }
     assert sum(p.numel() for p in UNet().parameters()) == 1_224_929
 

@@ -32,6 +32,9 @@ begun: for a run of hours"""
 _COMPILE = """compile the network first, with torch.compile: worth its minute for a run of hours, and
 needs a C++ compiler"""
 
+_BITS = """draw nothing, and measure how likely --n real images are: the bound on -log2 p, in bits a dimension
+(chapter 11); --data says which images"""
+
 
 @dataclass(frozen=True)
 class EvaluateConfig(DrawConfig):
@@ -43,6 +46,7 @@ class EvaluateConfig(DrawConfig):
     n: int = setting(1000, Whole(20, 10_000), _N)
     cache: str | None = setting(None, Name("FILE"), _CACHE, otherwise="keep none")
     compile: bool = setting(False, Flag(), _COMPILE, otherwise="not compiled")
+    bits: bool = setting(False, Flag(), _BITS, otherwise="draw and judge")
 
 
 @click.command(
@@ -51,7 +55,12 @@ class EvaluateConfig(DrawConfig):
 @options(EvaluateConfig)
 def command(**given: Any) -> int:
     "Draw images with a trained network, and judge them by real ones that it did not see."
-    return evaluate(EvaluateConfig(**typed(given)))
+    config = EvaluateConfig(**typed(given))
+    if config.bits:
+        from ddpm_abc.cli.bits import measure
+
+        return measure(config)
+    return evaluate(config)
 
 
 def evaluate(config: EvaluateConfig) -> int:  # exit status

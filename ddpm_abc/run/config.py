@@ -65,9 +65,11 @@ _DROPOUT = "share of the features that each block drops in training, against lea
 _DECAY = "the learning rate falls along half a cosine, or stays after a warm-up of 5000 steps"
 _EMA = "weight of the past in the averaged weights, which are drawn with"
 _LABELS = "tell the network the class of each image, as in chapter 09, so that it can be asked for one"
+_VARIANCE = """let the network learn the variance of each pixel's step back too, as in chapter 11, with the
+loss L_hybrid"""
 _INIT_FROM = """begin with the network in weights.safetensors of another run, or with mnist-labels, mnist-v or
 mnist, from the package; the network, size, colour, schedule, T and what is predicted are then theirs, and
-{labels} too if that network is told classes"""
+{labels} and {learn_variance} too if that network knows them"""
 
 # %% ../../nbs/93b_config.ipynb #48cf27y0
 SEED = "the same seed gives the same result on the same machine"
@@ -118,6 +120,7 @@ class NetConfig:
     schedule: str = setting("linear", _SCHEDULES, _SCHEDULE, of_weights=True)  # of the noise
     T: int = setting(1000, Whole(1, 1_000_000), _T, of_weights=True)  # the schedule's length
     predict: str = setting("eps", Choice(("eps", "v"), ("x0",)), _PREDICT, of_weights=True)  # chapter 08
+    learn_variance: bool = setting(False, Flag(), _VARIANCE, otherwise="it is fixed", of_weights=True)  # 11
     init_from: str = setting("", Name("FILE"), _INIT_FROM, otherwise="begin anew")  # weights to begin with
 
 # %% ../../nbs/93b_config.ipynb #8a9d016f

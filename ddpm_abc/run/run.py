@@ -18,13 +18,14 @@ from torch.optim import Optimizer
 
 from ..data import Images, Source, labelled_batches
 from ..guidance import drop_labels
+from ..likelihood import hybrid_loss
 from ..parameterization import Denoiser
 from .config import TrainConfig, saved_settings
 from .log import draw_losses, write_losses, write_records
 from .settings import ConfigError
 from .watch import log_scalars, losses_by_t, memory_used, preview, save_preview
 from ..storage import checkpoint_path, checkpoints, keep_last, save_checkpoint, save_weights
-from ..training import EMA, TrainStep, train, warmup_cosine
+from ..training import EMA, TrainStep, simple_loss, train, warmup_cosine
 
 # %% auto #0
 __all__ = ['SAVE_EVERY', 'PREVIEWED', 'WARM_UP', 'Run', 'save_run', 'newest', 'draw_run', 'draw_preview', 'preview_path', 'steps']
@@ -207,6 +208,7 @@ def steps(
     loop = train(
         run.denoise, _batches(run), run.opt, ema=run.ema, generator=run.generator, start=run.step,
         lr_factor=lambda step: _lr_factor(run, step),
+        loss=hybrid_loss if run.config.learn_variance else simple_loss,
     )  # fmt: skip
     try:
         for done in loop:

@@ -132,7 +132,8 @@ def new_network(
         kind, shape = (PaperUNet if config.net == "paper" else UNet), _preset(config, h)
     n_classes = len(data.classes) + 1 if config.labels else None  # the last one stands for no label
     size = h if h == w else (h, w)
-    built = {"in_channels": c, "size": size, "channels": config.channels, "n_classes": n_classes, **shape}
+    built = {"in_channels": c, "size": size, "channels": config.channels, "n_classes": n_classes}
+    built |= {"learn_variance": config.learn_variance, **shape}
     if (n := _count(kind, built)) > LARGEST_NET:
         raise ConfigError(_LARGE, got=shown(config.channels), n=n, most=LARGEST_NET)
     _seed(config.seed)
@@ -206,13 +207,14 @@ def net_of(
 def fixed_by(
     init: Pretrained,  # weights to begin with
 ) -> dict[str, Any]:  # the settings that go with them
-    "What weights settle: images, schedule, channels, what is predicted, and labels if they know them."
+    "What weights settle: images, schedule, channels, what is predicted, and what else their network knows."
     net, sched = net_of(init), init.denoise.sched
     kind = (sched.recipe or {}).get("kind", "betas")
     settings = {"schedule": kind, "T": sched.T, "channels": tuple(net.config["channels"])}
     settings |= {"predict": init.denoise.predicts}
     c, h, w = net.image_shape
     settings |= {"size": f"{h}x{w}", "colour": c == 3}
+    settings |= {"learn_variance": True} if net.config["learn_variance"] else {}
     return settings | ({"labels": True} if net.config["n_classes"] else {})
 
 # %% ../../nbs/93e_setup.ipynb #20792ce2
@@ -250,11 +252,14 @@ def network_like(
     config: TrainConfig,  # of the run
     data: Images,  # what it is trained on
 ) -> nn.Module:  # on the CPU
-    "A network of the same build and with the same weights, perhaps told classes for the first time."
+    "A network of the same build and with the same weights, perhaps with classes or a variance to learn."
     net: Any = new_network(config, data, type(old), {key: old.config[key] for key in SHAPE})
     if net.class_emb is not None:
         zero_init(net.class_emb)
-    net.load_state_dict(old.state_dict(), strict=False)
+    weights = old.state_dict()
+    for name in ("conv_out.weight", "conv_out.bias"):  # the guess; what is new begins at zero
+        weights[name] = torch.cat([weights[name], net.state_dict()[name][len(weights[name]) :]])
+    net.load_state_dict(weights, strict=False)
     return net
 
 # %% ../../nbs/93e_setup.ipynb #93e0a002

@@ -108,6 +108,8 @@ def _outline(description: Mapping[str, Any], n_tensors: int) -> UNetBase:
 
 def _check_arguments(arguments: Mapping[str, Any], n_tensors: int) -> None:
     for key, value in arguments.items():
+        if key == "learn_variance" and isinstance(value, bool):
+            continue
         numbers = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
         if not all(type(n) is int and -(2**40) < n < 2**40 for n in numbers):
             raise ValueError(f"{key} must be made of whole numbers, got {str(value)[:40]}")
@@ -282,6 +284,7 @@ PRETRAINED_SHA256 = {  # of assets/NAME.safetensors
     "mnist-labels": "eb568deb993a29d3a563dcfb828bfb5965b3be158d675988d09a613114c22c01",
     "mnist-v": "ab5d52fe844472f67b446e6c396687c6c39e72605cb3fde77bca94b37ee569ae",
     "mnist": "9836387591c6584c50809e3c914c1344d3db61616198e840d2348fa1007aa11e",
+    "mnist-bits": "9f4cb2ffc79722b83ca7708a356f1dc20c2347d7983ec2f605ece049e82523b5",
 }
 _NOT_THERE = (
     "the package holds no {name}: install ddpm_abc again, or train a network with `ddpm-abc train` "
@@ -293,7 +296,7 @@ _NOT_THE_RELEASED = (
 
 
 def pretrained(
-    name: str = "mnist-v",  # or "mnist-labels", which is told the digit, or "mnist", of chapters 05 and 06
+    name: str = "mnist-v",  # or "mnist-labels", which is told the digit; "mnist", of 05; "mnist-bits", of 11
     device: torch.device | str = "cpu",  # where the network goes
 ) -> Pretrained:  # the network in evaluation mode, its schedule, what was noted
     """A network that comes with the package. Needs no download.

@@ -1,0 +1,95 @@
+"""`ddpm-abc evaluate --bits`: how likely are real images to a trained network?"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ddpm_abc.cli.console import note, progress, say, watched
+from ddpm_abc.cli.drawing import drawing_of
+from ddpm_abc.cli.errors import Refused, refusing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ddpm_abc.parameterization import Denoiser
+    from ddpm_abc.run.draw import Drawing
+
+DRAWS = 16  # terms of the bound for each image
+PILOT = 24  # images that say how large the terms are
+CHUNK = 20  # images between two steps of the progress bar
+
+
+def measure(config: Any) -> int:  # an EvaluateConfig -> exit status
+    "Estimate the bound on the bits of held-out images, and print it with its error."
+    import torch
+
+    from ddpm_abc.data import to_unit
+    from ddpm_abc.likelihood import bits_per_dim, mean_error, pilot_times
+    from ddpm_abc.run.setup import device_of
+
+    with refusing():
+        drawing = drawing_of(config)
+        images, whose = _held_out(config, drawing)
+    device, begun = device_of(config.device), time.monotonic()
+    drawing.net.to(device)
+    denoise, x0 = unlabelled(drawing.found.denoise), to_unit(images)
+    p = pilot_times(denoise, x0[:PILOT].to(device), seed=config.seed)
+    parts = []
+    with progress(len(x0), "measuring") as bar:
+        for k in range(0, len(x0), CHUNK):
+            some = x0[k : k + CHUNK].to(device)
+            found = bits_per_dim(denoise, some, times=p, draws=DRAWS, seed=config.seed, first=k)
+            parts.append(torch.stack([found.each, found.part(1, 1), found.part(2), found.prior]))
+            bar.update(len(some))
+    (mean, error), *others = map(mean_error, torch.cat(parts, 1))
+    seconds = time.monotonic() - begun
+    how = f"{len(x0):,} images {whose}, {DRAWS} terms of each, seed {config.seed}, {seconds:.0f} s"
+    say(f"bits a dimension: at most {mean:.4f}, standard error {error:.4f} ({how})")
+    names = ("L_0", "the steps between", "L_T")
+    say("of which " + ", ".join(f"{n} {v:.4f}" for n, (v, _) in zip(names, others, strict=True)))
+    say("8 bits a pixel, x0 clipped; a bound on -log2 p, not an estimate: see chapter 11")
+    return 0
+
+
+def _held_out(config: Any, drawing: Drawing) -> tuple[Tensor, str]:
+    "The first images that the network did not see, 8 bits a pixel, and what they are."
+    import torch
+
+    from ddpm_abc import data
+    from ddpm_abc.classifier import HELD_OUT
+    from ddpm_abc.run.judge import real_for
+
+    info, shape = drawing.found.info, tuple(drawing.net.image_shape)
+    if config.data == "mnist":
+        images, whose = data.mnist(config.root, False).in_memory(), "of MNIST's test set"
+    elif config.data == "digits" or (config.data is None and not _says(info)):
+        images, whose = data.digits().in_memory()[HELD_OUT], "of the bundled digits"
+        if "MNIST" in str(info.get("data", "")):
+            note("the bundled digits are of MNIST's training set, which these weights were trained on")
+    else:
+        where: dict[str, Any] = {"root": config.root, "image_cache": config.image_cache}
+        held = real_for(info, config.weights, config.data, **where, progress=watched()).held
+        say(held.describe().replace("data:", "measured on:"))
+        images, whose = held[torch.arange(min(config.n, len(held)))], "that were held out"
+    if tuple(images.shape[1:]) != shape:
+        got, want = ("x".join(map(str, s)) for s in (images.shape[1:], shape))
+        raise Refused(f"{config.weights} is for images of {want}, and those of --data are {got}")
+    return images[: config.n], whose
+
+
+def _says(info: dict[str, Any]) -> bool:
+    "Whether weights name data of their own, other than the bundled digits."
+    run = info.get("run")
+    return isinstance(run, dict) and run.get("data") not in (None, "digits", "mnist")
+
+
+def unlabelled(denoise: Denoiser) -> Denoiser:
+    "The same network; where it is told classes, it is told none."
+    import torch
+
+    net: Any = denoise.net
+    if (n := net.config["n_classes"]) is None:
+        return denoise
+    return replace(denoise, net=lambda xt, t: net(xt, t, y=torch.full_like(t, n - 1)))
