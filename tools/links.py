@@ -39,7 +39,8 @@ MAYBE = [
     )
 ]
 TEXT = {".ipynb", ".md", ".yml", ".toml", ".py", ".html", ".ini", ".css", ".cfg", ".txt", ".in", ""}
-MADE = {"build", "dist", "out", "runs", "htmlcov", "_build", "_docs", "_proc", "__pycache__", "node_modules"}
+MADE = {"build", "dist", "out", "runs", "student", "htmlcov", "_build", "_docs", "_proc"}
+MADE |= {"__pycache__", "node_modules"}
 
 
 def project_files(root: Path = ROOT) -> Iterator[Path]:

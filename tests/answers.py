@@ -1,0 +1,472 @@
+"""Answers to the exercises of the chapters: wrong ones that a student might give, right ones in other words.
+
+The check of the notebook itself must refuse `WRONG` and accept `RIGHT`; see test_exercises.py. A key is a
+chapter and the number of an exercise. Each answer is what stands in the place of the gap.
+"""
+
+WRONG = {
+    ("00", 1): [
+        "def from_v(xt, v, ab): return xt, v",
+        # the ways that divide
+        "def from_v(xt, v, ab):\n"
+        "    eps = (1 - ab).sqrt() * xt + ab.sqrt() * v\n"
+        "    return (xt - (1 - ab).sqrt() * eps) / ab.sqrt(), eps",
+        "def from_v(xt, v, ab):\n"
+        "    x0 = ab.sqrt() * xt - (1 - ab).sqrt() * v\n"
+        "    return x0, (xt - ab.sqrt() * x0) / (1 - ab).sqrt()",
+        # the angle turned the wrong way, or forgotten, or its cosine squared
+        "def from_v(xt, v, ab):\n"
+        "    return ab.sqrt() * xt + (1 - ab).sqrt() * v, ab.sqrt() * v - (1 - ab).sqrt() * xt",
+        "def from_v(xt, v, ab): return ab * xt - (1 - ab) * v, (1 - ab) * xt + ab * v",
+        "def from_v(xt, v, ab): return ab.sqrt() * xt, (1 - ab).sqrt() * xt",
+        "def from_v(xt, v, ab):\n"
+        "    return (1 - ab).sqrt() * xt + ab.sqrt() * v, ab.sqrt() * xt - (1 - ab).sqrt() * v",
+    ],
+    ("00", 2): [
+        "def floor_of_loss(s, ab): return ab",
+        "def floor_of_loss(s, ab): return 1 - ab",
+        "def floor_of_loss(s, ab): return (1 - ab) / (ab * s + 1 - ab)",  # that of x_0, for s = 1
+        "def floor_of_loss(s, ab): return ab / (ab * s + 1 - ab)",
+        "def floor_of_loss(s, ab): return (ab * s / (ab * s + 1 - ab)) ** 2",
+        "def floor_of_loss(s, ab):\n"
+        "    return ab * s**2 / (ab * s**2 + 1 - ab)",  # s taken for a standard deviation
+        "def floor_of_loss(s, ab): return 0 * ab",
+    ],
+    ("00", 3): [
+        "def best_sigma2(beta_tilde, e): return beta_tilde",
+        "def best_sigma2(beta_tilde, e): return e",
+        "def best_sigma2(beta_tilde, e): return beta_tilde - e",
+        "def best_sigma2(beta_tilde, e): return max(beta_tilde, e)",
+        "def best_sigma2(beta_tilde, e): return (beta_tilde + e) / 2",
+        "def best_sigma2(beta_tilde, e): return beta_tilde + e**2",
+        "def best_sigma2(beta_tilde, e): return (beta_tilde + e) ** 0.5",
+    ],
+    ("01", 1): [
+        "beta_const = 1 - 0.01 ** (1 / 250)",  # the square root forgotten
+        "beta_const = 0.01 / 250",
+        "beta_const = 0.01 ** (2 / 250)",  # alpha
+        "beta_const = 0.02",
+        "beta_const = 10.05 / 250",  # the sum of the paper's betas
+        "beta_const = 20 / 250",
+        "beta_const = 0.01",
+    ],
+    ("01", 2): [
+        "t_like = 100",
+        "t_like = 190",
+        "t_like = 192",
+        "t_like = 200",
+        "t_like = 400",
+        "t_like = 25",
+        "t_like = -810",
+    ],
+    ("01", 3): [
+        "sd = linear_schedule()",
+        "sd = schedule_from_beta(torch.linspace(0.00085, 0.012, 1000, dtype=torch.float64))",
+        "sd = schedule_from_beta(torch.linspace(0.012**0.5, 0.00085**0.5, 1000, dtype=torch.float64) ** 2)",
+        "sd = schedule_from_beta(torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64))",
+        "sd = schedule_from_beta(torch.linspace(0.00085, 0.012, 1000, dtype=torch.float64) ** 2)",
+        "sd = schedule_from_beta(torch.linspace(0.00085**0.5, 0.012**0.5, 999, dtype=torch.float64) ** 2)",
+        "sd = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2",
+        "sd = 0.0683",
+    ],
+    ("02", 1): [
+        "def weight(sched, t): return 1",
+        "def weight(sched, t): return sched.alpha_bar[t]",
+        "def weight(sched, t): return sched.alpha_bar[t].rsqrt()",
+        "def weight(sched, t): return 1 - sched.alpha_bar[t]",
+        "def weight(sched, t): return 1 / (1 - sched.alpha_bar[t])",
+        "def weight(sched, t): return 1 / sched.snr[t]",
+        "def weight(sched, t): return 1 / sched.alpha[t]",
+    ],
+    ("02", 2): [
+        "t_grey = 214",
+        "t_grey = 216",
+        "t_grey = 1",
+        "t_grey = 1000",
+        "t_grey = 128",
+        "t_grey = -786",
+        "t_grey = 500",
+    ],
+    ("02", 3): [
+        # the variance of x_{t-1} forgotten, not shrunk, or shrunk once too little
+        "def two_steps(x0, xt, t):\n"
+        "    mean_1, var_1 = q_posterior(linear, x0, xt, t)\n"
+        "    return q_posterior(linear, x0, mean_1, t - 1)",
+        "def two_steps(x0, xt, t):\n"
+        "    mean_1, var_1 = q_posterior(linear, x0, xt, t)\n"
+        "    mean_2, var_2 = q_posterior(linear, x0, mean_1, t - 1)\n"
+        "    return mean_2, var_1 + var_2",
+        "def two_steps(x0, xt, t):\n"
+        "    mean_1, var_1 = q_posterior(linear, x0, xt, t)\n"
+        "    mean_2, var_2 = q_posterior(linear, x0, mean_1, t - 1)\n"
+        "    k = linear.alpha[t - 1].sqrt() * (1 - linear.alpha_bar[t - 2]) / (1 - linear.alpha_bar[t - 1])\n"
+        "    return mean_2, k * var_1 + var_2",
+        "def two_steps(x0, xt, t): return q_posterior(linear, x0, xt, t)",
+        "def two_steps(x0, xt, t): return q_posterior(linear, x0, xt, t - 1)",
+        "def two_steps(x0, xt, t): return q_posterior(linear, x0, xt, t, t - 2)[0], linear.beta_tilde[t - 1]",
+        "def two_steps(x0, xt, t):\n"
+        "    mean, var = q_posterior(linear, x0, xt, t, t - 2)\n"
+        "    return mean, var.sqrt()",
+    ],
+    ("03", 1): [f"my_count = {n}" for n in (157_056, 151_136, 157_120, 145_088, 17_600, 94_240, 140_928)],
+    ("03", 2): [
+        "def depth(size): return size",
+        "def depth(size): return size - 2",
+        "def depth(size): return 27",
+        "def depth(size): return size // 3",
+        "def depth(size): return {28: 27, 7: 6}.get(size, 0)",
+        "def depth(size): return 2 * size",
+        "def depth(size): return (size + 1) // 2",
+    ],
+    ("03", 3): [
+        "def predict_any_size(net, xt, t): return torch.zeros_like(xt) if net(xt, t) is None else xt",
+        "def predict_any_size(net, xt, t): return net(xt, t)",
+        "def predict_any_size(net, xt, t):\n"  # on all sides
+        "    h, w = xt.shape[2:]\n"
+        "    return net(F.pad(xt, (-w % 4, 0, -h % 4, 0)), t)[:, :, -h:, -w:]",
+        "def predict_any_size(net, xt, t):\n"  # height for width
+        "    h, w = xt.shape[2:]\n"
+        "    return net(F.pad(xt, (0, -h % 4, 0, -w % 4)), t)[:, :, :h, :w]",
+        "def predict_any_size(net, xt, t):\n"
+        "    h, w = xt.shape[2:]\n"
+        "    return net(F.pad(xt, (0, 32 - w, 0, 32 - h)), t)[:, :, :h, :w]",
+        "def predict_any_size(net, xt, t):\n"
+        "    h, w = xt.shape[2:]\n"
+        "    return net(F.pad(xt, (0, -w % 4, 0, -h % 4), value=-1.0), t)[:, :, :h, :w]",
+        "def predict_any_size(net, xt, t):\n"
+        "    h, w = xt.shape[2:]\n"
+        "    return net(F.pad(xt, (0, -w % 4, 0, -h % 4)), t)",
+        # by the right amount, but the answer is cut at the wrong corner
+        "def predict_any_size(net, xt, t):\n"
+        "    h, w = xt.shape[2:]\n"
+        "    return net(F.pad(xt, (0, -w % 4, 0, -h % 4)), t)[:, :, -h:, -w:]",
+    ],
+    ("04", 1): [
+        "half_life = 500",
+        "half_life = 1000",
+        "half_life = 346",
+        "half_life = 0.999",
+        "half_life = 700",
+        "half_life = math.log(0.5) / math.log(0.99)",
+        "half_life = math.log(0.999) / math.log(0.5)",
+    ],
+    ("04", 2): [
+        "loss_centred = loss_scale",
+        "loss_centred = loss_linear",
+        "loss_centred = ab * x.var() / (ab * x.var() + 1 - ab)",  # of all pixels as one, about one mean
+        "loss_centred = loss_scale - x.mean(0).square().mean()",
+        "v = (x - x.mean(0)).square().mean().sqrt()\nloss_centred = ab * v / (ab * v + 1 - ab)",
+        "v = (x - x.mean(0)).square().mean()\nloss_centred = (1 - ab) / (ab * v + 1 - ab)",
+        "v = (x - x.mean(0)).square().mean()\nloss_centred = (ab * v / (ab * v + 1 - ab)).mean()",
+        "v = (x - x.mean(1, keepdim=True)).square().mean()\nloss_centred = ab * v / (ab * v + 1 - ab)",
+    ],
+    ("04", 3): [
+        "def constant(step): return step / 100",
+        "def constant(step): return 1.0",
+        "def constant(step): return 0.0 if step < 100 else 1.0",
+        "def constant(step): return min(1.0, step / 5000)",
+        "def constant(step): return min(1.0, (step / 100) ** 2)",
+        "def constant(step): return max(1.0, step / 100)",
+        "def constant(step): return 0.5 - 0.5 * math.cos(math.pi * min(step, 100) / 100)",
+        "def constant(step): return min(1.0, step / 100) if step < 1000 else 0.0",
+        "def constant(step): return min(1.0, step / 50)",
+    ],
+    ("05", 1): [
+        "calls, drawn = 64_000, 784_000",
+        "calls, drawn = 1000, 784 * 999",
+        "calls, drawn = 1000, 784 * 1001",
+        "calls, drawn = 999, 784_000",
+        "calls, drawn = 1000, 784",
+        "calls, drawn = 1001, 784_000",
+        "calls, drawn = 1000, 64 * 784_000",
+    ],
+    ("05", 2): [
+        "mean_only = ddpm",
+        "def mean_only(denoise, x, times, noise): return [x for _ in times[1:]]",
+        "def mean_only(denoise, x, times, noise): return ddpm(denoise, x, times, lambda x: 0.5 * noise(x))",
+        "def mean_only(denoise, x, times, noise): return [denoise(x, t).x0.detach() for t in times[:-1]]",
+        "def mean_only(denoise, x, times, noise):\n"
+        "    return [next(iter(ddpm(denoise, x, times, torch.zeros_like)))] * 3",
+        "def mean_only(denoise, x, times, noise):\n"
+        "    return ddpm(denoise, x, times, torch.zeros_like, clip=False)",
+        "def mean_only(denoise, x, times, noise):\n"
+        "    return ddpm(denoise, x, [times[0], times[-1]], torch.zeros_like)",
+        "def mean_only(denoise, x, times, noise):\n"
+        "    return ddpm(denoise, torch.zeros_like(x), times, torch.zeros_like)",
+    ],
+    ("05", 3): [f"T_min = {n}" for n in (700, 900, 1000, 100, 750, 200, 1)],
+    ("06", 1): [
+        "fake = reference",
+        "fake = held_out",
+        "fake = torch.randn(3000, 64, dtype=torch.float64)",
+        "fake = reference.mean(0).expand(3000, 64)",
+        # independent
+        "fake = reference.mean(0) + reference.std(0) * torch.randn(3000, 64, dtype=torch.float64)",
+        "fake = reference.mean(0) + torch.randn(3000, 64, dtype=torch.float64) @ torch.cov(reference.T)",
+        "fake = reference[torch.randint(3000, (3000,))]",
+        "fake = torch.randn(300, 64, dtype=torch.float64)",
+    ],
+    ("06", 2): [
+        'falls, kept = "precision", 0.8',
+        'falls, kept = "density", 0.8',
+        'falls, kept = "coverage", 0.8',
+        'falls, kept = "FID", 0.8',
+        'falls, kept = "recall", 0.2',
+        'falls, kept = "recall", 1.0',
+        'falls, kept = "recall", 0.64',
+    ],
+    ("06", 3): [
+        "def floor_at(n, first, second): return second[1]",
+        "def floor_at(n, first, second): return first[1] * first[0] / n",  # no constant
+        "def floor_at(n, first, second): return second[1] * second[0] / n",
+        # a line in N, and not in 1 / N
+        "def floor_at(n, first, second):\n"
+        "    (n1, f1), (n2, f2) = first, second\n"
+        "    return f1 + (f2 - f1) * (n - n1) / (n2 - n1)",
+        "def floor_at(n, first, second):\n"
+        "    (n1, f1), (n2, f2) = first, second\n"
+        "    c = (f1 - f2) / (1 / n1 - 1 / n2)\n"
+        "    return f1 + c / n",
+        "def floor_at(n, first, second):\n"
+        "    (n1, f1), (n2, f2) = first, second\n"
+        "    c = (f2 - f1) / (1 / n1 - 1 / n2)\n"
+        "    return f1 + c * (1 / n - 1 / n1)",
+        "def floor_at(n, first, second):\n"
+        "    (n1, f1), (n2, f2) = sorted([first, second])\n"
+        "    return f1 * (f2 / f1) ** (math.log(n / n1) / math.log(n2 / n1))\n"
+        "import math",
+    ],
+    ("07", 1): [
+        "def best_linear(sched): return 1 - sched.alpha_bar[1:]",
+        "def best_linear(sched): return sched.alpha_bar[1:]",
+        # the number for all pixels, and not one for each direction
+        "def best_linear(sched):\n"
+        "    s, ab = real.double().square().mean(), sched.alpha_bar[1:]\n"
+        "    return ab * s / (ab * s + 1 - ab)",
+        "def best_linear(sched):\n"
+        "    s, ab = real.flatten(1).double().var(0).mean(), sched.alpha_bar[1:]\n"
+        "    return ab * s / (ab * s + 1 - ab)",
+        "def best_linear(sched):\n"
+        "    s, ab = real.flatten(1).double().var(0, correction=0), sched.alpha_bar[1:, None]\n"
+        "    return (ab * s / (ab * s + 1 - ab)).mean(1)",
+        "LAM = torch.linalg.eigvalsh(covariance).clamp(min=0)\n"
+        "def best_linear(sched):\n"
+        "    ab = sched.alpha_bar[1:, None]\n"
+        "    return (ab * LAM / (ab * LAM + 1 - ab)).mean()",
+        "LAM = torch.linalg.eigvalsh(covariance).clamp(min=0)\n"
+        "def best_linear(sched):\n"
+        "    ab = sched.alpha_bar[:, None]\n"
+        "    return (ab * LAM / (ab * LAM + 1 - ab)).mean(1)",
+        "LAM = torch.linalg.eigvalsh(covariance).clamp(min=0)\n"
+        "def best_linear(sched):\n"
+        "    ab = sched.alpha_bar[1:, None].sqrt()\n"
+        "    return (ab * LAM / (ab * LAM + 1 - ab)).mean(1)",
+    ],
+    ("07", 2): [f"trainings = {n}" for n in (7, 13, 15, 2, 27, 13.52, 1, 4)],
+    ("07", 3): [f"luck = {p}" for p in (0.29, 0.44, 0.41, 0.5, 0.05, 0.71, 58.7)],
+    ("08", 1): [f"t_limit = {t}" for t in (793, 795, 1, 900, 206, 1000, -207)],
+    ("08", 2): [
+        "def parts(x0_hat, eps_hat, x0, eps): return (x0_hat - x0).square()",
+        "def parts(x0_hat, eps_hat, x0, eps): return (eps_hat - eps).square()",
+        "def parts(x0_hat, eps_hat, x0, eps): return ((x0_hat - x0).square() + (eps_hat - eps).square()) / 2",
+        "def parts(x0_hat, eps_hat, x0, eps): return (x0_hat - x0 + eps_hat - eps).square()",
+        "def parts(x0_hat, eps_hat, x0, eps): return (x0_hat - x0).abs() + (eps_hat - eps).abs()",
+        "def parts(x0_hat, eps_hat, x0, eps):\n"
+        "    return ((x0_hat - x0).square() + (eps_hat - eps).square()).mean()",
+        "def parts(x0_hat, eps_hat, x0, eps): return (eps_hat - eps).square() - (x0_hat - x0).square()",
+        "def parts(x0_hat, eps_hat, x0, eps):\n"
+        "    return ((x0_hat - x0).square() + (eps_hat - eps).square()).sqrt()",
+    ],
+    ("08", 3): [
+        "def x0_weight(sched, t): return 1",
+        "def x0_weight(sched, t): return sched.snr[t]",
+        "def x0_weight(sched, t): return 1 / sched.alpha_bar[t]",
+        "def x0_weight(sched, t): return 1 - sched.alpha_bar[t]",
+        "def x0_weight(sched, t): return sched.snr[t].rsqrt()",
+        "def x0_weight(sched, t): return sched.alpha_bar[t] / (1 - sched.alpha_bar[t])",
+        "def x0_weight(sched, t): return 1 / (1 - sched.alpha_bar[t])",
+    ],
+    ("09", 1): ["g = 1", "g = 0", "g = -1", "g = 3", "g = 0.5", "g = -2"],
+    ("09", 2): [
+        "def both_answers(net, xt, t, y): return net(xt, t, y), net(xt, t, torch.full_like(y, NULL))",
+        "def both_answers(net, xt, t, y):\n"  # in the wrong order
+        "    labels = torch.cat([torch.full_like(y, NULL), y])\n"
+        "    return net(torch.cat([xt, xt]), torch.cat([t, t]), labels).chunk(2)",
+        "def both_answers(net, xt, t, y):\n"  # y twice
+        "    return net(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([y, y])).chunk(2)",
+        "def both_answers(net, xt, t, y):\n"  # t and y once
+        "    return net(torch.cat([xt, xt]), t, y).chunk(2)",
+        "def both_answers(net, xt, t, y):\n"  # every image by the next
+        "    labels = torch.stack([y, torch.full_like(y, NULL)], 1).ravel()\n"
+        "    twice = net(xt.repeat_interleave(2, 0), t.repeat_interleave(2), labels)\n"
+        "    return twice.chunk(2)",
+        "def both_answers(net, xt, t, y):\n"
+        "    labels = torch.cat([y, torch.full_like(y, NULL)])\n"
+        "    return net(torch.cat([xt, 0 * xt]), torch.cat([t, t]), labels).chunk(2)",
+        "def both_answers(net, xt, t, y):\n    answer = net(xt, t, y)\n    return answer, answer",
+    ],
+    ("09", 3): [
+        "def guided_between(denoise, y, w, low, high): return guided(denoise, y, NULL, w)",
+        "def guided_between(denoise, y, w, low, high): return guided(denoise, y, NULL, 0)",
+        # decided by the first item, open at the ends, or inside out
+        "def guided_between(denoise, y, w, low, high):\n"
+        "    within, outside = guided(denoise, y, NULL, w).net, guided(denoise, y, NULL, 0).net\n"
+        "    return replace(denoise, net=lambda xt, t: (within if low <= t[0] <= high else outside)(xt, t))",
+        "def guided_between(denoise, y, w, low, high):\n"
+        "    within, outside = guided(denoise, y, NULL, w).net, guided(denoise, y, NULL, 0).net\n"
+        "    inside = lambda t: ((low < t) & (t < high))[:, None, None, None]\n"
+        "    net = lambda xt, t: torch.where(inside(t), within(xt, t), outside(xt, t))\n"
+        "    return replace(denoise, net=net)",
+        "def guided_between(denoise, y, w, low, high):\n"
+        "    within, outside = guided(denoise, y, NULL, w).net, guided(denoise, y, NULL, 0).net\n"
+        "    inside = lambda t: ((low <= t) & (t <= high))[:, None, None, None]\n"
+        "    net = lambda xt, t: torch.where(inside(t), outside(xt, t), within(xt, t))\n"
+        "    return replace(denoise, net=net)",
+        # without a label elsewhere, and w for 1 + w
+        "def guided_between(denoise, y, w, low, high):\n"
+        "    within, outside = guided(denoise, y, NULL, w).net, guided(denoise, y, NULL, -1).net\n"
+        "    inside = lambda t: ((low <= t) & (t <= high))[:, None, None, None]\n"
+        "    net = lambda xt, t: torch.where(inside(t), within(xt, t), outside(xt, t))\n"
+        "    return replace(denoise, net=net)",
+        "def guided_between(denoise, y, w, low, high):\n"
+        "    within, outside = guided(denoise, y, NULL, w - 1).net, guided(denoise, y, NULL, 0).net\n"
+        "    inside = lambda t: ((low <= t) & (t <= high))[:, None, None, None]\n"
+        "    net = lambda xt, t: torch.where(inside(t), within(xt, t), outside(xt, t))\n"
+        "    return replace(denoise, net=net)",
+    ],
+    ("10", 1): [
+        f"calls = lambda n: {f}" for f in ("n", "2 * n", "2 * n + 1", "2 * n - 2", "n + 1", "1", "3 * n - 2")
+    ],
+    ("10", 2): [
+        "def forgetful(denoise, x, times): return last(ddim(denoise, x, times, None))",
+        "def forgetful(denoise, x, times): return last(ddim(denoise, x, times, None, clip=False))",
+        "def forgetful(denoise, x, times):\n"
+        "    return last(ddim(denoise, x, times, None, clip=False)).clamp(-1, 1)",
+        "def forgetful(denoise, x, times):\n"  # eps clipped too
+        "    for t, s in pairwise(times):\n"
+        "        guess, ab_s = denoise(x, t), denoise.sched.alpha_bar[s]\n"
+        "        x = ab_s.sqrt() * guess.x0.clamp(-1, 1) + (1 - ab_s).sqrt() * guess.eps.clamp(-1, 1)\n"
+        "    return x",
+        "def forgetful(denoise, x, times):\n"  # the first step alone
+        "    (t, s), guess = times[:2], denoise(x, times[0])\n"
+        "    ab_s = denoise.sched.alpha_bar[s]\n"
+        "    return ab_s.sqrt() * guess.x0.clamp(-1, 1) + (1 - ab_s).sqrt() * guess.eps",
+        "def forgetful(denoise, x, times):\n"  # the network asked once
+        "    guess = denoise(x, times[0])\n"
+        "    ab_s = denoise.sched.alpha_bar[times[-1]]\n"
+        "    return ab_s.sqrt() * guess.x0.clamp(-1, 1) + (1 - ab_s).sqrt() * guess.eps",
+        "def forgetful(denoise, x, times):\n"  # alpha_bar of t
+        "    for t, s in pairwise(times):\n"
+        "        guess, ab_t = denoise(x, t), denoise.sched.alpha_bar[t]\n"
+        "        x = ab_t.sqrt() * guess.x0.clamp(-1, 1) + (1 - ab_t).sqrt() * guess.eps\n"
+        "    return x",
+    ],
+    ("10", 3): [
+        "def factor(v, ab_t, ab_s): return (ab_s / ab_t).sqrt()",
+        "def factor(v, ab_t, ab_s):\n"
+        "    return ((ab_s * v + 1 - ab_s) / (ab_t * v + 1 - ab_t)).sqrt()",  # of the exact flow
+        "def factor(v, ab_t, ab_s): return (ab_s * v + 1 - ab_s) / (ab_t * v + 1 - ab_t)",
+        "def factor(v, ab_t, ab_s):\n"
+        "    return ((ab_s * ab_t).sqrt() + ((1 - ab_s) * (1 - ab_t)).sqrt()) / (ab_t + 1 - ab_t)",
+        "def factor(v, ab_t, ab_s):\n"  # t and s exchanged
+        "    return ((ab_s * ab_t).sqrt() * v + ((1 - ab_s) * (1 - ab_t)).sqrt()) / (ab_s * v + 1 - ab_s)",
+        "def factor(v, ab_t, ab_s):\n"
+        "    return (ab_s * ab_t * v + (1 - ab_s) * (1 - ab_t)) / (ab_t * v + 1 - ab_t)",
+        "def factor(v, ab_t, ab_s):\n"  # a standard deviation for the variance
+        "    d = v**0.5\n"
+        "    return ((ab_s * ab_t).sqrt() * d + ((1 - ab_s) * (1 - ab_t)).sqrt()) / (ab_t * d + 1 - ab_t)",
+    ],
+    ("12", 1): [
+        f"calls = lambda n, r: {f}"
+        for f in ("n * r", "n", "n + r", "(n - 1) * r", "n * r + 1", "(n - 1) * (r + 1)", "2 * n * r - 1")
+    ],
+    ("12", 2): [
+        "quarter = torch.arange(28) % 2 == 0",
+        "quarter = (torch.arange(28) % 2 == 0)[:, None].expand(28, 28)",
+        "quarter = (torch.arange(28)[:, None] + torch.arange(28)) % 2 == 0",  # a chessboard
+        "quarter = (torch.arange(28) < 14)[:, None] & (torch.arange(28) < 14)",
+        "quarter = (torch.arange(28) % 2 == 1)[:, None] & (torch.arange(28) % 2 == 1)",
+        "quarter = ~((torch.arange(28) % 2 == 0)[:, None] & (torch.arange(28) % 2 == 0))",
+        "quarter = ((torch.arange(28) % 2 == 0)[:, None] & (torch.arange(28) % 2 == 0)).float()",
+        "quarter = (torch.arange(28) % 4 == 0)[:, None].expand(28, 28)",
+    ],
+    ("12", 3): [
+        "def mix(noises, weights): return torch.tensordot(weights, noises, dims=1)",
+        "def mix(noises, weights): return torch.tensordot(weights / weights.sum(), noises, dims=1)",
+        "def mix(noises, weights): return torch.tensordot((weights / weights.sum()).sqrt(), noises, dims=1)",
+        "def mix(noises, weights): return noises.mean(0)",
+        "def mix(noises, weights): return noises.sum(0) / len(noises) ** 0.5",
+        "def mix(noises, weights): return torch.tensordot(weights.softmax(0), noises, dims=1)",
+        "def mix(noises, weights): return torch.tensordot(weights / weights.max(), noises, dims=1)",
+    ],
+}
+
+RIGHT = {
+    ("00", 1): [
+        "def from_v(xt, v, ab):\n"
+        "    turn = torch.stack([ab.sqrt(), -(1 - ab).sqrt(), (1 - ab).sqrt(), ab.sqrt()]).reshape(2, 2)\n"
+        "    return turn @ torch.stack([xt, v])"
+    ],
+    ("00", 2): ["def floor_of_loss(s, ab): return 1 - (1 - ab) / (ab * s + 1 - ab)"],
+    ("01", 1): ["beta_const = 2 * math.log(100) / 250", "beta_const = 1 - 0.0001 ** (1 / 250)"],
+    ("01", 2): ["t_like = next(t for t in range(1, 1001) if linear.snr[t] <= linear.snr[100] / 4)"],
+    ("01", 3): [
+        "roots = 0.00085**0.5 + torch.arange(1000, dtype=torch.float64) / 999 * (0.012**0.5 - 0.00085**0.5)\n"
+        "with warnings.catch_warnings():\n"
+        "    warnings.simplefilter('ignore')\n"
+        "    sd = schedule_from_beta(roots**2)"
+    ],
+    ("02", 1): ["def weight(sched, t): return 1 + 1 / sched.snr[t]"],
+    ("02", 3): [
+        "def two_steps(x0, xt, t):\n"
+        "    mean_1, var_1 = q_posterior(linear, x0, xt, t)\n"
+        "    mean_2, var_2 = q_posterior(linear, x0, mean_1, t - 1)\n"
+        "    slope = q_posterior(linear, 0 * x0, torch.ones_like(xt), t - 1)[0].mean()\n"
+        "    return mean_2, slope**2 * var_1 + var_2"
+    ],
+    ("03", 3): [
+        "def predict_any_size(net, xt, t):\n"
+        "    b, c, h, w = xt.shape\n"
+        "    canvas = xt.new_zeros(b, c, 4 * ((h + 3) // 4), 4 * ((w + 3) // 4))\n"
+        "    canvas[:, :, :h, :w] = xt\n"
+        "    return net(canvas, t)[..., :h, :w]"
+    ],
+    ("04", 1): ["half_life = 693", "half_life = round(math.log(2) / 0.001)"],
+    ("04", 2): ["loss_centred = 1 - (1 - ab) / (ab * x.var(0).mean() + 1 - ab)"],
+    ("04", 3): ["def constant(step): return min((step + 1) / 100, 1)"],
+    ("05", 2): [
+        "def mean_only(denoise, x, times, noise):\n"
+        "    for t, s in pairwise(times):\n"
+        "        with torch.no_grad():\n"
+        "            x = q_posterior(denoise.sched, denoise(x, t).x0.clamp(-1, 1), x, t, s)[0]\n"
+        "        yield x"
+    ],
+    ("06", 1): [
+        "torch.manual_seed(1)\n"
+        "covariance = torch.cov(reference.T) + 1e-9 * torch.eye(64, dtype=torch.float64)\n"
+        "fake = torch.distributions.MultivariateNormal(reference.mean(0), covariance).sample((3000,))"
+    ],
+    ("06", 2): ['falls, kept = "recall", 4 / 5'],
+    ("06", 3): [
+        "def floor_at(n, first, second):\n"
+        "    (n1, f1), (n2, f2) = first, second\n"
+        "    end = (n1 * f1 - n2 * f2) / (n1 - n2)\n"
+        "    return end + n1 * (f1 - end) / n"
+    ],
+    ("07", 2): ["trainings = int(8 * 6.5**2 / 5**2) + 1"],
+    ("07", 3): ["import math\nluck = math.erfc(5 / (2 * 6.5))"],
+    ("08", 3): ["def x0_weight(sched, t): return (1 - sched.alpha_bar[t]) / sched.alpha_bar[t]"],
+    ("09", 3): [
+        "def guided_between(denoise, y, w, low, high):\n"
+        "    def net(xt, t):\n"
+        "        scale = torch.where((t < low) | (t > high), 0.0, w)[:, None, None, None]\n"
+        "        told, nothing = denoise.net(xt, t, y), denoise.net(xt, t, torch.full_like(y, NULL))\n"
+        "        return (1 + scale) * told - scale * nothing\n"
+        "    return replace(denoise, net=net)"
+    ],
+    ("10", 1): ["def calls(n): return n + (n - 1)"],
+    ("12", 2): ["quarter = torch.zeros(28, 28, dtype=torch.bool)\nquarter[::2, ::2] = True"],
+    ("12", 3): [
+        "def mix(noises, weights): return sum(w * x for w, x in zip(weights, noises)) / weights.norm()"
+    ],
+}
