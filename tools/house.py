@@ -49,7 +49,7 @@ ROOMS = {
     "plot": Room(5, "material", "figures and animations", "a picture"),
     "storage": Room(3, "run", "files, weights, checkpoints", "a kind of file"),
     "distributed": Room(1, "run", "many processes"),
-    "export": Room(4, "run", "other libraries' layouts"),
+    "export": Room(3.5, "run", "ONNX, diffusers' layout", "another program's format"),
     "run": Room(2, "run", "settings and state of a run", "a setting"),
     "cli": Room(2, "run", "one file a command", "a command"),
 }
