@@ -41,6 +41,11 @@ WIDGETS = {  # kind -> title, the picture that stands for it without JavaScript,
         "walks.png",
         "Two crescents of data, and forty ways that ten steps of DDIM take from noise to them",
     ),
+    "hand": (
+        "Your hand in it",
+        "strip.png",
+        "A digit disappears in noise step by step; a network can lead a drawing back from any of these steps",
+    ),
     "draw": (
         "Draw a digit",
         "strip.png",

@@ -145,12 +145,12 @@ const KINDS = [
 const SAID = { ddim: "DDIM", dpm: "DPM-Solver++(2M)", ddpm: "ancestral sampling" };
 
 // The place where the network is asked for, until it is there
-function gate(begin) {
+function gate(say, begin) {
   const note = make("p", { className: "gate-note" }),
     bar = make("progress", { max: 14.1, value: 0, hidden: true }),
     start = button("Start the network", () => open(), "button primary large");
   bar.setAttribute("aria-label", "Megabytes of the network that are here");
-  note.textContent = "14 MB, from this site and kept by your browser. Nothing you do here leaves this page.";
+  note.textContent = "14 MB, from this site. Nothing that you do here leaves your browser.";
   async function open() {
     if (location.protocol === "file:") {
       note.textContent =
@@ -172,7 +172,7 @@ function gate(begin) {
       note.textContent = `The network could not be loaded (${e.message}).`;
     }
   }
-  const box = make("div", { className: "gate" }, start, bar, note);
+  const box = make("div", { className: "gate" }, make("p", { className: "gate-say", innerHTML: say }), start, bar, note);
   note.setAttribute("role", "status");
   return { box, open };
 }
@@ -217,7 +217,9 @@ function drawWidget(box) {
     running = 0, // grows with each run, so that an older one knows that it is over
     busy = false,
     ready = false,
-    pixel = null;
+    pixel = null,
+    address = 0,
+    until = state.at; // where a link says to stop
   const guidanceAt = (i) => state.w.reduce((now, [from, value]) => (from <= i ? value : now), 0);
 
   // what is seen
@@ -294,16 +296,16 @@ function drawWidget(box) {
     seed.value = v;
     change({ seed: v });
   });
-  const doors = gate(() => {
+  const doors = gate("This is pure noise. There is no digit in it.<br>Let a network look at it, twenty times.", () => {
     ready = true;
-    box.classList.add("ready");
+    box.classList.remove("waiting");
     play();
   });
+  stage.append(doors.box);
+  box.classList.add("waiting");
   box.replaceChildren(
-    make("p", { className: "widget-title", textContent: "Draw a digit" }),
     digits.field,
     stage,
-    doors.box,
     make("div", { className: "walkbar" }, go, one, again, scrub),
     make("div", { className: "strip film" }, ...film.map((f) => f.b)),
     status,
@@ -313,7 +315,7 @@ function drawWidget(box) {
 
   function change(what) {
     stop();
-    state = { ...state, ...what, w: [[0, guidance.value]], at: null };
+    state = { ...state, ...what, w: [[0, guidance.value]] };
     restart(ready);
   }
   // Guidance may turn on the way: from the frame in sight on
@@ -321,8 +323,7 @@ function drawWidget(box) {
     const from = shown > 0 && shown < state.steps ? shown : 0;
     stop();
     state.w = [...state.w.filter(([i]) => i < from), [from, w]];
-    walk.frames.length = from + 1;
-    state.at = null;
+    walk.frames.length = from + 1; // what the network said of the last of them is asked again
     show(from);
     if (ready) play();
   }
@@ -336,6 +337,7 @@ function drawWidget(box) {
     running++;
     busy = false;
     label();
+    keepAddress();
   }
   async function play() {
     if (!ready) return doors.open();
@@ -344,13 +346,13 @@ function drawWidget(box) {
       show(0);
     }
     const mine = ++running,
-      until = state.at ?? state.steps;
+      end = until ?? state.steps;
+    until = null;
     busy = true;
-    state.at = null;
     network.calls = network.milliseconds = 0;
     label();
     try {
-      while (running === mine && shown < until) {
+      while (running === mine && shown < end) {
         const due = performance.now() + (still ? 0 : Math.min(90, 1400 / state.steps));
         await forward();
         if (running !== mine) return;
@@ -376,6 +378,14 @@ function drawWidget(box) {
     await forward();
     if (mine === running) show(shown + 1);
   }
+  // Browsers allow so many changes of an address in a minute
+  function keepAddress() {
+    clearTimeout(address);
+    address = setTimeout(() => {
+      const at = shown > 0 && shown < state.steps ? shown : null;
+      history.replaceState(null, "", hashOf({ ...state, at }));
+    }, 250);
+  }
   function label() {
     go.textContent = busy ? "Stop" : shown > 0 && shown < state.steps ? "Go on" : shown ? "Draw again" : "Draw";
   }
@@ -391,7 +401,7 @@ function drawWidget(box) {
     said ? paintGrid(x0Canvas, said.x0) : blank(x0Canvas);
     said ? paintGrid(epsCanvas, said.eps, 3) : blank(epsCanvas);
     box.classList.toggle("unasked", !said);
-    nowTime.textContent = ` t = ${t}`;
+    nowTime.textContent = `t = ${t}`;
     equals.textContent = i === last ? "" : `= ${a.toFixed(2)} ×`;
     plus.textContent = i === last ? "" : `+ ${b.toFixed(2)} ×`;
     const what = walk.n > 1 ? `${walk.n} images` : "The image";
@@ -401,6 +411,7 @@ function drawWidget(box) {
     scrub.max = last;
     scrub.value = i;
     scrub.setAttribute("aria-valuetext", `step ${i} of ${last}, t = ${t}`);
+    const nearest = Math.round((i * (film.length - 1)) / last);
     film.forEach((f, k) => {
       const frame = Math.round((k * last) / (film.length - 1)),
         there = walk.frames[frame];
@@ -409,15 +420,13 @@ function drawWidget(box) {
       there ? paintGrid(f.canvas, there.x) : blank(f.canvas);
       f.text.textContent = k % 2 ? "" : `t = ${walk.times[frame]}`;
       f.b.setAttribute("aria-label", `t = ${walk.times[frame]}`);
-      const near = Math.abs(frame - i) * (film.length - 1) * 2 <= last;
-      near ? f.b.setAttribute("aria-current", "true") : f.b.removeAttribute("aria-current");
+      k === nearest ? f.b.setAttribute("aria-current", "true") : f.b.removeAttribute("aria-current");
     });
     tellStatus(i, last, t);
     showPixel();
     label();
-    state.at = i > 0 && i < last ? i : null;
-    history.replaceState(null, "", hashOf(state));
     box.dataset.frame = i;
+    if (!busy) keepAddress();
   }
   function tellStatus(i, last, t) {
     const w = guidanceAt(Math.max(0, i - 1));
@@ -495,19 +504,15 @@ function drawWidget(box) {
     guidance.set(state.w.at(-1)[1]);
     steps.set(state.steps);
     seed.value = state.seed;
-    const { at } = state;
+    until = state.at;
     walk = beginWalk(state);
     show(0);
-    state.at = at;
     box.scrollIntoView({ block: "start", behavior: still ? "auto" : "smooth" });
     play();
   }
   addEventListener("hashchange", apply);
-  const asked = new URLSearchParams(location.hash.slice(1)).has("go"),
-    { at } = state;
   show(0);
-  state.at = at;
-  if (asked) doors.open();
+  if (new URLSearchParams(location.hash.slice(1)).has("go")) doors.open();
 }
 
 for (const box of $$('.widget[data-widget="draw"]')) drawWidget(box);

@@ -2,7 +2,7 @@
 const bytes = Uint8Array.from(atob(window.DDPM_DIGITS), (c) => c.charCodeAt(0)),
   SIDE = 28,
   N = SIDE * SIDE;
-const digit = (k) => Float64Array.from(bytes.subarray(k * N, (k + 1) * N), (v) => v / 127.5 - 1);
+const digitImage = (k) => Float64Array.from(bytes.subarray(k * N, (k + 1) * N), (v) => v / 127.5 - 1);
 function normals(n, seed) {
   // mulberry32 and Box-Muller: the same noise on every machine
   const out = new Float64Array(n);
@@ -297,7 +297,7 @@ function scheduleExplorer(box) {
     hi.hide(!linear);
     const ab = linear ? linearBar(steps, 10 ** lo.value, 10 ** hi.value) : cosineBar(steps),
       at = Math.min(t.value, steps),
-      x0 = digit(digits.value);
+      x0 = digitImage(digits.value);
     const left = Math.sqrt(ab[steps]),
       signal = ab.map(Math.sqrt),
       noise = ab.map((a) => Math.sqrt(1 - a)),
@@ -387,7 +387,7 @@ function forwardSlider(box) {
   );
   function draw() {
     const at = t.value,
-      x = digit(digits.value);
+      x = digitImage(digits.value);
     paint(x0, x);
     paint(noise, eps, 3);
     paint(xt, mix(x, eps, ab[at]));
