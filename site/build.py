@@ -64,6 +64,9 @@ def assets() -> None:
     shutil.rmtree(SOURCE, ignore_errors=True)
     FIGURES.mkdir(parents=True)
     shutil.copytree(HERE / "static", STATIC, dirs_exist_ok=True)
+    colours = "".join(f"--{name}: {colour}; " for name, colour in house.palette().items())
+    css = (HERE / "static" / "site.css").read_text(encoding="utf-8")
+    write("_static/site.css", re.sub(r"/\* palette: [^*]*\*/", colours.strip(), css, count=1))
     for name in ("katex", "fonts"):
         shutil.copytree(
             vendor.VENDOR / name, STATIC / name, ignore=shutil.ignore_patterns("*.js", ".package")

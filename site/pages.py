@@ -49,8 +49,8 @@ WIDGETS = {  # kind -> title, the picture that stands for it without JavaScript,
     "draw": (
         "Draw a digit",
         "strip.png",
-        "One digit at t = 0, 125, 250, ... 1000: noise takes it away. A network that has learnt to see the noise "
-        "leads back",
+        "One digit at t = 0, 125, 250, ... 1000: noise takes it away. A network that has learnt to see the "
+        "noise leads back",
     ),
 }
 

@@ -1,6 +1,7 @@
 """Networks in other programs: ONNX under onnxruntime against torch, noise against its authors' known answers,
 the paper's network under diffusers' own pipeline."""
 
+import base64
 import json
 from functools import partial
 from pathlib import Path
@@ -96,6 +97,25 @@ def test_the_packaged_network_draws_the_same_digits(digits):
         *_, x = ddim(told, noise(torch.empty(3, 1, 28, 28)), spaced_times(1000, 5), noise)
         drawn.append(x)
     assert (drawn[0] - drawn[1]).abs().max() * 127.5 < 1
+
+
+def test_what_the_page_is_compared_with_is_what_the_library_says():
+    "truth.json: numbers to ten digits, images to a grey level, so that any torch will do."
+    pytest.importorskip("onnxruntime")
+    from tools import page_data
+
+    kept, now = json.loads(page_data.TRUTH.read_text()), json.loads(json.dumps(page_data.truth()))
+    for old, new in zip(kept.pop("images"), now.pop("images"), strict=True):
+        a, b = (np.frombuffer(base64.b64decode(x.pop("pixels")), np.uint8).astype(int) for x in (old, new))
+        assert old == new
+        assert np.abs(a - b).max() <= 1, "run python tools/page_data.py"
+    for old, new in zip(kept.pop("walks"), now.pop("walks"), strict=True):
+        assert old.pop("end") == pytest.approx(new.pop("end"), abs=1e-9)
+        assert old == new
+    assert kept.pop("times") == now.pop("times")
+    assert kept.keys() == now.keys()
+    for name in kept:
+        assert kept[name] == pytest.approx(now[name], rel=1e-10), name
 
 
 # --- noise --------------------------------------------------------------------------------------------------

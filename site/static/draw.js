@@ -180,8 +180,9 @@ function gate(say, begin) {
 // ---- the widget
 
 const DEFAULTS = { digit: 7, w: [[0, 1]], steps: 20, kind: "ddim", seed: 1, n: 1, at: null };
-function readHash() {
-  const given = new URLSearchParams(location.hash.slice(1)),
+const address = () => new URLSearchParams(location.hash.slice(1) || location.search);
+function readAddress() {
+  const given = address(),
     state = { ...DEFAULTS, w: [[0, 1]] },
     whole = (name, low, high) => {
       const v = given.get(name);
@@ -211,14 +212,14 @@ const hashOf = ({ digit, w, steps, kind, seed, n, at }) =>
   });
 
 function drawWidget(box) {
-  let state = readHash(),
+  let state = readAddress(),
     walk = beginWalk(state),
     shown = 0, // the frame in sight
     running = 0, // grows with each run, so that an older one knows that it is over
     busy = false,
     ready = false,
     pixel = null,
-    address = 0,
+    waiting = 0,
     until = state.at; // where a link says to stop
   const guidanceAt = (i) => state.w.reduce((now, [from, value]) => (from <= i ? value : now), 0);
 
@@ -380,10 +381,10 @@ function drawWidget(box) {
   }
   // Browsers allow so many changes of an address in a minute
   function keepAddress() {
-    clearTimeout(address);
-    address = setTimeout(() => {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => {
       const at = shown > 0 && shown < state.steps ? shown : null;
-      history.replaceState(null, "", hashOf({ ...state, at }));
+      history.replaceState(null, "", location.pathname + hashOf({ ...state, at }));
     }, 250);
   }
   function label() {
@@ -497,7 +498,7 @@ function drawWidget(box) {
   });
   function apply() {
     stop();
-    state = readHash();
+    state = readAddress();
     digits.set(state.digit);
     kinds.set(state.kind);
     counts.set(state.n);
@@ -511,8 +512,9 @@ function drawWidget(box) {
     play();
   }
   addEventListener("hashchange", apply);
+  const asked = address().has("go");
   show(0);
-  if (new URLSearchParams(location.hash.slice(1)).has("go")) doors.open();
+  if (asked) doors.open();
 }
 
 for (const box of $$('.widget[data-widget="draw"]')) drawWidget(box);

@@ -139,13 +139,16 @@ function handWidget(box) {
     let draw = 0;
     return () => Float32Array.from(portableNormals(seed, 0, draw++, N));
   };
+  function showShown() {
+    task === "half" ? show(noisy, image, known()) : show(noisy, mix(image, noiseFrom()(), BAR[amount.value]));
+    captions[1].textContent = task === "half" ? "what the network is shown" : `with noise, t = ${amount.value}`;
+  }
   function fresh() {
     run++;
     show(paper, image);
-    task === "half" ? show(noisy, image, known()) : show(noisy, mix(image, noiseFrom()(), BAR[amount.value]));
+    showShown();
     blank(result);
     captions[0].textContent = "yours";
-    captions[1].textContent = task === "half" ? "what the network is shown" : `with noise, t = ${amount.value}`;
     captions[2].textContent = "";
     note.className = "verdict";
     note.innerHTML =
@@ -178,6 +181,7 @@ function handWidget(box) {
         captions[2].textContent = t ? "the digit the network sees in it" : "what it made of yours";
         if (!still) await new Promise((ok) => setTimeout(ok, 30));
       }
+      showShown();
       note.innerHTML = "<b>Done.</b> Press again for other noise, and another answer.";
       box.dataset.done = seed++;
     } catch (e) {

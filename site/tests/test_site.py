@@ -50,7 +50,7 @@ def test_it_builds_in_a_minute_without_a_warning(built):
 
 def test_sizes(built):
     total = sum(p.stat().st_size for p in HTML.rglob("*") if p.is_file())
-    # a hundred pages, the notebooks to download, and 14 MB of network and runtime that only the page Draw loads
+    # a hundred pages, the notebooks to download, and 14 MB that only the page Draw loads
     assert total <= 40e6, f"{total / 1e6:.1f} MB"
 
 

@@ -2,6 +2,7 @@
 importScripts("../ort/ort.wasm.min.js");
 const here = (path) => new URL(path, self.location).href;
 ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
+ort.env.logLevel = "error";
 ort.env.wasm.wasmPaths = here("../ort/");
 const NULL_CLASS = 10,
   SIZE = 28 * 28,
@@ -57,6 +58,7 @@ self.onmessage = async ({ data }) => {
   try {
     self.postMessage({ id: data.id, v: data.x ? await ask(data) : (await load(), null) });
   } catch (e) {
+    loading = data.x ? loading : null; // it may be asked for again
     self.postMessage({ id: data.id, error: String(e?.message ?? e) });
   }
 };
