@@ -64,10 +64,14 @@ def assets() -> None:
     shutil.rmtree(SOURCE, ignore_errors=True)
     FIGURES.mkdir(parents=True)
     shutil.copytree(HERE / "static", STATIC, dirs_exist_ok=True)
+    colours = "".join(f"--{name}: {colour}; " for name, colour in house.palette().items())
+    css = (HERE / "static" / "site.css").read_text(encoding="utf-8")
+    write("_static/site.css", re.sub(r"/\* palette: [^*]*\*/", colours.strip(), css, count=1))
     for name in ("katex", "fonts"):
         shutil.copytree(
             vendor.VENDOR / name, STATIC / name, ignore=shutil.ignore_patterns("*.js", ".package")
         )
+    shutil.copytree(vendor.VENDOR / "ort", STATIC / "ort", ignore=shutil.ignore_patterns(".package"))
     images, labels = figures.load_digits(ROOT / "ddpm_abc" / "assets" / "digits.npz")
     ten = [images[labels == k][0] for k in range(10)]
     packed = base64.b64encode(b"".join(x.tobytes() for x in ten)).decode()
@@ -156,6 +160,7 @@ def stage() -> None:
     cited = pages.citations(everything)
     write("bibliography.md", pages.bibliography(cited, titles))
     write("teach.md", pages.teach(main, cfg))
+    write("draw.md", pages.draw(stills))
     write(
         "search.md",
         "---\norphan: true\n---\n# Search\n"
@@ -176,6 +181,7 @@ def stage() -> None:
             [
                 *(p.name for p in chapters),
                 "library",
+                "draw",
                 "teach",
                 "api/index",
                 "equations",
@@ -231,7 +237,7 @@ def stage() -> None:
         "glossary": [
             {"term": t, "anchor": term_anchor(t), "meaning": links.prose(meaning)} for t, meaning in terms
         ],
-        "widgets": list(WIDGETS),
+        "widgets": [*WIDGETS, "draw"],
     }
     write("course.json", json.dumps(course, indent=1))
 

@@ -80,6 +80,7 @@ MODULE_ORDER = [
     "data",
     "plot",
     "storage",
+    "export",
     "run",
     "cli",
 ]

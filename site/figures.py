@@ -6,14 +6,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageSequence
+from house import palette
+from PIL import Image, ImageColor, ImageDraw, ImageSequence
 from scipy import ndimage
 
-PALETTE = [
-    tuple(int(c[i : i + 2], 16) for i in (1, 3, 5))
-    for c in ("#1b2a41", "#d1495b", "#2e6f95", "#e0a030", "#4c956c", "#8d99ae")
-]  # ddpm_abc.plot.PALETTE
+PALETTE = {name: ImageColor.getrgb(color) for name, color in palette().items()}
 DARK = (16, 21, 31)  # --paper of the dark theme, in static/site.css
+BARS = np.cumprod([1, *1 - np.linspace(1e-4, 0.02, 1000)])  # alpha_bar of the paper, as `linear_schedule()`
 
 
 def size(png: bytes) -> tuple[int, int]:
@@ -69,7 +68,7 @@ def _foreign(colours: np.ndarray) -> np.ndarray:
     strong."""
     depth = 255 - colours
     foreign = (depth.max(-1) > 40) & (depth.max(-1) - depth.min(-1) > 24)
-    for c in PALETTE:
+    for c in PALETTE.values():
         full = 255 - np.array(c)
         share = (depth @ full / (full @ full)).clip(0, 1.3)[:, None]
         foreign &= np.abs(depth - share * full).max(-1) > 14
@@ -191,7 +190,7 @@ def sprite(
 def strip(digit: np.ndarray, times: Iterable[int], scale: int = 3, gap: int = 4) -> Image.Image:
     """One digit, (28, 28) uint8, at several times of the paper's schedule, with the same noise; side by side
     on white."""
-    signal = np.sqrt(np.cumprod([1, *1 - np.linspace(1e-4, 0.02, 1000)]))
+    signal = np.sqrt(BARS)
     x0, eps = digit / 127.5 - 1, np.random.default_rng(0).standard_normal(digit.shape)
     cells = []
     for t in times:
@@ -205,10 +204,10 @@ def walks(steps: int = 10, points: int = 40, side: int = 480, half: float = 2.6)
     "Ways of DDIM from noise to two crescents of Gaussians, as static/walk.js draws them; on white."
     angle, variance = np.pi * np.arange(7) / 6, 0.006
     upper = np.stack([0.7 * np.cos(angle) - 0.35, 0.7 * np.sin(angle) - 0.15], 1)
-    centres, bars = np.concatenate([upper, -upper]), np.cumprod([1, *1 - np.linspace(1e-4, 0.02, 1000)])
+    centres = np.concatenate([upper, -upper])
     states = [np.random.default_rng(0).standard_normal((points, 2))]
     times = [1000 - round(1000 * i / steps) for i in range(steps + 1)]
-    for ab, ab_s in ((bars[t], bars[s]) for t, s in pairwise(times)):
+    for ab, ab_s in ((BARS[t], BARS[s]) for t, s in pairwise(times)):
         apart, c = states[-1][:, None] - ab**0.5 * centres, ab * variance + 1 - ab  # (points, 14, 2)
         far = (apart**2).sum(2) / (2 * c)
         share = np.exp(far.min(1, keepdims=True) - far)
@@ -225,8 +224,8 @@ def walks(steps: int = 10, points: int = 40, side: int = 480, half: float = 2.6)
     for x in place(centres):
         pen.circle(tuple(x), 3 * variance**0.5 * side / half, fill=(247, 231, 204))
     for way in np.stack([place(x) for x in states], 1):
-        pen.line([tuple(x) for x in way], fill=PALETTE[2], width=2)
-        pen.circle(tuple(way[-1]), 5, fill=PALETTE[1])
+        pen.line([tuple(x) for x in way], fill=PALETTE["noise"], width=2)
+        pen.circle(tuple(way[-1]), 5, fill=PALETTE["signal"])
     return picture.resize((side, side), Image.Resampling.LANCZOS)
 
 

@@ -41,6 +41,17 @@ WIDGETS = {  # kind -> title, the picture that stands for it without JavaScript,
         "walks.png",
         "Two crescents of data, and forty ways that ten steps of DDIM take from noise to them",
     ),
+    "hand": (
+        "Your hand in it",
+        "strip.png",
+        "A digit disappears in noise step by step; a network can lead a drawing back from any of these steps",
+    ),
+    "draw": (
+        "Draw a digit",
+        "strip.png",
+        "One digit at t = 0, 125, 250, ... 1000: noise takes it away. A network that has learnt to see the "
+        "noise leads back",
+    ),
 }
 
 
@@ -216,6 +227,12 @@ def bibliography(cited: dict[str, set[str]], titles: dict[str, str]) -> str:
         + lede("The works that the chapters cite, and where.")
         + raw(f'<ul class="bib">{"".join(rows)}</ul>')
     )
+
+
+def draw(sizes: dict[str, tuple[int, int]]) -> str:
+    "pages/draw.md, with its widgets in their places."
+    text = (HERE / "pages" / "draw.md").read_text(encoding="utf-8")
+    return re.sub(r"^WIDGET:(\w+)$", lambda m: raw(widget(m[1], sizes)), text, flags=re.M)
 
 
 def teach(chapters: list[Page], cfg: dict[str, str]) -> str:

@@ -1,4 +1,5 @@
-"""Fetch what the site serves from its own host: KaTeX, three typefaces, and axe-core for the tests.
+"""Fetch what the site serves from its own host: KaTeX, three typefaces, a runtime for networks; and axe-core
+for the tests.
 
     python site/vendor.py            # into _build/vendor, once; later runs only check
 
@@ -45,6 +46,12 @@ PACKAGES = [
         "F32xpS2NsGYoQi2ADSkKTgpJj7ozajsGgDJ8woTnqjmIB+dxDIqImjl4pXZVEExu8UFZ2ndhmX18EBS/hdz3Lw==",
         r"files/jetbrains-mono-latin-wght-normal\.woff2|LICENSE",
         "fonts/jetbrains-mono",
+    ),
+    (  # MIT; the runtime of the page Draw. Later releases have a larger one: 14 MB in 1.30
+        "onnxruntime-web@1.23.2",
+        "T09JUtMn+CZLk3mFwqiH0lgQf+4S7+oYHHtk6uhaYAAJI95bTcKi5bOOZYwORXfS/RLZCjDDEXGWIuOCAFlEjg==",
+        r"dist/ort\.wasm\.min\.js|dist/ort-wasm-simd-threaded\.(mjs|wasm)",
+        "ort",
     ),
     (
         "axe-core@4.14.1",

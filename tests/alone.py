@@ -69,6 +69,11 @@ def closure(*names: str):
     return found.values()
 
 
+def wanted(requirement: str) -> bool:
+    "Whether the wheel itself needs it, or guide 97, which installs the extra `export`."
+    return "extra ==" not in requirement or bool(re.search(r"extra == .export.", requirement))
+
+
 def site_packages(environment: Path) -> Path:
     return next((environment / "lib").glob("python*/site-packages"))
 
@@ -80,7 +85,7 @@ def link_environment(environment: Path, wheel: Path, *more: str) -> None:
         (metadata,) = (n for n in z.namelist() if n.endswith(".dist-info/METADATA"))
         requires = email.message_from_bytes(z.read(metadata)).get_all("Requires-Dist")
     target = site_packages(environment)
-    for dist in closure(*(r for r in requires if "extra ==" not in r), "ipykernel", *more):
+    for dist in closure(*filter(wanted, requires), "ipykernel", *more):
         tops = {file.parts[0] for file in dist.files}
         for top in tops - {"..", "__pycache__"}:
             origin = Path(dist.locate_file(top))

@@ -98,7 +98,7 @@ def fresh(wheel, once):
 
     def fill(folder):
         venv.create(folder, with_pip=True, symlinks=True)
-        alone.call(folder / "bin/python", "-m", "pip", "install", wheel, "ipykernel")
+        alone.call(folder / "bin/python", "-m", "pip", "install", f"{wheel}[export]", "ipykernel")
 
     return once("fresh", fill)
 

@@ -1214,6 +1214,28 @@ FAULTS = [
         "1 + (2 * k.flip(0) + 1) * T",
         "test_judge.test_the_loss_by_t_is_that_of_each_time",
     ),
+    # export
+    Fault(
+        "Philox: the two keys raised by each other's constant",
+        "export.philox",
+        "k, m = (k + np.uint64(0x9E3779B9)) & low, (m + np.uint64(0xBB67AE85)) & low",
+        "k, m = (k + np.uint64(0xBB67AE85)) & low, (m + np.uint64(0x9E3779B9)) & low",
+        "test_export.test_philox_gives_its_authors_answers",
+    ),
+    Fault(
+        "portable noise: image and draw in each other's place, so that a draw is another image's",
+        "export.portable_noise",
+        "portable_normals(seed, k, draw, size)",
+        "portable_normals(seed, draw, k, size)",
+        "test_export.test_portable_noise_belongs_to_image_and_draw",
+    ),
+    Fault(
+        "Box and Muller without the factor 2 in the radius",
+        "export.portable_normals",
+        "np.sqrt(-2 * np.log(u[:, ::2]))",
+        "np.sqrt(-np.log(u[:, ::2]))",
+        "test_export.test_portable_normals_are_normal_and_each_stands_alone",
+    ),
 ]
 
 

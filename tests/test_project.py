@@ -45,11 +45,12 @@ MAY_IMPORT = {
     "classifier": set(),
     "metrics": {"classifier"},
     "storage": {"schedule", "parameterization", *NETWORKS},
+    "export": {"schedule", "parameterization", "sampling", *NETWORKS, "storage"},
     "run": {*THEORY, *PROCESSES, *NETWORKS, "data", "device", "plot", "storage"},
     "cli": {*THEORY, *PROCESSES, *NETWORKS, "data", "device", "plot", "storage"},
 }
 MAY_IMPORT["run"] |= {"classifier", "metrics"}
-MAY_IMPORT["cli"] |= {"classifier", "metrics", "run"}
+MAY_IMPORT["cli"] |= {"classifier", "metrics", "run", "export"}
 
 every_module = pytest.mark.parametrize("module", MODULES)
 

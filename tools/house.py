@@ -49,18 +49,27 @@ ROOMS = {
     "plot": Room(5, "material", "figures and animations", "a picture"),
     "storage": Room(3, "run", "files, weights, checkpoints", "a kind of file"),
     "distributed": Room(1, "run", "many processes"),
-    "export": Room(4, "run", "other libraries' layouts"),
+    "export": Room(3.5, "run", "ONNX, diffusers' layout", "another program's format"),
     "run": Room(2, "run", "settings and state of a run", "a setting"),
     "cli": Room(2, "run", "one file a command", "a command"),
 }
-KINDS = {  # the course's palette, as in ddpm_abc.plot
-    "theory": ("#2e6f95", "the mathematics"),
-    "process": ("#d1495b", "what is done with it"),
-    "network": ("#4c956c", "networks"),
-    "material": ("#e0a030", "images and pictures"),
-    "judge": ("#8d99ae", "how good is it?"),
-    "run": ("#1b2a41", "runs and files"),
+KINDS = {  # a colour of the course's palette, and what it stands for
+    "theory": ("noise", "the mathematics"),
+    "process": ("signal", "what is done with it"),
+    "network": ("green", "networks"),
+    "material": ("gold", "images and pictures"),
+    "judge": ("grey", "how good is it?"),
+    "run": ("ink", "runs and files"),
 }
+
+
+def palette(root: Path = ROOT) -> dict[str, str]:
+    """Name -> colour, read from the source of ddpm_abc.plot, for those that do without matplotlib: this
+    picture and the site."""
+    for node in ast.parse((root / PACKAGE / "plot.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PALETTE":
+            return ast.literal_eval(node.value)
+    raise SystemExit("ddpm_abc/plot.py defines no PALETTE")
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
@@ -221,6 +230,7 @@ def picture(arrows: dict[str, set[str]]) -> str:
     "The house as SVG: each room over the rooms that it imports."
     if unknown := arrows.keys() - ROOMS.keys():
         raise SystemExit(f"give {', '.join(sorted(unknown))} a place in ROOMS of tools/house.py")
+    colours = {kind: palette()[name] for kind, (name, _) in KINDS.items()}
     spot, top = places(arrows), max(rows(arrows).values())
     corner = {n: (EDGE + c * ACROSS, EDGE + (top - r) * DOWN) for n, (c, r) in spot.items()}
     width = 2 * EDGE + WIDTH + ACROSS * max(c for c, _ in spot.values())
@@ -235,13 +245,13 @@ def picture(arrows: dict[str, set[str]]) -> str:
             lines.append(
                 f'<path d="M{a:g} {b:g}C{a:g} {b + bend * 0.7:g} {c:g} {b + bend * 0.3:g} '
                 f'{c:g} {b + bend:g}V{d:g}" '
-                f'stroke="{KINDS[ROOMS[name].kind][0]}" marker-end="url(#{ROOMS[name].kind})"/>'
+                f'stroke="{colours[ROOMS[name].kind]}" marker-end="url(#{ROOMS[name].kind})"/>'
             )
     for name, (x, y) in sorted(corner.items()):
         about = ROOMS[name]
         boxes += [
             f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="7" class="room"/>',
-            f'<rect x="{x:g}" y="{y:g}" width="5" height="{HEIGHT}" rx="2.5" fill="{KINDS[about.kind][0]}"/>',
+            f'<rect x="{x:g}" y="{y:g}" width="5" height="{HEIGHT}" rx="2.5" fill="{colours[about.kind]}"/>',
             text(x + 16, y + 22, name, "name"),
             text(x + 16, y + 38, about.holds, "holds"),
         ]
@@ -250,12 +260,12 @@ def picture(arrows: dict[str, set[str]]) -> str:
     used_kinds = [kind for kind in KINDS if any(ROOMS[name].kind == kind for name in arrows)]
     for i, kind in enumerate(used_kinds):
         x, y = EDGE + i * (width - 2 * EDGE) / len(used_kinds), height - 24
-        boxes.append(f'<circle cx="{x + 5:g}" cy="{y - 4:g}" r="5" fill="{KINDS[kind][0]}"/>')
+        boxes.append(f'<circle cx="{x + 5:g}" cy="{y - 4:g}" r="5" fill="{colours[kind]}"/>')
         boxes.append(text(x + 17, y, KINDS[kind][1], "holds"))
     tips = [
         f'<marker id="{kind}" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" markerHeight="7" '
         f'orient="auto">'
-        f'<path d="M0 0L8 4L0 8Z" fill="{KINDS[kind][0]}"/></marker>'
+        f'<path d="M0 0L8 4L0 8Z" fill="{colours[kind]}"/></marker>'
         for kind in used_kinds
     ]
     newline = "\n"

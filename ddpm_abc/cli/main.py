@@ -11,7 +11,7 @@ from ddpm_abc import __version__
 from ddpm_abc.cli.console import say
 from ddpm_abc.cli.errors import report
 
-COMMANDS = ("demo", "train", "sample", "evaluate")  # each in a module of its name
+COMMANDS = ("demo", "train", "sample", "evaluate", "export")  # each in a module of its name
 
 
 class Group(click.Group):

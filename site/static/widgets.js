@@ -1,9 +1,8 @@
-// The schedule explorer and the forward slider, and what all widgets draw with; walk.js holds the third. Plain
-// arithmetic on a canvas; the same formulas as ddpm_abc.schedule.
+// The schedule explorer and the forward slider, and what all widgets draw with; walk.js and draw.js hold the others.
 const bytes = Uint8Array.from(atob(window.DDPM_DIGITS), (c) => c.charCodeAt(0)),
   SIDE = 28,
   N = SIDE * SIDE;
-const digit = (k) => Float64Array.from(bytes.subarray(k * N, (k + 1) * N), (v) => v / 127.5 - 1);
+const digitImage = (k) => Float64Array.from(bytes.subarray(k * N, (k + 1) * N), (v) => v / 127.5 - 1);
 function normals(n, seed) {
   // mulberry32 and Box-Muller: the same noise on every machine
   const out = new Float64Array(n);
@@ -21,18 +20,6 @@ function normals(n, seed) {
   }
   return out;
 }
-const linearBar = (T, lo, hi) => {
-  const ab = [1];
-  for (let t = 1; t <= T; t++) ab.push(ab[t - 1] * (1 - (lo + (T > 1 ? ((hi - lo) * (t - 1)) / (T - 1) : 0))));
-  return ab;
-};
-const cosineBar = (T, s = 0.008) => {
-  const f = (t) => Math.cos(((t / T + s) / (1 + s)) * (Math.PI / 2)) ** 2,
-    ab = [1];
-  for (let t = 1; t <= T; t++) ab.push(ab[t - 1] * (1 - Math.min(0.999, 1 - f(t) / f(t - 1))));
-  return ab;
-};
-const mix = (x0, eps, ab) => x0.map((v, i) => Math.sqrt(ab) * v + Math.sqrt(1 - ab) * eps[i]);
 function paint(canvas, x, scale = 1) {
   canvas.width = canvas.height = SIDE;
   const pen = canvas.getContext("2d"),
@@ -310,7 +297,7 @@ function scheduleExplorer(box) {
     hi.hide(!linear);
     const ab = linear ? linearBar(steps, 10 ** lo.value, 10 ** hi.value) : cosineBar(steps),
       at = Math.min(t.value, steps),
-      x0 = digit(digits.value);
+      x0 = digitImage(digits.value);
     const left = Math.sqrt(ab[steps]),
       signal = ab.map(Math.sqrt),
       noise = ab.map((a) => Math.sqrt(1 - a)),
@@ -400,7 +387,7 @@ function forwardSlider(box) {
   );
   function draw() {
     const at = t.value,
-      x = digit(digits.value);
+      x = digitImage(digits.value);
     paint(x0, x);
     paint(noise, eps, 3);
     paint(xt, mix(x, eps, ab[at]));
@@ -418,4 +405,5 @@ function forwardSlider(box) {
   draw();
 }
 
-for (const box of $$(".widget")) ({ schedule: scheduleExplorer, forward: forwardSlider, walk: walkExplorer })[box.dataset.widget](box);
+const WIDGETS = { schedule: scheduleExplorer, forward: forwardSlider, walk: walkExplorer };
+for (const box of $$(".widget")) WIDGETS[box.dataset.widget]?.(box);

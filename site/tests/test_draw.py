@@ -1,0 +1,237 @@
+"""The page Draw and the exact field against Python, whose answers tools/page_data.py writes to truth.json."""
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from test_site import pixels, violations
+
+TRUTH = json.loads((Path(__file__).parent / "truth.json").read_text(encoding="utf-8"))
+WIDGET = '.widget[data-widget="draw"]'
+PATIENCE = 180_000  # milliseconds, on a machine that does other things too
+
+
+def shown(page, frame):
+    page.wait_for_function(
+        "([widget, frame]) => document.querySelector(widget).dataset.frame === frame",
+        arg=[WIDGET, str(frame)],
+        timeout=PATIENCE,
+    )
+
+
+@pytest.fixture
+def drawing(open_page):
+    "The page with its network at work, after a short walk."
+    page = open_page("draw.html#digit=4&guidance=1&steps=6&sampler=ddim&seed=3")
+    page.get_by_role("button", name="Start the network").click()
+    shown(page, 6)
+    return page
+
+
+def differences(page, cases):
+    "The largest difference in levels of grey between the page's images and Python's, of each case."
+    found = []
+    for case in cases:
+        ours = page.evaluate(
+            "settings => drawImages(settings)", {k: v for k, v in case.items() if k != "pixels"}
+        )
+        theirs = base64.b64decode(case["pixels"])
+        assert len(ours) == len(theirs)
+        found.append(max(abs(a - b) for a, b in zip(ours, theirs, strict=True)))
+    return found
+
+
+# ---- against Python
+
+
+def test_noise_schedules_and_times_are_those_of_python(open_page):
+    page = open_page("10_solvers.html")
+    normals = page.evaluate("portableNormals(2 ** 32 - 5, 3, 7, 11)")
+    assert list(normals.values()) == pytest.approx(TRUTH["normals"], abs=1e-12)
+    assert page.evaluate("cosineBar().filter((_, t) => t % 50 === 0)") == pytest.approx(
+        TRUTH["cosine"], rel=1e-9
+    )
+    assert page.evaluate("linearBar(50, 1e-3, 0.3)") == pytest.approx(TRUTH["linear"], rel=1e-12)
+    for kind, steps, times in TRUTH["times"]:
+        assert page.evaluate("([kind, n]) => timesFor(kind, 1000, n)", [kind, steps]) == times
+
+
+def test_walks_in_the_exact_field_are_those_of_python(open_page):
+    page = open_page("10_solvers.html")
+    walk = """({kind, steps, eta}) => {
+      let draw = 0;
+      const noise = n => portableNormals(2, 0, draw++, n);
+      return [...samplerWalk(crescents(), kind, steps, eta, noise(16), noise).states.at(-1)];
+    }"""
+    for case in TRUTH["walks"]:
+        assert page.evaluate(walk, case) == pytest.approx(case["end"], abs=1e-6), case
+
+
+def test_images_are_those_of_python(drawing):
+    "One of each sampler, with and without guidance, and sixteen at once; the other images are slow."
+    first = {(c["kind"], c["w"], c["n"]): c for c in reversed(TRUTH["images"])}
+    cases = [c for key, c in first.items() if key[1] != 2]
+    assert len(cases) == 7
+    assert max(differences(drawing, cases)) <= 1
+    assert not drawing.errors
+    assert not drawing.outside
+
+
+@pytest.mark.slow
+def test_all_fifty_images_are_those_of_python(drawing):
+    assert sum(c["n"] for c in TRUTH["images"]) == 50
+    assert max(differences(drawing, TRUTH["images"])) <= 1
+
+
+# ---- the page
+
+
+def test_nothing_large_is_loaded_before_the_click(open_page, chromium, base):
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    page, size = context.new_page(), {}
+    page.on("response", lambda r: size.update({r.url: len(r.body())}))
+    page.goto(base + "draw.html", wait_until="networkidle")
+    assert sum(size.values()) <= 1e6
+    assert not [url for url in size if "onnx" in url or "ort" in url.rsplit("/", 1)[-1]]
+    before = set(size)
+    page.get_by_role("button", name="Start the network").click()
+    shown(page, 20)
+    loaded = {url: n for url, n in size.items() if url not in before}
+    assert 10e6 < sum(loaded.values()) <= 16e6, loaded
+    assert all(url.startswith(base) for url in size)
+    context.close()
+
+
+def test_a_walk_is_scrubbed_and_its_address_gives_it_again(drawing, open_page):
+    assert "6 calls of the network" in drawing.locator(f"{WIDGET} .verdict").inner_text()
+    slider = drawing.get_by_role("slider", name="Step of the walk")
+    digit = pixels(drawing, ".stage canvas")
+    slider.fill("2")
+    assert "t = 667" in drawing.locator(".stage").inner_text()
+    assert pixels(drawing, ".stage canvas") != digit
+    drawing.wait_for_function("location.hash.includes('at=2')")
+    middle = pixels(drawing, ".stage canvas")
+    again = open_page(drawing.url.replace("#", "?go=1&").split("/")[-1])
+    shown(again, 2)
+    assert pixels(again, ".stage canvas") == middle
+    again.get_by_role("button", name="Go on").click()
+    shown(again, 6)
+    assert pixels(again, ".stage canvas") == digit
+    assert not again.errors
+
+
+def test_guidance_turns_on_the_way_and_single_steps_go_on(drawing):
+    digit = pixels(drawing, ".stage canvas")
+    drawing.get_by_role("slider", name="Step of the walk").fill("3")
+    drawing.get_by_role("slider", name="Guidance").fill("4")
+    shown(drawing, 6)
+    assert pixels(drawing, ".stage canvas") != digit
+    drawing.wait_for_function("decodeURIComponent(location.hash).includes('guidance=1~3:4')")
+    drawing.get_by_role("button", name="From noise").click()
+    shown(drawing, 0)
+    drawing.get_by_role("button", name="One step").click()
+    shown(drawing, 1)
+    drawing.get_by_label("16").check()
+    shown(drawing, 6)
+    assert "16 digits that nobody wrote" in drawing.locator(f"{WIDGET} .verdict").inner_text()
+    assert drawing.evaluate("document.querySelector('.stage canvas').width") == 4 * 28
+    assert not drawing.errors
+
+
+def test_a_pixel_says_its_numbers(drawing):
+    drawing.get_by_label("ancestral").check()
+    shown(drawing, 6)
+    drawing.get_by_role("slider", name="Step of the walk").fill("3")
+    drawing.locator(".stage canvas").first.focus()
+    for _ in range(3):
+        drawing.keyboard.press("ArrowRight")
+    numbers = """() => [...document.querySelectorAll('.sumline b, .sumline small')]
+      .map(e => +e.textContent.replace('−', '-').replace(/[()]/g, ''))"""
+    *terms, total = drawing.evaluate(numbers)
+    assert len(terms) == 6
+    assert sum(a * b for a, b in zip(terms[::2], terms[1::2], strict=True)) == pytest.approx(total, abs=4e-3)
+    assert "row 15, column 18" in drawing.locator(".pixel").inner_text()
+    drawing.locator(".stage canvas").first.hover(position={"x": 3, "y": 3})
+    assert "row 1, column 1" in drawing.locator(".pixel").inner_text()
+
+
+def test_a_drawing_is_taken_back_and_completed(drawing):
+    hand = drawing.locator('.widget[data-widget="hand"]')
+    done = "n => document.querySelector('[data-widget=hand]').dataset.done === n"
+    hand.get_by_role("button", name="Clear").click()
+    paper = '.widget[data-widget="hand"] canvas'
+    empty = pixels(drawing, paper)
+    hand.locator("canvas").first.focus()
+    for key in ("ArrowDown", " ", "ArrowDown", "ArrowDown", " ", "ArrowDown", "ArrowDown", " "):
+        drawing.keyboard.press(key)
+    mine = pixels(drawing, paper)
+    assert mine != empty
+    hand.get_by_role("slider", name="Noise up to").fill("300")
+    hand.get_by_role("button", name="Let the network have it").click()
+    drawing.wait_for_function(done, arg="1", timeout=PATIENCE)
+    hand.get_by_label("half is erased").check()
+    hand.get_by_role("button", name="Let the network have it").click()
+    drawing.wait_for_function(done, arg="2", timeout=PATIENCE)
+    result = pixels(drawing, '.widget[data-widget="hand"] figure:last-child canvas')
+    known = [i for i in range(784) if i % 28 < 14]
+    assert all(abs(result[4 * i] - mine[4 * i]) <= 1 for i in known)  # what was there is there still
+    assert not drawing.errors
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+def test_the_network_at_work_is_for_everyone(open_page, theme, width):
+    page = open_page("draw.html?digit=2&steps=3&go=1", theme, width)
+    shown(page, 3)
+    page.locator(".stage canvas").first.focus()
+    page.keyboard.press("ArrowUp")
+    assert not violations(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert not page.errors
+
+
+def test_from_a_disk_it_says_what_to_do(open_page, built):
+    page = open_page((Path(__file__).parents[2] / "_build/html/draw.html").as_uri())
+    page.get_by_role("button", name="Start the network").click()
+    assert "python -m http.server" in page.locator(".gate").inner_text()
+
+
+def test_a_missing_network_is_said_and_can_be_asked_for_again(open_page):
+    page = open_page("draw.html")
+    page.route("**/*.onnx", lambda route: route.fulfill(status=503))
+    page.get_by_role("button", name="Start the network").click()
+    page.get_by_role("button", name="Try again").wait_for(timeout=PATIENCE)
+    assert "mnist-labels.onnx: 503" in page.locator(".gate").inner_text()
+    page.unroute("**/*.onnx")
+    page.get_by_role("button", name="Try again").click()
+    shown(page, 20)
+
+
+def test_the_front_page_leads_to_a_digit(open_page):
+    page = open_page("index.html")
+    page.get_by_role("link", name="Draw a 6").click()
+    page.wait_for_url("**/draw.html*")
+    shown(page, 20)
+    assert page.get_by_label("6", exact=True).is_checked()
+
+
+def test_humps_are_placed_moved_and_asked_about(open_page):
+    page = open_page("10_solvers.html")
+    box = page.locator('.widget[data-widget="walk"]')
+    box.get_by_role("button", name="Three humps").click()
+    before = float(box.get_attribute("data-off"))
+    box.get_by_role("button", name="Add a hump").click()
+    moved = pixels(page, ".walk")
+    box.locator("canvas").focus()
+    page.keyboard.press("ArrowUp")
+    assert pixels(page, ".walk") != moved
+    box.get_by_role("slider", name="Steps").fill("16")
+    assert float(box.get_attribute("data-off")) < before / 3
+    start = pixels(page, ".walk")
+    box.get_by_role("slider", name="Time").fill("600")
+    assert pixels(page, ".walk") != start
+    box.get_by_role("button", name="fewer than a third").click()
+    assert "You said fewer than a third: right" in box.locator(".quiz").inner_text()
+    box.get_by_role("button", name="Another question").click()
+    assert "Ancestral sampling, 10 steps" in box.locator(".quiz").inner_text()
+    assert not page.errors
