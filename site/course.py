@@ -75,6 +75,7 @@ MODULE_ORDER = [
     "data",
     "plot",
     "storage",
+    "distributed",
     "run",
     "cli",
 ]

@@ -544,9 +544,9 @@ FAULTS = [
     ),
     Fault(
         "one t for the whole batch",
-        "training.train",
-        "sample_t(denoise.sched, len(x0), generator)",
-        "sample_t(denoise.sched, 1, generator).expand(len(x0))",
+        "training.draw_batch",
+        "sample_t(sched, len(x0), generator)",
+        "sample_t(sched, 1, generator).expand(len(x0))",
         "test_training.test_one_step_is_gradient_descent_on_the_clipped_mean_loss",
     ),
     Fault(
@@ -594,13 +594,13 @@ FAULTS = [
     Fault(
         "batch loss summed",
         "training._set_gradient",
-        "counted.mean().backward()",
+        "(counted.sum() / n).backward()",
         "counted.sum().backward()",
         "test_training.test_one_step_is_gradient_descent_on_the_clipped_mean_loss",
     ),
     Fault(
         "gradient not clipped",
-        "training._set_gradient",
+        "training.train",
         "clip_grad_norm_(net.parameters(), clip_norm)",
         "clip_grad_norm_(net.parameters(), float('inf'))",
         "test_training.test_one_step_is_gradient_descent_on_the_clipped_mean_loss",
@@ -614,14 +614,14 @@ FAULTS = [
     ),
     Fault(
         "training noise ignores the generator",
-        "training.train",
-        "torch.randn(x0.shape, generator=generator,",
+        "training.draw_batch",
+        "torch.randn(x0.shape, generator=source,",
         "torch.randn(x0.shape,",
         "test_training.test_one_seed_one_run_and_the_global_generator_is_left_alone",
     ),
     Fault(
         "training times ignore the generator",
-        "training.train",
+        "training.draw_batch",
         "len(x0), generator)",
         "len(x0))",
         "test_training.test_one_seed_one_run_and_the_global_generator_is_left_alone",
@@ -872,15 +872,15 @@ FAULTS = [
     Fault(
         "weight of the loss left out",
         "training._set_gradient",
-        "losses * broadcast(extract(weight, t), losses)",
-        "losses",
+        "found * broadcast(extract(weight, part.t), found)",
+        "found",
         "test_parameterization.test_training_takes_the_weight",
     ),
     Fault(
         "weight looked up one step early",
         "training._set_gradient",
-        "extract(weight, t)",
-        "extract(weight, t - 1)",
+        "extract(weight, part.t)",
+        "extract(weight, part.t - 1)",
         "test_parameterization.test_training_takes_the_weight",
     ),
     Fault(
