@@ -9,8 +9,9 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,8 @@ from .parameterization import Denoiser, split_answer
 from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
-__all__ = ['simple_loss', 'sample_t', 'EMA', 'warmup_cosine', 'TrainStep', 'train']
+__all__ = ['simple_loss', 'sample_t', 'EMA', 'warmup_cosine', 'TrainStep', 'TrainBatch', 'joined_batch', 'draw_batch', 'Sharing',
+           'train']
 
 # %% ../nbs/04_training.ipynb #5a3be54c
 def simple_loss(
@@ -110,6 +112,46 @@ class TrainStep:
         "The batch's mean loss."
         return self.losses.mean().item()
 
+# %% ../nbs/04_training.ipynb #04b00001
+@dataclass(frozen=True, eq=False)
+class TrainBatch:
+    "Clean data, and all that is drawn at random to learn from them."
+
+    x0: Tensor  # (B, ...) clean data in [-1, 1], on the network's device
+    t: Tensor  # (B,) int64 times in 1..T, on the CPU
+    eps: Tensor  # (B, ...) standard normal noise
+    given: dict[str, Tensor] = field(default_factory=dict)  # what else the network takes: y, (B,) labels
+
+    def part(
+        self,
+        of: slice,  # which items
+    ) -> TrainBatch:  # these
+        "Some of the items, with what was drawn for them."
+        return TrainBatch(self.x0[of], self.t[of], self.eps[of], {k: v[of] for k, v in self.given.items()})
+
+# %% ../nbs/04_training.ipynb #04b00003
+def joined_batch(
+    parts: Sequence[TrainBatch],  # at least one
+) -> TrainBatch:  # of all their items
+    "Several as one, in their order."
+    x0, t, eps = (torch.cat([getattr(part, name) for part in parts]) for name in ("x0", "t", "eps"))
+    given = {key: torch.cat([part.given[key] for part in parts]) for key in parts[0].given}
+    return TrainBatch(x0, t, eps, given)
+
+
+def draw_batch(
+    sched: Schedule,  # the noise schedule
+    x0: Tensor,  # (B, ...) clean data
+    generator: torch.Generator | None = None,  # a CPU generator; the global one if not given
+    given: dict[str, Tensor] | None = None,  # what else the network takes, such as y, the labels
+    noise: torch.Generator | None = None,  # one on the data's device, for eps; the same one if not given
+) -> TrainBatch:  # of as many items
+    "Draw a time and noise for each item, in this order: Ho et al. 2020, Algorithm 1, lines 3 and 4."
+    t = sample_t(sched, len(x0), generator)
+    source, device = (noise, noise.device) if noise else (generator, "cpu")
+    eps = torch.randn(x0.shape, generator=source, dtype=x0.dtype, device=device).to(x0.device)
+    return TrainBatch(x0, t, eps, given or {})
+
 # %% ../nbs/04_training.ipynb #1994abb9
 def _not_finite(step: int, t: Tensor, losses: Tensor) -> str:
     bad = t[~losses.detach().isfinite().cpu()].tolist()
@@ -155,24 +197,68 @@ def _check_batch(net: nn.Module, x0: Tensor, y: Tensor | None = None) -> None:
         raise ValueError(f"labels must lie in 0..{n - 1}, the classes of the network, got a range of {got}")
 
 # %% ../nbs/04_training.ipynb #bb7c0fd8
+class Sharing(Protocol):
+    "What `train` asks of the processes that share each batch; `ddpm_abc.distributed.Team` is one."
+
+    def averaging(
+        self,
+        net: nn.Module,  # whose gradients a backward pass in the block sets
+    ) -> AbstractContextManager[None]:  # at its end they are the means over all processes
+        "Average gradients."
+        ...
+
+    def pooled(
+        self,
+        *ours: Tensor,  # (n,) each
+    ) -> list[Tensor]:  # (size * n,) each
+        "The numbers of all processes, in the order of their ranks."
+        ...
+
+# %% ../nbs/04_training.ipynb #04b00004
 def _set_lr(opt: Optimizer, factor: float) -> None:
     for group in opt.param_groups:  # initial_lr is saved with the optimizer: a resumed run finds it there
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
 
 def _set_gradient(
-    net: nn.Module, opt: Optimizer, t: Tensor, losses: Tensor, weight: Tensor | None, clip_norm: float
-) -> Tensor:
-    "That of the mean loss, clipped. Returns its norm before clipping."
+    denoise: Denoiser, opt: Optimizer, batch: TrainBatch, loss: Callable[..., Tensor], weight: Tensor | None,
+    accumulate: int, team: Sharing | None,
+) -> Tensor:  # fmt: skip
+    "That of the mean loss, part after part. Returns the losses, (B,)."
     opt.zero_grad()
-    counted = losses if weight is None else losses * broadcast(extract(weight, t), losses)
-    counted.mean().backward()
-    return nn.utils.clip_grad_norm_(net.parameters(), clip_norm)
+    net: Any = denoise.net
+    n, losses = len(batch.t), []
+    size = -(-n // accumulate)
+    for k in range(0, n, size):
+        part = batch.part(slice(k, k + size))
+        found = loss(denoise, part.x0, part.t, part.eps, **part.given)
+        counted = found if weight is None else found * broadcast(extract(weight, part.t), found)
+        with team.averaging(net) if team and k + size >= n else nullcontext():
+            (counted.sum() / n).backward()
+        losses.append(found.detach())
+    return torch.cat(losses)
+
+# %% ../nbs/04_training.ipynb #04b00002
+def _data_of(batch: Tensor | Sequence[Tensor] | TrainBatch) -> Sequence[Tensor]:
+    "Images, and labels if there are any."
+    if isinstance(batch, TrainBatch):
+        return [batch.x0, *batch.given.values()]
+    return [batch] if isinstance(batch, Tensor) else batch
+
+
+def _drawn(
+    sched: Schedule, batch: Tensor | Sequence[Tensor] | TrainBatch, generator: torch.Generator | None
+) -> TrainBatch:
+    "The batch with its times and noise, which it may have brought."
+    if isinstance(batch, TrainBatch):
+        return batch
+    x0, *labels = _data_of(batch)
+    return draw_batch(sched, x0, generator, {"y": labels[0]} if labels else {})
 
 # %% ../nbs/04_training.ipynb #ca8fb5dc
 def train(
     denoise: Denoiser,  # the network in training, its schedule, and what it predicts
-    batches: Iterable[Tensor | Sequence[Tensor]],  # clean data (B, ...) in [-1, 1]; or pairs with labels (B,)
+    batches: Iterable[Tensor | Sequence[Tensor] | TrainBatch],  # (B, ...) in [-1, 1]; perhaps labels (B,)
     opt: Optimizer,  # over the network's parameters
     *,
     ema: EMA | None = None,  # averaged after each step
@@ -182,30 +268,30 @@ def train(
     weight: Tensor | None = None,  # (T+1,) what the loss of each time counts; 1 if not given
     clip_norm: float = 1.0,  # limit for the norm of the gradient
     start: int = 0,  # steps already done, when resuming
+    accumulate: int = 1,  # parts that a batch is computed in, one after another, for less memory
+    team: Sharing | None = None,  # of processes that train together, each on its share of every batch
 ) -> Iterator[TrainStep]:  # one item a step, after the step is taken
     """Train on each batch in turn: Ho et al. 2020, Algorithm 1, with clipping, a varying rate and EMA.
 
     The batches lie on the network's device; labels go to it as `y`. The noise comes from a CPU generator on
-    every device: one seed, one run. Warns if the first batch leaves [-1, 1] or does not reach below 0. Raises
-    `ValueError` for an optimizer of another network, a weight of another shape and labels out of range,
-    `TypeError` for raw pixels, and `FloatingPointError` before a step whose loss or gradient is not finite.
+    every device, or with the batch: one seed, one run. Warns if the first batch leaves [-1, 1] or stays above
+    0. Raises `ValueError` for an optimizer of another network, a weight of another shape and labels out of
+    range, `TypeError` for raw pixels, `FloatingPointError` before a step whose numbers are not finite.
     """
     net = _check_setup(denoise, opt, weight)
     net.train()
     for step, batch in enumerate(batches, start):
-        x0, *labels = [batch] if isinstance(batch, Tensor) else batch
-        given = {"y": labels[0]} if labels else {}
         if step == start:
-            _check_batch(net, x0, **given)
+            _check_batch(net, *_data_of(batch))
         if lr_factor is not None:
             _set_lr(opt, lr_factor(step))
-        t = sample_t(denoise.sched, len(x0), generator)
-        eps = torch.randn(x0.shape, generator=generator, dtype=x0.dtype).to(x0.device)
-        losses = loss(denoise, x0, t, eps, **given)
-        grad_norm = _set_gradient(net, opt, t, losses, weight, clip_norm)
+        drawn = _drawn(denoise.sched, batch, generator)
+        losses = _set_gradient(denoise, opt, drawn, loss, weight, accumulate, team)
+        t, losses = team.pooled(drawn.t, losses) if team else (drawn.t, losses)
+        grad_norm = nn.utils.clip_grad_norm_(net.parameters(), clip_norm)
         if not torch.isfinite(grad_norm + losses.sum()):
             raise FloatingPointError(_not_finite(step, t, losses))
         opt.step()
         if ema is not None:
             ema.update(net)
-        yield TrainStep(step + 1, t, losses.detach(), grad_norm, opt.param_groups[0]["lr"])
+        yield TrainStep(step + 1, t, losses, grad_norm, opt.param_groups[0]["lr"])

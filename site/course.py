@@ -81,6 +81,7 @@ MODULE_ORDER = [
     "plot",
     "storage",
     "export",
+    "distributed",
     "run",
     "cli",
 ]

@@ -90,7 +90,7 @@ def interrupt_after(monkeypatch, steps, module="train"):
     "As Ctrl-C would, in the given step."
 
     @contextmanager
-    def signals():
+    def signals(once=False):
         class Seen(list):
             asked = 0
 

@@ -505,7 +505,7 @@ def test_one_label_in_ten_is_dropped_and_a_resumed_run_is_the_same(two_classes, 
     train, seen = room.train, []
 
     def spy(denoise, batches, *args, **rest):
-        return train(denoise, ((x0, seen.append(y) or y) for x0, y in batches), *args, **rest)
+        return train(denoise, (seen.append(b.given["y"]) or b for b in batches), *args, **rest)
 
     monkeypatch.setattr(room, "train", spy)
     command = ["--data", "pairs", "--labels"]
@@ -647,7 +647,7 @@ def test_the_data_reach_the_network_in_their_range(monkeypatch):
     train, seen = room.train, []
 
     def spy(denoise, batches, *args, **rest):
-        return train(denoise, (seen.append(x) or x for x in batches), *args, **rest)
+        return train(denoise, (seen.append(b.x0) or b for b in batches), *args, **rest)
 
     monkeypatch.setattr(room, "train", spy)
     gray_images("mine", 8)

@@ -46,8 +46,9 @@ MAY_IMPORT = {
     "metrics": {"classifier"},
     "storage": {"schedule", "parameterization", *NETWORKS},
     "export": {"schedule", "parameterization", "sampling", *NETWORKS, "storage"},
-    "run": {*THEORY, *PROCESSES, *NETWORKS, "data", "device", "plot", "storage"},
-    "cli": {*THEORY, *PROCESSES, *NETWORKS, "data", "device", "plot", "storage"},
+    "distributed": set(),
+    "run": {*THEORY, *PROCESSES, *NETWORKS, "data", "device", "distributed", "plot", "storage"},
+    "cli": {*THEORY, *PROCESSES, *NETWORKS, "data", "device", "distributed", "plot", "storage"},
 }
 MAY_IMPORT["run"] |= {"classifier", "metrics"}
 MAY_IMPORT["cli"] |= {"classifier", "metrics", "run", "export"}

@@ -51,8 +51,15 @@ class Stream:
         return self.stream.fileno()
 
 
+def quiet() -> bool:
+    "Whether another process speaks for this one: the first of those that torchrun started."
+    return os.environ.get("RANK", "0") != "0"
+
+
 def say(text: str, error: bool = False) -> None:
     "Print a line, to standard error if it is about one."
+    if quiet() and not error:
+        return
     stream = Stream(sys.stderr if error else sys.stdout)
     stream.write(f"{text}\n")
     stream.flush()
@@ -60,7 +67,8 @@ def say(text: str, error: bool = False) -> None:
 
 def note(text: object) -> None:
     "Print what somebody should know, in one line, though nothing failed."
-    say(f"note: {one_line(text)}", error=True)
+    if not quiet():
+        say(f"note: {one_line(text)}", error=True)
 
 
 def one_line(text: object) -> str:
@@ -73,11 +81,13 @@ def progress(total: int | None, what: str, done: int = 0) -> Any:
     from tqdm import tqdm
 
     stream: Any = Stream(sys.stderr)
-    return tqdm(total=total, initial=done, desc=what, unit="step", file=stream, dynamic_ncols=True)
+    return tqdm(
+        total=total, initial=done, desc=what, unit="step", file=stream, dynamic_ncols=True, disable=quiet()
+    )
 
 
 def watched() -> bool:
     "Whether somebody may be looking: standard error is a terminal."
     with suppress(AttributeError, ValueError):
-        return sys.stderr.isatty()
+        return sys.stderr.isatty() and not quiet()
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 import click
 
-from ddpm_abc.cli.console import note, one_line, say
+from ddpm_abc.cli.console import note, one_line, quiet, say
 from ddpm_abc.run.settings import ConfigError
 
 
@@ -61,9 +62,13 @@ def refusing() -> Iterator[None]:
 
 
 def report(error: click.ClickException) -> int:
-    "Print the one line of an error; return its exit status."
+    "Print the one line of an error; return its exit status. What is wrong for all, the first process says."
     context = getattr(error, "ctx", None)
     where = context.command_path if context else "ddpm-abc"
+    if quiet():
+        if not isinstance(error, Failed):
+            return error.exit_code
+        where += f" (process {os.environ['RANK']})"
     say(f"{where}: error: {one_line(_reworded(error))}", error=True)
     return error.exit_code
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -67,7 +68,10 @@ def _again(config: TrainConfig) -> str:
     names = sorted(n for n, s in settings_of(config).items() if not s.kept and n not in (*LIMITS, "out"))
     changed = [n for n in names if getattr(config, n) != settings_of(config)[n].default]
     rest = [word for n in changed for word in (flag(n), shown(getattr(config, n)))]
-    return shlex.join(["ddpm-abc", "train", "--out", config.out, "--resume", *rest])
+    program = ["ddpm-abc"]
+    if n := os.environ.get("LOCAL_WORLD_SIZE"):
+        program = ["torchrun", "--nproc-per-node", n, "-m", "ddpm_abc"]
+    return shlex.join([*program, "train", "--out", config.out, "--resume", *rest])
 
 
 def _introduce(run: Run) -> None:
@@ -81,9 +85,10 @@ def _introduce(run: Run) -> None:
     if n := len(run.held):
         say(f"held out, to measure on and not to train on: {n:,} more")
     say(describe(run.net))
-    batch = run.config.batch_size
-    need = memory_for(run.net, run.config, run.data) / 1e6
-    say(f"memory: at least {need:,.0f} MB for a step of {batch} images")
+    batch, n = run.config.batch_size, run.team.size
+    need = memory_for(run.net, run.config, run.data, n) / 1e6
+    each = f" in each of {n} processes" if n > 1 else ""
+    say(f"memory: at least {need:,.0f} MB{each} for a step of {batch} images")
     if run.step:
         say(f"going on from {run.path}")
     elif run.config.init_from:
@@ -95,7 +100,7 @@ def _train_on(run: Run, again: str) -> int:
     from ddpm_abc.run.run import draw_run, newest, save_run
 
     start, before = run.step, run.seconds
-    with noted_signals() as stop:
+    with noted_signals(once="RANK" in os.environ) as stop:
         try:
             _steps(run, stop)
             n, seconds = run.step - start, run.seconds - before
@@ -107,29 +112,30 @@ def _train_on(run: Run, again: str) -> int:
             RuntimeError,
         ) as e:  # the disk, the numbers, the device
             raise Failed(f"{words(e).rstrip('.')}. {newest(run)}") from e
+        if run.team.rank:
+            return 128 + run.stopped if run.stopped and run.progress() < 1 else 0
         with noting():
             drawn = draw_run(run)
             page = write_report(run) if run.records else None
     _report(run, n, seconds, drawn)
     if page:
         say(f"all of it on one page, to open in a browser: {page}")
-    if stop and run.progress() < 1:
+    if run.stopped and run.progress() < 1:
         of = f" of {run.config.steps:,}" if run.config.steps else ""
         say(f"stopped after step {run.step:,}{of}; go on with: {again}", error=True)
-        return 128 + stop[0]  # 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP
+        return 128 + run.stopped  # 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP
     return 0
 
 
 def _steps(run: Run, stop: Sequence[int]) -> None:
-    "Train until the steps or the time are used up, or until told to stop."
+    "Train until the steps or the time are used up, or until one of the processes is told to stop."
     from ddpm_abc.run.run import steps
 
     with noting(), progress(run.config.steps, "training", run.step) as bar:
-        for _ in steps(run):
-            bar.set_postfix(loss=f"{fmean(run.losses[-100:]):.4f}", refresh=False)
+        for _ in steps(run, stop):
+            if run.losses:
+                bar.set_postfix(loss=f"{fmean(run.losses[-100:]):.4f}", refresh=False)
             bar.update()
-            if stop:
-                return
 
 
 def _report(run: Run, n: int, seconds: float, drawn: bool) -> None:

@@ -105,11 +105,11 @@ def _decode(path: Path, files: Sequence[Path], form: Form) -> Counter[str]:
         picture = read_picture(file, form)
         pixels[k] = picture.pixels
         seen.update(picture.noted())
-    about = {"sha256": hashlib.sha256(pixels).hexdigest(), "seen": seen}
+    about = {"sha256": hashlib.sha256(pixels.data).hexdigest(), "seen": seen}
     new = path.with_suffix(f".{os.getpid()}")
     try:
         with open(new, "wb") as f:
-            f.write(pixels)
+            f.write(pixels.data)
             f.write(json.dumps(about).encode())
             f.flush()
             os.fsync(f.fileno())

@@ -147,7 +147,8 @@ def labelled_batches(
     *,
     seed: int = 0,  # the order of the images is a function of the seed and the epoch
     start: int = 0,  # number of the first batch, to go on where a run stopped
-) -> Iterator[tuple[Tensor, Tensor]]:  # as those of batches, and (batch_size,) int64
+    share: slice = slice(None),  # which of each batch's images; the others are not read
+) -> Iterator[tuple[Tensor, Tensor]]:  # a share of those of batches, and their labels, int64
     """The same batches as those of `batches`, and with each image its label. Takes and raises the same.
 
     Also raises `TypeError` for labels that are no int64 tensor, and `ValueError` for labels that are not as
@@ -156,7 +157,7 @@ def labelled_batches(
     _check_source(images, "labelled_batches")
     _check_labels(images, labels)
     _check_order(images, batch_size, seed, start)
-    return ((to_unit(images[i]), labels[i]) for i in _shuffled(images, batch_size, seed, start))
+    return ((to_unit(images[i[share]]), labels[i[share]]) for i in _shuffled(images, batch_size, seed, start))
 
 # %% ../../nbs/90a_images.ipynb #ce9dc470
 def _shuffled(images: Source, batch_size: int, seed: int, start: int) -> Iterator[Tensor]:

@@ -45,7 +45,7 @@ class Form:
         "(C, H, W)"
         return self.channels, *self.size
 
-
+# %% ../../nbs/90c_picture.ipynb #5017ddx1
 @cache  # asked for each picture
 def _ground(background: str) -> tuple[int, int, int]:
     "The colour behind transparent pixels, or `ValueError`."

@@ -26,8 +26,9 @@ from ddpm_abc.run.settings import (
 )
 
 # %% auto #0
-__all__ = ['DEFAULT_STEPS', 'CACHE', 'IMAGE_CACHE', 'SEED', 'DEVICE', 'ROOT', 'OUT', 'RECIPES', 'NETS', 'LIMITS', 'BY_CONTENT',
-           'DataConfig', 'NetConfig', 'TrainConfig', 'OtherSetting', 'settled', 'saved_settings', 'read_settings']
+__all__ = ['DEFAULT_STEPS', 'CACHE', 'IMAGE_CACHE', 'SEED', 'DEVICE', 'ROOT', 'OUT', 'RECIPES', 'NETS', 'MOST_SHARDS', 'LIMITS',
+           'BY_CONTENT', 'DataConfig', 'NetConfig', 'ScaleConfig', 'TrainConfig', 'OtherSetting', 'settled',
+           'saved_settings', 'read_settings']
 
 # %% ../../nbs/93b_config.ipynb #48cf273c
 DEFAULT_STEPS = 4000  # where neither steps nor minutes are given
@@ -56,6 +57,8 @@ _TENTH = "of a folder and of the emoji one in ten, at most 1000; of the others n
 _PREVIEW = "steps between two previews and measurements, previews/step-N.png and metrics.jsonl; 0 for none"
 _LOG = "where measurements go besides metrics.jsonl: files, nowhere else, or tensorboard, if it is installed"
 _NO_BOARD = "{log} tensorboard needs the package tensorboard: pip install tensorboard, or leave {log} out"
+
+# %% ../../nbs/93b_config.ipynb #48cf27z1
 _NET = """which network: small, a block a level; medium, two, with attention at the second lowest level too;
 or paper, the one of the paper (appendix 94), for colour at 32x32 and a GPU"""
 _CHANNELS = "channels at each level of the network, multiples of 8 from 16 on; each level halves the image"
@@ -123,9 +126,47 @@ class NetConfig:
     learn_variance: bool = setting(False, Flag(), _VARIANCE, otherwise="it is fixed", of_weights=True)  # 11
     init_from: str = setting("", Name("FILE"), _INIT_FROM, otherwise="begin anew")  # weights to begin with
 
+# %% ../../nbs/93b_config.ipynb #24085bx2
+MOST_SHARDS = 64  # of a batch, if no number is given
+
+_SHARDS = """parts of a batch, each with random numbers of its own: so many processes at most can share one
+({batch_size} is a multiple of it); 0 for one stream a batch, as runs of earlier releases have"""
+_MOST_SHARDS = "as many as divide {batch_size}, at most 64"
+_ACCUMULATE = "parts that a process computes its share of a batch in, one after another, if memory is short"
+_NOISE = """where noise is drawn: cpu, the same on every device, or device, which is faster on a GPU, whose
+numbers are others than a CPU's"""
+_TIMEOUT = "seconds that a process waits for another, before all end (started by torchrun)"
+_NO_SHARES = "{shards} must divide {batch_size}, which is {batch}, got {got}"
+_ONE_STREAM = "{noise} device needs {shards}: give cpu, or leave {shards} out"
+
+# %% ../../nbs/93b_config.ipynb #24085bx3
+@dataclass(frozen=True, kw_only=True)
+class ScaleConfig:
+    "What a run is told about many processes, and about little memory: see 96."
+
+    batch_size: int = setting(64, Whole(1), "images a step")  # at most as many as there are
+    shards: int | None = setting(None, Whole(0), _SHARDS, otherwise=_MOST_SHARDS)  # micro-shards of a batch
+    accumulate: int = setting(1, Whole(1), _ACCUMULATE, kept=False)  # parts of a process's share
+    noise: str = setting("cpu", Choice(("cpu", "device")), _NOISE)  # which generators
+    timeout: float = setting(600.0, Number(0, metavar="S"), _TIMEOUT, otherwise="600", kept=False)  # patience
+
+    @property
+    def n_shards(self) -> int:
+        "Micro-shards of a batch; 0 in a run of one stream a batch."
+        if self.shards is not None:
+            return self.shards
+        return max(k for k in range(1, MOST_SHARDS + 1) if self.batch_size % k == 0)
+
+    def check_shards(self) -> None:
+        "Raise `ConfigError` for micro-shards of unequal sizes, and for noise that has no stream."
+        if self.shards and self.batch_size % self.shards:
+            raise ConfigError(_NO_SHARES, batch=self.batch_size, got=self.shards)
+        if self.shards == 0 and self.noise == "device":
+            raise ConfigError(_ONE_STREAM)
+
 # %% ../../nbs/93b_config.ipynb #8a9d016f
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(NetConfig, DataConfig):
+class TrainConfig(ScaleConfig, NetConfig, DataConfig):
     """All that a training run is told. Raises `ConfigError` for a value that is not of its kind.
 
     `settings_of(TrainConfig)` has what is declared of each: its kind, its help, whether a run keeps it.
@@ -133,7 +174,6 @@ class TrainConfig(NetConfig, DataConfig):
 
     steps: int | None = setting(None, Whole(1), _STEPS, otherwise=_NO_STEPS, kept=False)  # how many
     minutes: float | None = setting(None, _LONG, _MINUTES, otherwise="none", kept=False)  # how long
-    batch_size: int = setting(64, Whole(1), "images a step")  # at most as many as there are
     lr: float = setting(2e-3, Number(0), "highest learning rate, reached after a warm-up")  # of AdamW
     decay: str = setting("cosine", Choice(("cosine", "none")), _DECAY)  # of the learning rate
     ema: float = setting(0.999, Number(low=0, below=1), _EMA)  # the decay of the averaged weights
@@ -146,6 +186,7 @@ class TrainConfig(NetConfig, DataConfig):
 
     def __post_init__(self) -> None:
         check_settings(self)
+        self.check_shards()
         if self.log == "tensorboard" and find_spec("tensorboard") is None:
             raise ConfigError(_NO_BOARD)
         if self.given is None:
@@ -198,6 +239,7 @@ def settled(
 # %% ../../nbs/93b_config.ipynb #01187692
 _SAVED = [name for name, s in settings_of(TrainConfig).items() if s.kept or name in LIMITS]
 _FIRST = ("data", "steps", "minutes", "batch_size", "lr", "schedule", "T", "channels", "seed")  # of old
+_OF_OLD = {"hold_out": 0, "shards": 0}  # releases that knew neither held nothing out, and had one stream
 _NOT_OURS = "{path} was not written by `ddpm-abc train`: go on from it in Python, with load_checkpoint"
 _CANNOT_BE = "{path} holds a {name} that cannot be, {value}: start anew in another {out}"
 
@@ -206,7 +248,7 @@ def saved_settings(
     config: TrainConfig,  # of a run
 ) -> dict[str, Any]:  # numbers, strings, lists: what JSON can hold
     "The settings for a checkpoint: those that the run keeps, and its limits."
-    found = {name: getattr(config, name) for name in _SAVED}
+    found = {name: getattr(config, name) for name in _SAVED} | {"shards": config.n_shards}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 
@@ -219,8 +261,8 @@ def read_settings(
         raise ConfigError(_NOT_OURS, path=path)
     run = {"init_from" if name == "weights" else name: value for name, value in run.items()}
     declared = settings_of(TrainConfig)
-    missing = {name: declared[name].default for name in _SAVED if name not in _FIRST} | {"hold_out": 0}
-    run = missing | run  # releases that knew fewer settings held nothing out
+    missing = {name: declared[name].default for name in _SAVED if name not in _FIRST} | _OF_OLD
+    run = missing | run
     if run.keys() != set(_SAVED):
         raise ConfigError(_NOT_OURS, path=path)
     for name, value in run.items():

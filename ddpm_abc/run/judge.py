@@ -61,7 +61,8 @@ def real_for(
     except ConfigError:
         raise ConfigError(_UNKNOWN, name=name) from None
     asked = frozenset[str]()
-    config = replace(told, root=root, image_cache=image_cache, batch_size=1, labels=False, given=asked)
+    other: dict[str, Any] = {"batch_size": 1, "shards": None, "labels": False, "given": asked}
+    config = replace(told, root=root, image_cache=image_cache, **other)
     if told.data in NAMED and data not in (None, told.data):
         raise ConfigError(_NAMED, name=name, was=told.data, got=shown(data))
     if told.data in TESTED:

@@ -5,8 +5,9 @@
 # %% ../../nbs/93l_opening.ipynb #93l00003
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -14,12 +15,13 @@ from torch import nn
 
 from ..data import NAMED
 from ..device import prepare
+from ..distributed import Team, first_goes_first, joined, restarted
 from ..parameterization import Denoiser
 from . import setup
 from .config import OtherSetting, TrainConfig, read_settings, settled
 from .images import Parts, images_digest, images_of
 from .log import read_losses, read_records
-from .run import Run
+from .run import Run, parts_of
 from .settings import ConfigError, shown
 from ..schedule import Schedule, build_schedule
 from ddpm_abc.storage import (
@@ -37,17 +39,41 @@ from ..training import EMA
 __all__ = ['RunExists', 'open_run']
 
 # %% ../../nbs/93l_opening.ipynb #ed8dc340
+_UNEQUAL = """{batch_size} {batch} in {shards} {n} cannot be dealt evenly to {size} processes: start as many
+as divide {n}, or a run with other {shards}"""
+_TOO_MANY_PARTS = "{accumulate} must be at most {n}, the images of each process in a batch, got {got}"
+
+
 def _assembled(
-    config: TrainConfig, parts: Parts, net: nn.Module, sched: Schedule, digests: dict[str, str]
+    config: TrainConfig, parts: Parts, net: nn.Module, sched: Schedule, digests: dict[str, str], team: Team
 ) -> Run:
     "The run around a network that is on its device already."
+    n = config.n_shards or config.batch_size
+    if n % team.size:
+        raise ConfigError(_UNEQUAL, batch=config.batch_size, n=n, size=team.size)
+    if config.accumulate > (most := config.batch_size // team.size):
+        raise ConfigError(_TOO_MANY_PARTS, n=most, got=config.accumulate)
     opt = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=0.01)
     generator = torch.Generator().manual_seed(config.seed)
     denoise = Denoiser(net, sched, config.predict)
-    return Run(config, denoise, *parts, opt, EMA(net, config.ema), generator, digests)
+    return Run(config, denoise, *parts, opt, EMA(net, config.ema), generator, digests, team=team)
+
+
+_FEW_GPUS = "{device} cuda has {n} GPUs here, and process {local} of this machine needs one more: start fewer"
+
+
+def _device(config: TrainConfig, team: Team) -> torch.device:
+    "The device to train on: each process of a machine has a GPU of its own."
+    device = setup.device_of(config.device)
+    if device.type != "cuda" or device.index is not None:
+        return device
+    if team.local >= (n := torch.cuda.device_count()):
+        raise ConfigError(_FEW_GPUS, n=n, local=team.local)
+    torch.cuda.set_device(team.local)
+    return torch.device("cuda", team.local) if team.size > 1 else device
 
 # %% ../../nbs/93l_opening.ipynb #78ef6f78
-def _new(config: TrainConfig, progress: bool) -> Run:
+def _new(config: TrainConfig, progress: bool, team: Team) -> Run:
     "A run at step 0."
     init = setup.weights_of(config.init_from) if config.init_from else None
     if init:
@@ -56,7 +82,7 @@ def _new(config: TrainConfig, progress: bool) -> Run:
         config = settled(config, setup.fixed_by(init), f"{config.init_from} was trained with", instead)
     else:
         setup.check_new(config)
-    device = setup.device_of(config.device)
+    device = _device(config, team)
     data, _ = parts = images_of(config, progress)
     digests = {"images_sha256": images_digest(data, config.labels)}
     if init is None:
@@ -67,7 +93,7 @@ def _new(config: TrainConfig, progress: bool) -> Run:
         old, sched = setup.net_of(init), init.denoise.sched
         digests["init_sha256"] = setup.digest(*old.state_dict().values())
         net = prepare(setup.network_like(old, config, data), device)
-    return _assembled(config, parts, net, sched, digests)
+    return _assembled(config, parts, net, sched, digests, team)
 
 # %% ../../nbs/93l_opening.ipynb #5be329f5
 _DIGESTS = ("images_sha256", "init_sha256")  # of what is compared, as a checkpoint calls them
@@ -109,22 +135,31 @@ def _check_init(config: TrainConfig, path: Path, saved: Metadata, was: str) -> N
         raise OtherSetting("init_from", config.init_from, was, f"the run in {path} began with", _INSTEAD)
 
 # %% ../../nbs/93l_opening.ipynb #a74bb91e
-def _resumed(config: TrainConfig, progress: bool) -> Run:
+_OTHER_PARTS = (
+    "{} was written by {} processes, each with its share in {} parts, and now there are {} with {}: "
+    "the same images, times and noise go on, but the last digits of the weights may differ"
+)
+
+
+def _resumed(config: TrainConfig, progress: bool, team: Team) -> Run:
     "The run that the newest whole checkpoint holds."
     path, saved = newest_checkpoint(config.out)
     before = read_settings(saved.info.get("run"), path)
     setup.check_saved(path, saved)
     config = settled(config, before, f"the run in {path} began with", _INSTEAD)
     _check_init(config, path, saved, before["init_from"])
-    device, sched = setup.device_of(config.device), build_schedule(saved.sched)
+    device, sched = _device(config, team), build_schedule(saved.sched)
     data, _ = parts = _data_again(config, path, saved, before["data"], progress)
     shape = {key: saved.net[key] for key in setup.SHAPE}
     net = setup.new_network(config, data, NETWORKS[saved.net["kind"]], shape)
     digests = {str(key): saved.info[key] for key in _DIGESTS if key in saved.info}
-    run = _assembled(config, parts, prepare(net, device), sched, digests)
+    run = _assembled(config, parts, prepare(net, device), sched, digests, team)
     run.step = load_checkpoint(path, run.denoise, run.opt, ema=run.ema, generator=run.generator)
     run.seconds, run.losses = saved.info["seconds"], read_losses(run.out / "loss.csv", run.step)
     run.records = read_records(run.out / "metrics.jsonl", run.step)
+    was, now = ([shown(part.get(name, 1)) for name in parts_of(run)] for part in (saved.info, parts_of(run)))
+    if was != now:
+        warnings.warn(_OTHER_PARTS.format(path, *was, *now), stacklevel=2)
     return run
 
 # %% ../../nbs/93l_opening.ipynb #a6327688
@@ -141,6 +176,19 @@ class RunExists(ConfigError):
 
 
 @contextmanager
+def _owned(out: Path, resume: bool) -> Iterator[None]:
+    "The run's folder, locked."
+    if resume and not out.is_dir():
+        raise ConfigError("there is no folder {path} to go on in: train first, without {resume}", path=out)
+    setup.check_writable(out)
+    with lock_folder(out):
+        if not resume and (found := checkpoints(out)):
+            raise RunExists(found[0])
+        clean_temporary(out)
+        yield
+
+# %% ../../nbs/93l_opening.ipynb #93l00010
+@contextmanager
 def open_run(
     config: TrainConfig,  # what it is told
     resume: bool = False,  # go on from the newest checkpoint in its folder
@@ -151,13 +199,13 @@ def open_run(
     Raises `ConfigError` for a setting that cannot be, `RunExists` for a folder that holds a run,
     `OtherSetting` for a setting that the run does not have, and what `load`, `load_weights` and
     `load_checkpoint` raise. Warns of checkpoints that are skipped, and of a machine that is another one.
+    Where torchrun started many processes, the first of them owns the folder, and the others follow it in.
     """
-    out = Path(config.out)
-    if resume and not out.is_dir():
-        raise ConfigError("there is no folder {path} to go on in: train first, without {resume}", path=out)
-    setup.check_writable(out)
-    with lock_folder(out):
-        if not resume and (found := checkpoints(out)):
-            raise RunExists(found[0])
-        clean_temporary(out)
-        yield (_resumed if resume else _new)(config, progress)
+    resume = resume or (restarted() and bool(checkpoints(config.out)))
+    with ExitStack() as stack:
+        team = stack.enter_context(joined(config.timeout))
+        with first_goes_first(team):
+            if team.rank == 0:
+                stack.enter_context(_owned(Path(config.out), resume))
+            run = (_resumed if resume else _new)(config, progress and team.rank == 0, team)
+        yield run

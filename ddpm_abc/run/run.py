@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..data import Images, Source, labelled_batches
+from ..distributed import Team, agreed, noticing_loss, shard_generator
 from ..guidance import drop_labels
 from ..likelihood import hybrid_loss
 from ..parameterization import Denoiser
@@ -25,19 +26,29 @@ from .log import draw_losses, write_losses, write_records
 from .settings import ConfigError
 from .watch import log_scalars, losses_by_t, memory_used, preview, save_preview
 from ..storage import checkpoint_path, checkpoints, keep_last, save_checkpoint, save_weights
-from ..training import EMA, TrainStep, simple_loss, train, warmup_cosine
+from ddpm_abc.training import (
+    EMA,
+    TrainBatch,
+    TrainStep,
+    draw_batch,
+    joined_batch,
+    simple_loss,
+    train,
+    warmup_cosine,
+)
 
 # %% auto #0
-__all__ = ['SAVE_EVERY', 'PREVIEWED', 'WARM_UP', 'Run', 'save_run', 'newest', 'draw_run', 'draw_preview', 'preview_path', 'steps']
+__all__ = ['SAVE_EVERY', 'READ_EVERY', 'PREVIEWED', 'WARM_UP', 'Run', 'save_run', 'parts_of', 'newest', 'draw_run',
+           'draw_preview', 'preview_path', 'steps']
 
 # %% ../../nbs/93f_run.ipynb #5291e5fb
 SAVE_EVERY = 500  # steps between two checkpoints
+READ_EVERY = 10  # steps between two looks at what another device than the CPU has computed
 
 # %% ../../nbs/93f_run.ipynb #5291e5y0
 @dataclass
 class Run:
     "A training run: all that its checkpoint keeps, and what follows from it."
-
     config: TrainConfig  # what it was told
     denoise: Denoiser  # the network in training, its schedule, and what it predicts
     data: Images  # what it is trained on
@@ -50,6 +61,9 @@ class Run:
     seconds: float = 0.0  # what they took
     records: list[dict[str, Any]] = field(default_factory=list)  # what was measured on the way
     losses: list[float] = field(default_factory=list)  # of the last of these steps, or of all
+    team: Team = field(default_factory=Team)  # the processes that train it, and this one's place
+    stopped: int = 0  # the signal that ended the steps, or 0
+    unread: list[Tensor] = field(default_factory=list)  # losses that are still on the device
 
     @property
     def net(self) -> nn.Module:
@@ -78,8 +92,12 @@ def save_run(
 ) -> None:
     """Write losses, averaged weights and a checkpoint; if it can be read back, the oldest one goes.
 
-    Raises `OSError` if the disk is full; the files that were there before are then whole.
+    Of many processes the first one writes, and the others do nothing. Raises `OSError` if the disk is full;
+    the files that were there before are then whole.
     """
+    _read(run)
+    if run.team.rank:
+        return
     write_losses(run.out / "loss.csv", run.losses, run.step - len(run.losses) + 1)
     if run.records:
         write_records(run.out / "metrics.jsonl", run.records)
@@ -87,11 +105,30 @@ def save_run(
     about: dict[str, Any] = {"data": run.data.name, "steps": run.step, "seed": run.config.seed, **told}
     about |= {"images_sha256": run.digests["images_sha256"]}
     save_weights(run.out / "weights.safetensors", _averaged(run), **about, **_classes(run))
-    about = {"seconds": run.seconds, "n_images": len(run.data.images), **told, **run.digests}
+    about = {"seconds": run.seconds, "n_images": len(run.data.images), **told, **run.digests, **parts_of(run)}
     save_checkpoint(
         run.path, run.denoise, run.opt, step=run.step, ema=run.ema, generator=run.generator, **about
     )
     keep_last(run.path)
+
+# %% ../../nbs/93f_run.ipynb #93f00012
+def _device(run: Run) -> torch.device:
+    "Where it is trained."
+    return next(run.net.parameters()).device
+
+
+def _read(run: Run) -> None:
+    "Fetch the losses that are still on the device, which has to finish its work first."
+    if run.unread:
+        run.losses += torch.stack(run.unread).tolist()
+        run.unread.clear()
+
+
+def parts_of(
+    run: Run,  # at any step
+) -> dict[str, int]:  # by name
+    "What the last digits of its weights depend on beside the machine: how many parts a batch is cut into."
+    return {"processes": run.team.size, "accumulate": run.config.accumulate}
 
 
 def _averaged(run: Run) -> Denoiser:
@@ -123,7 +160,8 @@ def draw_run(
     return draw_losses(run.out / "loss.png", run.losses, first, title)
 
 # %% ../../nbs/93f_run.ipynb #df6091d6
-_FULL = "the device's memory is full: give a smaller {batch_size} than {got}, or smaller {channels}"
+_FULL = """the device's memory is full: give {accumulate} 2 or more, a smaller {batch_size} than {got}, or
+smaller {channels}"""
 
 
 def _mirrored(x0: Tensor, generator: torch.Generator) -> Tensor:  # (B, C, H, W), on any device
@@ -132,20 +170,43 @@ def _mirrored(x0: Tensor, generator: torch.Generator) -> Tensor:  # (B, C, H, W)
     return torch.where(chosen[:, None, None, None], x0.flip(3), x0)
 
 
-def _batches(run: Run) -> Iterator[Any]:
-    "The batches from the present step on: images, or images with labels, some of them dropped."
-    device = run.opt.param_groups[0]["params"][0].device
-    config, null_class = run.config, len(run.data.classes)
+def _drawn(
+    run: Run, x0: Tensor, y: Tensor, generator: torch.Generator, noise: torch.Generator | None = None
+) -> TrainBatch:
+    "All that is random about some images: which are mirrored, which labels are dropped, times, noise."
+    config, given = run.config, {}
+    if config.flip:
+        x0 = _mirrored(x0, generator)
+    if config.labels:
+        given["y"] = drop_labels(y, len(run.data.classes), generator=generator)
+    return draw_batch(run.denoise.sched, x0, generator, given, noise)
+
+# %% ../../nbs/93f_run.ipynb #93f00011
+def _batches(run: Run) -> Iterator[TrainBatch]:
+    "This process's share of each batch, from the present step on."
     images: Source = run.data.images
-    labels = run.data.labels
+    labels, device, config, n = run.data.labels, _device(run), run.config, run.config.n_shards
     if isinstance(images, Tensor):  # at once; what lies in a file goes there batch by batch
         images, labels = images.to(device), labels.to(device)
-    order = {"seed": config.seed, "start": run.step}
-    for x0, y in labelled_batches(images, labels, config.batch_size, **order):
+    each = config.batch_size // (n or config.batch_size)
+    share = run.team.share(n or config.batch_size)
+    mine = slice(share.start * each, share.stop * each)
+    order: dict[str, Any] = {"seed": config.seed, "start": run.step, "share": mine if n else slice(None)}
+    for step, (x0, y) in enumerate(labelled_batches(images, labels, config.batch_size, **order), run.step):
         x0, y = x0.to(device), y.to(device)
-        if config.flip:
-            x0 = _mirrored(x0, run.generator)
-        yield (x0, drop_labels(y, null_class, generator=run.generator)) if config.labels else x0
+        if n == 0:
+            yield _drawn(run, x0, y, run.generator).part(mine)
+            continue
+        shards = zip(share, x0.split(each), y.split(each), strict=True)
+        if config.dropout:  # its masks are drawn by the network, for all that it is given at once
+            torch.manual_seed(shard_generator(config.seed, step, n + run.team.rank).initial_seed())
+        yield joined_batch([_drawn(run, xs, ys, *_streams(run, step, k)) for k, xs, ys in shards])
+
+
+def _streams(run: Run, step: int, shard: int) -> list[torch.Generator]:
+    "Those of a micro-shard: one on the CPU, and one on the device if the noise is drawn there."
+    devices = [torch.device("cpu"), _device(run)][: 1 if run.config.noise == "cpu" else 2]
+    return [shard_generator(run.config.seed, step, shard, device) for device in devices]
 
 # %% ../../nbs/93f_run.ipynb #a6bbd00d
 PREVIEWED = 64  # images in a preview, eight a row
@@ -175,6 +236,9 @@ def preview_path(
 # %% ../../nbs/93f_run.ipynb #a6bbd0x0
 def _look(run: Run, done: TrainStep) -> None:
     "Measure, and draw a preview, with the averaged weights."
+    _read(run)
+    if run.team.rank:
+        return
     averaged, config = _averaged(run), run.config
     before = run.records[-1] if run.records else {"step": 0, "seconds": 0.0}
     steps, seconds = run.step - before["step"], run.seconds - before["seconds"]
@@ -185,7 +249,7 @@ def _look(run: Run, done: TrainStep) -> None:
         "lr": done.lr,
         "grad_norm": done.grad_norm.item(),
         "images_per_second": steps * config.batch_size / max(seconds, 1e-9),
-        "memory": memory_used(next(run.net.parameters()).device),
+        "memory": memory_used(_device(run)),
         "loss_by_t": losses_by_t(averaged, run.data, labels=config.labels),
         "held_out_by_t": losses_by_t(averaged, run.held, labels=config.labels) if len(run.held) else None,
     }
@@ -198,28 +262,37 @@ def _look(run: Run, done: TrainStep) -> None:
 # %% ../../nbs/93f_run.ipynb #a6bbd0x1
 def steps(
     run: Run,  # changed with each step
+    signals: Sequence[int] = (),  # of `noted_signals`: the steps end after one came, to any of the processes
 ) -> Iterator[TrainStep]:  # what happened in each step, after it was taken
     """Train until the steps or the time are used up, look every so often, and save every `SAVE_EVERY` steps.
 
     What was done since is for the caller to save. Raises `FloatingPointError` before a step whose numbers are
-    not finite, `OSError` if a checkpoint cannot be written, `ConfigError` if the device's memory is full.
+    not finite, `OSError` if a checkpoint cannot be written, `ConfigError` if the device's memory is full, and
+    `Lost` if another process is gone.
     """
-    clock = time.monotonic() - run.seconds
+    clock, config = time.monotonic() - run.seconds, run.config
     loop = train(
-        run.denoise, _batches(run), run.opt, ema=run.ema, generator=run.generator, start=run.step,
-        lr_factor=lambda step: _lr_factor(run, step),
-        loss=hybrid_loss if run.config.learn_variance else simple_loss,
+        run.denoise, _batches(run), run.opt, ema=run.ema, start=run.step, accumulate=config.accumulate,
+        team=run.team, lr_factor=lambda step: _lr_factor(run, step),
+        loss=hybrid_loss if config.learn_variance else simple_loss,
     )  # fmt: skip
     try:
-        for done in loop:
-            run.step, run.seconds = done.step, time.monotonic() - clock
-            run.losses.append(done.loss)
-            yield done
-            if run.config.preview and run.step % run.config.preview == 0:
-                _look(run, done)
-            if run.progress() >= 1:
-                return
-            if run.step % SAVE_EVERY == 0:
-                save_run(run)
+        with noticing_loss(run.team, config.timeout):
+            for done in loop:
+                run.step = done.step
+                run.unread.append(done.losses.mean())
+                if _device(run).type == "cpu" or run.step % READ_EVERY == 0 or run.step == config.steps:
+                    _read(run)
+                    now = time.monotonic() - clock, signals[0] if signals else 0
+                    run.seconds, run.stopped = agreed(run.team, *now)
+                yield done
+                if run.stopped:
+                    return
+                if config.preview and run.step % config.preview == 0:
+                    _look(run, done)
+                if run.progress() >= 1:
+                    return
+                if run.step % SAVE_EVERY == 0:
+                    save_run(run)
     except torch.cuda.OutOfMemoryError:
-        raise ConfigError(_FULL, got=run.config.batch_size) from None
+        raise ConfigError(_FULL, got=config.batch_size) from None

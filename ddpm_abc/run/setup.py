@@ -174,13 +174,14 @@ def memory_for(
     net: nn.Module,  # of a run, on its device
     config: TrainConfig,  # the run's
     data: Images,  # what it is trained on
+    processes: int = 1,  # that share a batch
 ) -> int:  # bytes, about
     "What a step of the run will hold in memory."
     device = next(net.parameters()).device
     x = torch.zeros(1, *data.images.shape[1:], device=device)
     t = torch.ones(1, dtype=torch.int64, device=device)
     told = [torch.zeros_like(t)] if config.labels else []
-    return training_memory(net.eval(), config.batch_size, x, t, *told)
+    return training_memory(net.eval(), -(-config.batch_size // (processes * config.accumulate)), x, t, *told)
 
 # %% ../../nbs/93e_setup.ipynb #9b4bcae4
 SHAPE = ("blocks", "attention_at", "groups")  # of a network, beside what the settings say

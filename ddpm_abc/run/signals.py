@@ -19,7 +19,9 @@ STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 
 
 @contextmanager
-def noted_signals() -> Iterator[list[int]]:  # a context manager; the list holds the signals that have come
+def noted_signals(
+    once: bool = False,  # hear no second one: torchrun passes on what the terminal has sent to all already
+) -> Iterator[list[int]]:  # a context manager; the list holds the signals that have come
     """Note the first Ctrl-C, SIGTERM or SIGHUP in a list, so that the work under way ends well.
 
     The second one stops at once: Ctrl-C by `KeyboardInterrupt`, others by `SystemExit`.
@@ -27,6 +29,8 @@ def noted_signals() -> Iterator[list[int]]:  # a context manager; the list holds
     seen: list[int] = []
 
     def handle(number: int, _: Any) -> None:
+        if seen and once:
+            return
         if seen:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         seen.append(number)
