@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,8 +19,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['BUCKET', 'shard_generator', 'averaging', 'Team', 'agreed', 'FirstFailed', 'first_goes_first', 'joined', 'launched',
-           'restarted', 'Lost', 'noticing_loss']
+__all__ = ['BUCKET', 'shard_generator', 'averaging', 'Team', 'agreed', 'FirstFailed', 'first_goes_first', 'launched', 'restarted',
+           'placed', 'joined', 'portion', 'Lost', 'noticing_loss']
 
 # %% ../nbs/96_scale.ipynb #96a00010
 def shard_generator(
@@ -179,31 +179,50 @@ def first_goes_first(
             dist.broadcast(good, 0, group=team.patient)
 
 # %% ../nbs/96_scale.ipynb #96a00040
-@contextmanager
-def joined(
-    timeout: float = 600,  # seconds that a process waits for another before it gives up
-) -> Iterator[Team]:  # a context manager
-    "Join the processes that torchrun started, if it did: Gloo for what is on a CPU, NCCL for GPUs."
-    if not launched():
-        yield Team()
-        return
-    rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout), rank=rank, world_size=size)
-    try:
-        yield Team(rank, size, local, dist.new_group(backend="gloo", timeout=timedelta(days=7)))
-    finally:
-        dist.destroy_process_group()
+_PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # what torchrun tells each process that it starts
 
 
 def launched() -> bool:  # yes or no
     "Whether torchrun, or a program like it, started this process."
-    return {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys()
+    return set(_PLACE) <= os.environ.keys()
 
 
 def restarted() -> bool:  # yes or no
     "Whether torchrun started it again, after one of the processes had failed."
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+
+
+def placed() -> Team:  # with no means to talk to the others
+    "This process's place among those that torchrun started, for work that each does by itself."
+    return Team(*(int(os.environ[name]) for name in _PLACE)) if launched() else Team()
+
+
+@contextmanager
+def joined(
+    timeout: float = 600,  # seconds that a process waits for another before it gives up
+) -> Iterator[Team]:  # a context manager
+    "Join the processes that torchrun started, if it did: Gloo for what is on a CPU, NCCL for GPUs."
+    team = placed()
+    if not launched():
+        yield team
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout), rank=team.rank, world_size=team.size)
+    try:
+        yield replace(team, patient=dist.new_group(backend="gloo", timeout=timedelta(days=7)))
+    finally:
+        dist.destroy_process_group()
+
+# %% ../nbs/96_scale.ipynb #96a00045
+def portion(
+    team: Team,  # of processes that work apart from each other
+    n: int,  # how many images there are
+    batch: int,  # so many are computed at once, by one process
+) -> range:  # of 0..n - 1
+    "Which of n images are this process's: whole batches, so that they are those of one process alone."
+    batches = -(-n // batch)
+    first, last = (min(n, batch * (batches * rank // team.size)) for rank in (team.rank, team.rank + 1))
+    return range(first, last)
 
 # %% ../nbs/96_scale.ipynb #96a00050
 _OF_A_PEER = re.compile("gloo|nccl|connection (closed|reset)|timed ?out|broken pipe|process ?group", re.I)

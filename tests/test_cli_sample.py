@@ -160,6 +160,39 @@ def test_all_in_one_file(weights, monkeypatch):
     assert "seed-0-0000-to-0006.npz" in names()
 
 
+@pytest.mark.parametrize("kind", ["png", "npz"])
+def test_processes_draw_shares_that_merge_and_go_on(kind, weights, monkeypatch):
+    "As torchrun starts them, one after the other; the second one is stopped, and starts again."
+    monkeypatch.setattr("ddpm_abc.run.draw.SAMPLE_CHUNK", 4)
+    command = ["sample", "--weights", "w.safetensors", "--n", 30, "--steps", 2, "--format", kind, *CPU]
+    done(*command, "--out", "whole")
+    for rank, stop in ((0, 0), (1, 5), (2, 0), (1, 0)):
+        for name, value in {"RANK": rank, "WORLD_SIZE": 3, "LOCAL_RANK": rank}.items():
+            monkeypatch.setenv(name, str(value))
+        with monkeypatch.context() as m:
+            if stop:
+                interrupt_after(m, stop, "drawing")
+            status, out, _ = run(*command, "--out", "many", "--resume")
+        assert (status, out == "") == (130 if stop else 0, rank > 0)
+    if kind == "png":
+        assert names("many") == names("whole")
+        for k in range(30):
+            name = f"seed-0-{k:04}.png"
+            assert Path("many", name).read_bytes() == Path("whole", name).read_bytes()
+        before = {name: Path("many", name).stat().st_mtime_ns for name in names("many")}
+        done(*command, "--out", "many", "--resume")
+        assert before == {name: Path("many", name).stat().st_mtime_ns for name in names("many")}
+    else:
+        shards = sorted(Path("many").glob("*.npz"))
+        assert [path.stem.split("-", 2)[2] for path in shards] == [
+            "0000-to-0007",
+            "0008-to-0019",
+            "0020-to-0029",
+        ]
+        merged = np.concatenate([np.load(path)["images"] for path in shards])
+        assert np.array_equal(merged, np.load("whole/seed-0-0000-to-0029.npz")["images"])
+
+
 def test_labels_are_part_of_the_name():
     save("w.safetensors", UNet(channels=(16, 32), n_classes=3), classes={"T-shirt": 1, "ankle boot": 1})
     for label in ("T-shirt", "ankle boot"):
@@ -241,7 +274,7 @@ def test_a_film_that_cannot_be_written_is_a_note(weights, monkeypatch):
     ("args", "said"),
     [
         (["--n", "0"], "--n must be at least 1, got 0"),
-        (["--n", "10001"], "--n must be at most 10000, got 10001"),
+        (["--n", "1000001"], "--n must be at most 1000000, got 1000001"),
         (["--first", "-1"], "--first must be at least 0, got -1"),
         (["--format", "gif"], "--format must be png or npz, got gif"),
         (["--weights", "two.safetensors"], "draws images of 2 channels"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def draw_images(
 
     done, begun, chunk = 0, time.monotonic(), drawing.chunk()
     total = -(-n // chunk) * (drawing.steps + 1)
-    with noting(), noted_signals() as stop, progress(total, "sampling") as bar:
+    with noting(), noted_signals(once="RANK" in os.environ) as stop, progress(total, "sampling") as bar:
         try:
             for state in draw(drawing, n, first):
                 if film:

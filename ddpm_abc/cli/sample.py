@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ddpm_abc.cli.console import note, say
+from ddpm_abc.cli.console import note, quiet, say
 from ddpm_abc.cli.drawing import DrawConfig, draw_images, drawing_of
 from ddpm_abc.cli.errors import Refused, refusing
 from ddpm_abc.cli.options import Command, options, retyped, typed
@@ -18,11 +18,13 @@ from ddpm_abc.run.settings import Choice, Name, Whole, setting
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ddpm_abc.run.draw import Drawing
+    from ddpm_abc.distributed import Team
+    from ddpm_abc.run.draw import Drawing, Film
 
 _LABEL = "the class to draw, as 7, with weights of `train --labels`"
 _ALL = "all, each as often as among the training images"
 _FIRST = "the number of the first image: image k of a seed is the same in every run, so runs can be merged"
+_RESUME = "draw no image again that is in --out already, and go on with the others"
 _FORMAT = "png, a file for each image as it is, or npz, one NumPy file of all, uint8 (N, C, H, W)"
 
 
@@ -31,7 +33,7 @@ class SampleConfig(DrawConfig):
     "What `sample` is told."
 
     label: str | None = setting(None, Name(), _LABEL, otherwise=_ALL)
-    n: int = setting(64, Whole(1, 10_000), "how many images, at most 10000")
+    n: int = setting(64, Whole(1, 1_000_000), "how many images, at most 1000000")
     first: int = setting(0, Whole(0), _FIRST)
     format: str = setting("png", Choice(("png", "npz")), _FORMAT)
     out: str = setting("out", Name("FOLDER"), OUT)
@@ -41,9 +43,10 @@ class SampleConfig(DrawConfig):
     "sample", cls=Command, example="ddpm-abc sample --weights out/weights.safetensors --n 64 --out out"
 )
 @options(SampleConfig)
-def command(**given: Any) -> int:
+@click.option("--resume", is_flag=True, help=_RESUME)
+def command(resume: bool, **given: Any) -> int:
     "Draw new images with a trained network, and film how they come about."
-    return sample(SampleConfig(**typed(given)))
+    return sample(SampleConfig(**typed(given)), resume=resume)
 
 
 class Files:
@@ -85,6 +88,26 @@ class Files:
         for path in [self._image(k) for k in range(first, first + n)] if png else [self._archive(n)]:
             check_free(path, self.drawing.of)
 
+    def finished(self, chunk: int) -> int:
+        "How many images from the first on are there already, in whole batches."
+        from ddpm_abc.run.draw import is_there, read_kept
+
+        first, n = self.config.first, self.config.n
+        if self.config.format == "npz":
+            for done in sorted(range(min(chunk, n), n + 1), reverse=True):  # the longest
+                images = read_kept(self._archive(done), self.drawing.of, done)
+                if images is not None:
+                    self.images, self.names = [images], [self._archive(done)]
+                    self.earlier.discard(self._archive(done))
+                    return done
+            return 0
+        done = 0
+        while done < n and is_there(self._image(first + done), self.drawing.of):
+            done += 1
+        done -= done % chunk if done < n else 0
+        self.names = [self._image(k) for k in range(first, first + done)]
+        return done
+
     def keep(self, first: int, x: Tensor) -> None:
         "Write a batch that is done."
         from ddpm_abc.data import to_uint8
@@ -123,43 +146,73 @@ class Files:
 def sample(
     config: SampleConfig,
     overwrite: bool = False,  # images of other weights, too
+    resume: bool = False,  # go on with those that are not there yet
 ) -> int:  # exit status
-    "Draw images, and write each as soon as its batch is done."
+    "Draw images, and write each as soon as its batch is done. Of many processes each draws its own."
+    from ddpm_abc.distributed import placed, portion
     from ddpm_abc.run.setup import check_writable
 
+    team = placed()
     with refusing():
+        config = replace(config, device=_device(config.device, team))
         drawing = drawing_of(config)
         if (c := drawing.net.config["in_channels"]) not in (1, 3):
             raise Refused(f"{config.weights} draws images of {c} channels: this command can show 1 or 3")
         check_writable(Path(config.out))
-        files = Files(config, drawing, overwrite)
-    return _draw(config, drawing, files)
+        mine = portion(team, config.n, drawing.chunk())
+        if not mine:
+            return 0
+        share = replace(config, first=config.first + mine.start, n=len(mine))
+        files = Files(share, drawing, overwrite)
+        done = files.finished(drawing.chunk()) if resume else 0
+    if done:
+        say(f"there already: {files.shown()}, {done:,} of {share.n:,} images")
+    if done == share.n:
+        return 0
+    return _draw(share, drawing, files, done)
 
 
-def _draw(config: SampleConfig, drawing: Drawing, files: Files) -> int:
-    import torch
+def _device(name: str, team: Team) -> str:
+    "Where this process draws: each of a machine has a GPU of its own."
+    from ddpm_abc.run.setup import device_of
 
-    from ddpm_abc.data import to_unit
-    from ddpm_abc.run.draw import FILMED, OVERVIEW, Film, save_overview
+    device = device_of(name)
+    return f"cuda:{team.local}" if team.size > 1 and str(device) == "cuda" else name
+
+
+def _draw(config: SampleConfig, drawing: Drawing, files: Files, before: int = 0) -> int:
     from ddpm_abc.device import describe, prepare
+    from ddpm_abc.run.draw import Film
 
     say(describe(prepare(drawing.net, config.device)))
     film = Film(drawing.steps)
-    done, stopped = draw_images(drawing, config.n, config.first, files.keep, film)
+    done, stopped = draw_images(drawing, config.n - before, config.first + before, files.keep, film)
     if done:
         say(f"images: {files.shown()}")
-        try:
-            if config.n > 1:
-                save_overview(to_unit(torch.cat(files.images)), files.overview)
-                say(f"the first {min(OVERVIEW, done)} of them on one sheet: {files.overview}")
-            film.save(files.film)
-            came = f"how {min(FILMED, done)} of them came about"
-            say(f"{came}, an animation (open it in a browser): {files.film}")
-        except OSError as e:  # the images themselves are there
-            note(f"the overview or the film could not be written: {e}")
+        if not before and not quiet():
+            _save_pictures(config, files, film, done)
     if stopped:
+        done += before
         rest = retyped("sample", config, first=config.first + done, n=config.n - done)
         kept = f"{done} of {config.n} images are kept in {config.out}"
         say(f"stopped: {kept}; draw the rest with: {rest}", error=True)
         return 128 + stopped
     return 0
+
+
+def _save_pictures(config: SampleConfig, files: Files, film: Film, done: int) -> None:
+    "The overview and the film; the images themselves are there."
+    import torch
+
+    from ddpm_abc.data import to_unit
+    from ddpm_abc.run.draw import FILMED, OVERVIEW, save_overview
+
+    try:
+        if config.n > 1:
+            save_overview(to_unit(torch.cat(files.images)), files.overview)
+            say(f"the first {min(OVERVIEW, done)} of them on one sheet: {files.overview}")
+        film.save(files.film)
+        came = f"how {min(FILMED, done)} of them came about"
+        say(f"{came}, an animation (open it in a browser): {files.film}")
+    except OSError as e:
+        note(f"the overview or the film could not be written: {e}")

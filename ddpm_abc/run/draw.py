@@ -35,7 +35,7 @@ from .setup import digest, net_of
 
 # %% auto #0
 __all__ = ['SAMPLE_CHUNK', 'FEW_STEPS', 'ETA', 'FRAMES', 'FILMED', 'OVERVIEW', 'image_labels', 'chunk_for', 'DrawState',
-           'Drawing', 'draw', 'write_kept', 'read_kept', 'image_name', 'write_image', 'check_free', 'Film',
+           'Drawing', 'draw', 'write_kept', 'read_kept', 'image_name', 'write_image', 'is_there', 'check_free', 'Film',
            'save_overview']
 
 # %% ../../nbs/93g_draw.ipynb #015364b9
@@ -277,6 +277,17 @@ def _of_file(path: Path) -> str:
             return str(f["of"])
     with Image.open(path, formats=["PNG"]) as im:
         return im.info["ddpm_abc"]
+
+
+def is_there(
+    path: str | os.PathLike[str],  # of an image, .png
+    of: str,  # what it depends on
+) -> bool:  # also no where the file holds anything else
+    "Whether an image has been written already."
+    try:
+        return _of_file(Path(path)) == of
+    except Exception:  # whatever a decoder meets in a file of another kind
+        return False
 
 
 def check_free(
