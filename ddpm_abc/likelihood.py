@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .forward import q_mean_var, q_posterior, q_sample
 from .gaussian import decoder_log_prob, gaussian_log_prob, kl_gaussian
-from .parameterization import Denoiser, Prediction, learned_var, split_answer
+from .parameterization import Denoiser, Prediction, complete, learned_var, split_answer
 from .sampling import image_generators
 from .schedule import Schedule, broadcast, extract
 
@@ -114,7 +114,7 @@ class Bits:
 
 def mean_error(
     x: Tensor,  # (N,) independent estimates, N at least 2
-) -> tuple[float, float]:
+) -> tuple[float, float]:  # in the unit of x
     "Their mean, and its standard error."
     return x.mean().item(), x.std().item() / len(x) ** 0.5
 
@@ -218,7 +218,7 @@ def hybrid_loss(
     if share is None:
         raise ValueError("hybrid_loss needs a network with a variance: build it with learn_variance=True")
     simple = (guess - denoise.target(x0, t, eps)).square().flatten(1).mean(1)
-    x0_hat = denoise.read(xt, t, guess.detach()).x0
+    x0_hat = complete(denoise.predicts, denoise.sched, xt, t, guess.detach()).x0
     bound = denoise.sched.T * _term(denoise.sched, x0, xt, t, x0_hat, share)
     return simple + BOUND_WEIGHT * bound
 

@@ -16,8 +16,8 @@ from .forward import check_same_shape, predict_eps, predict_x0
 from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
-__all__ = ['Network', 'PREDICTS', 'velocity', 'x0_from_v', 'eps_from_v', 'Prediction', 'Denoiser', 'split_answer', 'learned_var',
-           'v_weight']
+__all__ = ['Network', 'PREDICTS', 'velocity', 'x0_from_v', 'eps_from_v', 'Prediction', 'Denoiser', 'split_answer', 'complete',
+           'learned_var', 'v_weight']
 
 # %% ../nbs/08_parameterization.ipynb #5b1e02d7
 def velocity(
@@ -78,9 +78,8 @@ class Prediction(NamedTuple):
 class Denoiser:
     """A network, its schedule and what it predicts: the one type between networks and everything else.
 
-    `denoise(xt, t)` answers with x0_hat and eps_hat, whatever the network predicts. Any function of (xt, t)
-    will do for one. Where it answers with twice the channels, the second half says how large the variance is
-    (chapter 11). Raises `ValueError` for another name, and for eps if the schedule ends at alpha_bar = 0.
+    `denoise(xt, t)` answers with x0_hat and eps_hat, and a variance if one was learned. Any function of
+    (xt, t) is a network. Raises `ValueError` for another name, and for eps if alpha_bar ends at 0.
     """
 
     net: Network  # net(xt, t) -> what it predicts, like xt; t is (B,) int64
@@ -102,17 +101,7 @@ class Denoiser:
     ) -> Prediction:  # x0_hat and eps_hat, each like xt
         "Both guesses. Raises `IndexError` for t outside 1..T, `ValueError` for an answer of another shape."
         out = self.net(xt, _times(self.sched, xt, t), **given)
-        return self.read(xt, t, out)
-
-    def read(
-        self,
-        xt: Tensor,  # (B, ...) noisy data
-        t: int | Tensor,  # their time in 1..T, or (B,) of them
-        out: Tensor,  # what the network answered
-    ) -> Prediction:  # x0_hat and eps_hat, each like xt, and the share if the variance was learned
-        "Both guesses, from the one that the network gave. Raises `ValueError` for one of another shape."
-        guess, share = split_answer(xt, out)
-        return _complete(self.predicts, self.sched, xt, t, guess)._replace(share=share)
+        return complete(self.predicts, self.sched, xt, t, *split_answer(xt, out))
 
     def target(
         self,
@@ -141,15 +130,22 @@ def split_answer(
     return out, None
 
 
-def _complete(predicts: str, sched: Schedule, xt: Tensor, t: int | Tensor, out: Tensor) -> Prediction:
+def complete(
+    predicts: str,  # "eps", "x0" or "v"
+    sched: Schedule,  # the noise schedule
+    xt: Tensor,  # (B, ...) noisy data
+    t: int | Tensor,  # their time in 1..T, or (B,) of them
+    guess: Tensor,  # (B, ...) of what is predicted
+    share: Tensor | None = None,  # (B, ...) what was learned of the variance, to pass on
+) -> Prediction:  # x0_hat and eps_hat
     "Both guesses, from the one that the network gave."
     if predicts == "eps":
-        return Prediction(predict_x0(sched, xt, t, out), out)
+        return Prediction(predict_x0(sched, xt, t, guess), guess, share)
     if predicts == "x0":
-        return Prediction(out, predict_eps(sched, xt, t, out))
-    return Prediction(x0_from_v(sched, xt, t, out), eps_from_v(sched, xt, t, out))
+        return Prediction(guess, predict_eps(sched, xt, t, guess), share)
+    return Prediction(x0_from_v(sched, xt, t, guess), eps_from_v(sched, xt, t, guess), share)
 
-
+# %% ../nbs/08_parameterization.ipynb #08900b12
 def _times(sched: Schedule, xt: Tensor, t: int | Tensor) -> Tensor:
     "One time for each item, on the device of the data; each in 1..T, checked here and not in the networks."
     times = torch.as_tensor(t)

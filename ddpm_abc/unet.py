@@ -206,7 +206,7 @@ class UNetBase(nn.Module):
     def __init__(self, **config: Any):  # the arguments of the subclass
         super().__init__()
         _check_config(**config)
-        self.config = config
+        self.config, self.out_channels = config, config["in_channels"] * (1 + config["learn_variance"])
         self.autocast_dtype: torch.dtype | None = None  # set by `prepare`
         c, n_classes = config["channels"][0], config["n_classes"]
         self.time_mlp = nn.Sequential(nn.Linear(c, 4 * c), nn.SiLU(), nn.Linear(4 * c, 4 * c))
@@ -216,11 +216,6 @@ class UNetBase(nn.Module):
     def image_shape(self) -> tuple[int, int, int]:
         "(C, H, W) of the images that it was built for."
         return self.config["in_channels"], *height_width(self.config["size"])
-
-    @property
-    def out_channels(self) -> int:
-        "Channels of the answer: those of the images, or twice as many where the variance is learned."
-        return self.config["in_channels"] * (2 if self.config["learn_variance"] else 1)
 
     def forward(self, xt: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         _check_input(self.config, xt, t, y)

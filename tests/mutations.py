@@ -1110,7 +1110,7 @@ FAULTS = [
     ),
     Fault(
         "an answer in v read as eps",
-        "parameterization._complete",
+        "parameterization.complete",
         'if predicts == "eps"',
         'if predicts != "x0"',
         "test_parameterization.test_a_network_that_knows_gives_both_guesses_right",

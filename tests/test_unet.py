@@ -501,7 +501,7 @@ def test_no_branch_hangs_on_a_value(name, net, c, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mnist", "mnist-v", "mnist-labels"])
+@pytest.mark.parametrize("name", ["mnist", "mnist-v", "mnist-labels", "mnist-bits"])
 def test_packaged_networks_compile_and_export(name):
     from ddpm_abc.storage import pretrained
 

@@ -68,7 +68,7 @@ def test_files_remember_what_the_network_predicts(predicts, tmp_path):
     assert found.predicts == read_metadata(tmp_path / "w.safetensors").predicts == predicts
     xt, t = torch.randn(2, 1, 8, 8), torch.tensor([1, 900])
     with torch.no_grad():
-        for mine, its in zip(denoise(xt, t), found(xt, t), strict=True):
+        for mine, its in zip(denoise(xt, t)[:2], found(xt, t)[:2], strict=True):
             assert torch.equal(mine, its)
 
 

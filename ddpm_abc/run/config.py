@@ -68,8 +68,7 @@ _DROPOUT = "share of the features that each block drops in training, against lea
 _DECAY = "the learning rate falls along half a cosine, or stays after a warm-up of 5000 steps"
 _EMA = "weight of the past in the averaged weights, which are drawn with"
 _LABELS = "tell the network the class of each image, as in chapter 09, so that it can be asked for one"
-_VARIANCE = """let the network learn the variance of each pixel's step back too, as in chapter 11, with the
-loss L_hybrid"""
+_VARIANCE = "let the network learn how sure it is of each pixel too, with the loss L_hybrid of chapter 11"
 _INIT_FROM = """begin with the network in weights.safetensors of another run, or with mnist-labels, mnist-v or
 mnist, from the package; the network, size, colour, schedule, T and what is predicted are then theirs, and
 {labels} and {learn_variance} too if that network knows them"""

@@ -284,7 +284,7 @@ PRETRAINED_SHA256 = {  # of assets/NAME.safetensors
     "mnist-labels": "eb568deb993a29d3a563dcfb828bfb5965b3be158d675988d09a613114c22c01",
     "mnist-v": "ab5d52fe844472f67b446e6c396687c6c39e72605cb3fde77bca94b37ee569ae",
     "mnist": "9836387591c6584c50809e3c914c1344d3db61616198e840d2348fa1007aa11e",
-    "mnist-bits": "9f4cb2ffc79722b83ca7708a356f1dc20c2347d7983ec2f605ece049e82523b5",
+    "mnist-bits": "3c2d119163a0cb0d851826a984b909a07eb43fba90cb8160c55df17ade58da25",
 }
 _NOT_THERE = (
     "the package holds no {name}: install ddpm_abc again, or train a network with `ddpm-abc train` "
