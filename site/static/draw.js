@@ -434,7 +434,7 @@ function drawWidget(box) {
     status.className = "verdict";
     if (i === last && network.calls) {
       const seconds = network.milliseconds / 1e3;
-      status.innerHTML = `<b>A digit that nobody wrote</b>, by ${SAID[walk.kind]}: ${network.calls} calls of the network in ${seconds.toFixed(2)} s. Hover a pixel to see its last step.`;
+      status.innerHTML = `<b>A digit that nobody wrote</b>, by ${SAID[walk.kind]}: ${network.calls} calls of the network in ${seconds.toFixed(2)} s. Go back with the slider, and see how it came about.`;
       if (walk.n > 1) status.innerHTML = status.innerHTML.replace("A digit that nobody wrote", `${walk.n} digits that nobody wrote`);
     } else if (i === 0 && !walk.frames[0].x0) {
       status.innerHTML = "<b>Pure noise.</b> The network will look at it and split it in two: what could be a digit, and what must be noise.";
