@@ -58,6 +58,8 @@ def guided(
         conditional = denoise.net(xt, t, y=y)
         if scale == 0:
             return conditional
-        return conditional + scale * (conditional - denoise.net(xt, t, y=torch.full_like(y, null_class)))
+        steered = conditional + scale * (conditional - denoise.net(xt, t, y=torch.full_like(y, null_class)))
+        n = xt.shape[1]  # what an answer has beyond these channels is a variance, and stays as it is
+        return torch.cat([steered[:, :n], conditional[:, n:]], dim=1)
 
     return replace(denoise, net=net)

@@ -38,6 +38,7 @@ CITATIONS = {
     r"Vincent,? \(?2011\)?": "vincent2011",
     r"Hutchinson,? \(?1990\)?": "hutchinson1990",
     r"Theis et al\.,? \(?2016\)?": "theis2016",
+    r"Chen et al\.,? \(?2019\)?": "chen2019",
     r"Karras et al\.,? \(?2022\)?": "karras2022",
     r"Salimans (?:&|and) Ho,? \(?2022\)?": "salimans2022",
     r"Ho (?:&|and) Salimans,? \(?2022\)?": "hosalimans2022",
@@ -107,6 +108,13 @@ BIBLIOGRAPHY = {
         "A Stochastic Estimator of the Trace of the Influence Matrix for Laplacian Smoothing Splines",
         "Communications in Statistics: Simulation and Computation 19",
         "https://doi.org/10.1080/03610919008812866",
+    ),
+    "chen2019": (
+        "Ricky T. Q. Chen, Jens Behrmann, David Duvenaud, Jörn-Henrik Jacobsen",
+        2019,
+        "Residual Flows for Invertible Generative Modeling",
+        "NeurIPS",
+        "https://arxiv.org/abs/1906.02735",
     ),
     "theis2016": (
         "Lucas Theis, Aäron van den Oord, Matthias Bethge",

@@ -1139,8 +1139,8 @@ FAULTS = [
     Fault(
         "guidance: w for 1 + w",
         "guidance.guided",
-        "return conditional + scale * (conditional - denoise.net(",
-        "return scale * conditional + (1 - scale) * (denoise.net(",
+        "steered = conditional + scale * (conditional - denoise.net(",
+        "steered = scale * conditional + (1 - scale) * (denoise.net(",
         "test_guidance.test_guided_is_the_formula",
     ),
     Fault(

@@ -81,6 +81,23 @@ def test_guided_is_the_formula():
     )
 
 
+def test_a_learned_variance_is_that_of_the_label():
+    "The second half of the channels is not steered."
+
+    def net(x, t, y):
+        return torch.cat([x + y[:, None], 0.1 * x - y[:, None]], 1)
+
+    net.config = {"n_classes": 3}
+    x, t, y = (
+        torch.randn(4, 2, dtype=torch.float64),
+        torch.tensor([1, 9, 99, 999]),
+        torch.tensor([0, 1, 1, 0]),
+    )
+    got, told = guided(Denoiser(net, cosine_schedule()), y, 2, 3.0).net(x, t), net(x, t, y)
+    assert torch.allclose(got[:, :2], 4 * told[:, :2] - 3 * net(x, t, torch.full_like(y, 2))[:, :2])
+    assert torch.equal(got[:, 2:], told[:, 2:])
+
+
 def test_without_guidance_the_network_is_called_once():
     denoise = denoiser()
     net = denoise.net
@@ -166,7 +183,7 @@ def test_guidance_is_the_same_whatever_the_network_predicts(predicts):
         config = eps_net.config
 
         def forward(self, xt, t, y):
-            x0, eps = as_eps(xt, t, y=y)
+            x0, eps, _ = as_eps(xt, t, y=y)
             return Denoiser(eps_net, sched, predicts).target(x0, t, eps)
 
     x, t, y = torch.randn(8, 1, dtype=torch.float64), torch.randint(1, 900, (8,)), torch.tensor([0, 1] * 4)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _GUIDANCE = """with weights of `train --labels`, such as mnist-labels: 0 keeps to the class as trained, 1 or
 2 more closely (chapter 09); any value but 0 takes twice the time"""
-_WEIGHTS = """weights.safetensors of a training run; or mnist-labels, mnist-v or mnist, which draw digits,
-from the package"""
+_WEIGHTS = """weights.safetensors of a training run; or mnist-labels, mnist-v, mnist or mnist-bits, which
+draw digits, from the package"""
 SAMPLERS = ("dpm-solver", "ddim", "ddpm")  # those of `ddpm_abc.solvers`, known without torch
 _SAMPLER = """the walk from noise to images (chapter 10): dpm-solver, ddim, or ddpm, the paper's, which needs
 many steps"""

@@ -70,8 +70,9 @@ def _network_of(denoise: Denoiser) -> UNetBase:
 
 
 def _description(net: UNetBase) -> dict[str, Any]:
-    "What a file says of a network."
-    return {"kind": next(kind for kind, cls in NETWORKS.items() if type(net) is cls), **net.config}
+    "What a file says of a network: as before there were variances to learn, where it learns none."
+    config = {key: value for key, value in net.config.items() if key != "learn_variance" or value}
+    return {"kind": next(kind for kind, cls in NETWORKS.items() if type(net) is cls), **config}
 
 # %% ../../nbs/92c_weights.ipynb #92c1000b
 def outline(
