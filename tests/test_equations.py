@@ -60,7 +60,7 @@ def two_humps() -> GaussianMixture:
 def test_jensen():
     """The logarithm of a mean is above the mean of the logarithms.
 
-    For u = p(x, z) / q(z) and z drawn from q, they are log p(x) and less by the divergence of q from p(z | x).
+    For u = p(x, z) / q(z), z drawn from q, they are log p(x), and less by the divergence of q from p(z | x).
     """
     x, zero, one, s, m, v = (numbers(value) for value in (0.7, 0.0, 1.0, 0.3, 0.2, 0.4))
     log_q = gaussian_log_prob(GRID, m, v)
