@@ -12,6 +12,7 @@ import email
 import json
 import os
 import re
+import runpy
 import subprocess
 import symtable
 import sys
@@ -22,6 +23,8 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import nbformat
+import pytest
+import setuptools
 from nbclient import NotebookClient
 from packaging.requirements import Requirement
 
@@ -49,6 +52,15 @@ def build_wheel(folder: Path) -> None:
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
     call(sys.executable, "-m", "build", "--outdir", folder, folder / "source")
+
+
+def setup_arguments() -> dict:
+    "What setup.py says of the package, without building it."
+    with pytest.MonkeyPatch.context() as patch:
+        said: dict = {}
+        patch.setattr(setuptools, "setup", lambda **arguments: said.update(arguments))
+        runpy.run_path(str(ROOT / "setup.py"))
+    return said
 
 
 def closure(*names: str):

@@ -28,13 +28,14 @@ from ddpm_abc.forward import predict_eps, predict_x0, q_mean_var, q_posterior, q
 from ddpm_abc.gaussian import (
     GaussianMixture,
     gaussian_log_prob,
+    gaussian_product,
     kl_gaussian,
     mixture_eps_model,
 )
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.schedule import linear_schedule, schedule_from_beta
 from ddpm_abc.training import simple_loss
-from ddpm_abc.unet import UNet, Up, timestep_embedding
+from ddpm_abc.unet import Down, UNet, Up, timestep_embedding
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:the schedule stops short of noise"
@@ -55,11 +56,21 @@ def two_humps() -> GaussianMixture:
 # --- 00: densities, products, divergences -------------------------------------------------------------------
 
 
-@pytest.mark.equation("0.16")
+@pytest.mark.equation("0.16", by="gaussian_log_prob, kl_gaussian")
 def test_jensen():
-    u = torch.rand(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.1
-    assert u.mean().log() > u.log().mean() + 0.01
-    assert abs(torch.full((9,), 2.5).mean().log() - torch.full((9,), 2.5).log().mean()) < 1e-6
+    """The logarithm of a mean is above the mean of the logarithms.
+
+    For u = p(x, z) / q(z), z drawn from q, they are log p(x), and less by the divergence of q from p(z | x).
+    """
+    x, zero, one, s, m, v = (numbers(value) for value in (0.7, 0.0, 1.0, 0.3, 0.2, 0.4))
+    log_q = gaussian_log_prob(GRID, m, v)
+    log_u = gaussian_log_prob(GRID, zero, one) + gaussian_log_prob(x, GRID, s) - log_q
+    q = log_q.exp() * DX
+    log_of_mean, mean_of_logs = (q * log_u.exp()).sum().log(), (q * log_u).sum()
+    assert mean_of_logs < log_of_mean - 0.01
+    assert abs(log_of_mean - gaussian_log_prob(x, zero, one + s)) < 1e-10
+    gap = kl_gaussian(m, v, *gaussian_product(zero, one, x, s))
+    assert abs(log_of_mean - mean_of_logs - gap) < 1e-9
 
 
 # --- 00: the chain, as one Gaussian -------------------------------------------------------------------------
@@ -500,14 +511,14 @@ def test_mixing_channels_and_repeating_pixels_commute():
     torch.testing.assert_close(up(x), other_order)
 
 
-@pytest.mark.equation("3.9")
+@pytest.mark.equation("3.9", by="Down")
 def test_multiply_adds_of_a_convolution():
-    conv, x = torch.nn.Conv2d(5, 7, 3, padding=1), torch.randn(1, 5, 12, 10)
-    with FlopCounterMode(display=False) as counter:
-        conv(x)
-    assert (
-        counter.get_total_flops() == 2 * 12 * 10 * 7 * 5 * 9
-    )  # it counts a multiplication and an addition as two
+    x = torch.randn(1, 5, 12, 10)
+    for layer, places in ((torch.nn.Conv2d(5, 7, 3, padding=1), 12 * 10), (Down(5, 7), 6 * 5)):
+        with FlopCounterMode(display=False) as counter:
+            layer(x)
+        # it counts a multiplication and an addition as two
+        assert counter.get_total_flops() == 2 * places * 7 * 5 * 9
 
 
 # --- 04 and 05 ----------------------------------------------------------------------------------------------

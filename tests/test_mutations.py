@@ -6,6 +6,8 @@ import functools
 import pytest
 from mutations import FAULTS, explain, failure, find, outcome
 
+from tools import equation_index
+
 every_fault = pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.name.replace(" ", "-"))
 
 
@@ -20,6 +22,12 @@ def test_fault_is_caught(fault):
     assert complaint(fault.test) is None, f"{fault.test} fails without a fault: {complaint(fault.test)}"
     assert outcome(fault) is not None, f"{fault.test} does not notice: {fault.name} ({fault.where})"
     assert failure(find(fault.test)[1]) is None, "the fault outlived its patch"
+
+
+def test_every_equation_has_a_fault_that_its_own_test_catches():
+    found, _ = equation_index.index()
+    tests = {fault.test for fault in FAULTS}
+    assert not [e.tag for e in found.values() if not tests & {*e.tests}]
 
 
 def test_there_are_enough_and_their_names_differ():

@@ -75,8 +75,11 @@ def test_alpha_bar_is_the_product_of_the_alphas(sched):
 
 
 @pytest.mark.equation("1.3", by="Schedule.beta_tilde")
-def test_beta_tilde_against_bayes(sched):
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("T", TS)
+def test_beta_tilde_against_bayes(kind, T):
     "Precisions add: 1 / beta_tilde_t = alpha_t / beta_t + 1 / (1 - alpha_bar_{t-1})."
+    sched = quietly(KINDS[kind], T)
     assert sched.beta_tilde[1] == 0
     beta, alpha_bar = sched.beta.tolist(), sched.alpha_bar.tolist()
     for t in range(2, sched.T + 1):

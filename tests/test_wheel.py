@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from alone import call, site_packages
+from alone import call, setup_arguments, site_packages
 from packaging.requirements import Requirement
 
 from tools.house import modules
@@ -43,6 +43,7 @@ def test_wheel_holds_the_package_and_no_more(wheel):
     package = {p.relative_to(ROOT).as_posix() for p in project_files(ROOT / "ddpm_abc")}
     assert {n for n in names if not n.startswith(info)} == package
     assert {"ddpm_abc/py.typed", "ddpm_abc/assets/digits.npz"} <= package
+    assert wheel.stat().st_size < 20_000_000
     assert f"{info}/licenses/LICENSE" in names
 
     cfg = config()
@@ -50,7 +51,7 @@ def test_wheel_holds_the_package_and_no_more(wheel):
     assert metadata["Version"] == cfg["version"]
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == f">={cfg['min_python']}"
-    assert metadata.get_payload().strip() == (ROOT / "README.md").read_text(encoding="utf-8").strip()
+    assert metadata.get_payload().strip() == setup_arguments()["long_description"].strip()
     needed = {r for r in metadata.get_all("Requires-Dist") if "extra ==" not in r}
     assert {str(Requirement(r)) for r in needed} == {
         str(Requirement(r)) for r in shlex.split(cfg["requirements"])

@@ -38,7 +38,7 @@ MAYBE = [
         r"(?P<user>[\w-]+)\.github\.io/(?P<repo>[\w-]+)",
     )
 ]
-TEXT = {".ipynb", ".md", ".yml", ".toml", ".py", ".html", ".ini", ".css", ".cfg", ".txt", ".in", ""}
+TEXT = {".ipynb", ".md", ".yml", ".toml", ".py", ".html", ".ini", ".css", ".cfg", ".txt", ".in", ".cff", ""}
 MADE = {"build", "dist", "out", "runs", "student", "htmlcov", "_build", "_docs", "_proc"}
 MADE |= {"__pycache__", "node_modules"}
 
