@@ -18,6 +18,8 @@ CARDS = {
 WIDGETS = {
     "01_schedule": [("schedule", "Why the tables are double precision")],
     "02_forward": [("forward", "Moments of real digits")],
+    "00_math": [("field", "How loose is the bound")],
+    "05_sampling": [("field", "Digits")],
     "10_solvers": [("walk", "Which times?")],
 }
 
