@@ -5,6 +5,7 @@
 # %% ../nbs/97_export.ipynb #97e00005
 from __future__ import annotations
 
+import copy
 import json
 import os
 import warnings
@@ -44,6 +45,13 @@ def _package(name: str) -> Any:
         return import_module(name)
     except ImportError as e:
         raise RuntimeError(_NEEDS.format(why=e)) from None
+
+
+def _plain(denoise: Denoiser) -> UNetBase:
+    "A copy of the network as files hold it: on the CPU, in 32 bits, in evaluation mode."
+    net = copy.deepcopy(unwrap(denoise.net)).cpu().float().to(memory_format=torch.contiguous_format)
+    net.autocast_dtype = None
+    return net.eval()
 
 
 def _trace(net: UNetBase, inputs: Mapping[str, Tensor]) -> torch.export.ExportedProgram:
@@ -127,28 +135,23 @@ def onnx_model(
     """
     for name in ("onnx", "onnxscript"):
         _package(name)
-    net = unwrap(denoise.net)
-    training, device = net.training, next(net.parameters()).device
-    try:
-        net.eval().to("cpu")
-        with warnings.catch_warnings():  # of torch's own libraries, about each other
-            warnings.simplefilter("ignore")
-            inputs = _example(net)
-            program = torch.onnx.export(
-                _trace(net, inputs), dynamo=True, opset_version=OPSET, verbose=False,
-                input_names=list(inputs), output_names=[denoise.predicts],
-            )  # fmt: skip
-        assert program is not None
-        model = program.model_proto
-    finally:
-        net.train(training).to(device)
+    net = _plain(denoise)
+    inputs = _example(net)
+    with warnings.catch_warnings():  # of torch's own libraries, about each other
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _trace(net, inputs), dynamo=True, opset_version=OPSET, verbose=False,
+            input_names=list(inputs), output_names=[denoise.predicts],
+        )  # fmt: skip
+    assert program is not None
+    model = program.model_proto
     _clean(model)
     if half:
         _store_half(model)
     _package("onnx").helper.set_model_props(model, _notes(denoise, info))
     return model
 
-
+# %% ../nbs/97_export.ipynb #97e00016
 def save_onnx(
     path: str | os.PathLike[str],  # where to; the name ends in .onnx
     denoise: Denoiser,  # as for `onnx_model`
@@ -159,7 +162,7 @@ def save_onnx(
     "Write a network as an ONNX file, atomically. Raises what `onnx_model` and `write_atomically` raise."
     write_atomically(path, onnx_model(denoise, half=half, **info).SerializeToString(deterministic=True))
 
-# %% ../nbs/97_export.ipynb #97e00018
+# %% ../nbs/97_export.ipynb #97e00019
 class OnnxNetwork:
     "An ONNX file as a network: net(xt, t) or net(xt, t, y=labels), computed by onnxruntime."
 
@@ -184,7 +187,7 @@ class OnnxNetwork:
         inputs = {name: x.detach().cpu().contiguous().numpy() for name, x in given.items()}
         return torch.from_numpy(self.session.run(None, inputs)[0]).to(xt)
 
-
+# %% ../nbs/97_export.ipynb #97e00020
 def load_onnx(
     path: str | os.PathLike[str],  # of a file that `save_onnx` wrote
     threads: int = 0,  # of onnxruntime; 0 for as many as there are cores
@@ -201,7 +204,7 @@ def load_onnx(
         raise ValueError(f"{path} holds tables that are not those of its schedule")
     return Denoiser(net, sched, net.notes["predicts"])
 
-# %% ../nbs/97_export.ipynb #97e00019
+# %% ../nbs/97_export.ipynb #97e00021
 @torch.no_grad()
 def onnx_error(
     path: str | os.PathLike[str],  # of a file that `save_onnx` wrote
@@ -211,18 +214,14 @@ def onnx_error(
     seed: int = 0,  # of the noise
 ) -> float:  # in the units of what the network predicts
     "The largest difference between the answers of an ONNX file and those of the network in torch."
-    net, T = unwrap(denoise.net), denoise.sched.T
-    device = next(net.parameters()).device
+    net, T = _plain(denoise), denoise.sched.T
     xt = torch.randn(n, *net.image_shape, generator=torch.Generator().manual_seed(seed))
     t = torch.linspace(1, T, n, dtype=torch.float64).round().long()
     classes = net.config["n_classes"]
     y = {} if classes is None else {"y": torch.arange(n) % classes}
-    training = net.training
-    here = net.eval()(xt.to(device), t.to(device), **{k: v.to(device) for k, v in y.items()}).cpu()
-    net.train(training)
-    return (here - OnnxNetwork(path)(xt, t, **y)).abs().max().item()
+    return (net(xt, t, **y) - OnnxNetwork(path)(xt, t, **y)).abs().max().item()
 
-# %% ../nbs/97_export.ipynb #97e00024
+# %% ../nbs/97_export.ipynb #97e00026
 def philox(
     counter: np.ndarray,  # (..., 4) whole numbers below 2^32: the place
     key: tuple[int, int],  # two whole numbers below 2^32: the seed
@@ -237,7 +236,7 @@ def philox(
         k, m = (k + np.uint64(0x9E3779B9)) & low, (m + np.uint64(0xBB67AE85)) & low
     return np.stack([a, b, c, d], -1).astype(np.uint32)
 
-# %% ../nbs/97_export.ipynb #97e00027
+# %% ../nbs/97_export.ipynb #97e00029
 def portable_normals(
     seed: int,  # in 0..2^64 - 1
     image: int,  # the number of the image, in 0..2^32 - 1
@@ -276,7 +275,7 @@ def portable_noise(
 
     return noise
 
-# %% ../nbs/97_export.ipynb #97e00032
+# %% ../nbs/97_export.ipynb #97e00034
 def diffusers_state_dict(
     net: PaperUNet,  # the network
 ) -> dict[str, Tensor]:  # of a UNet2DModel of diffusers
@@ -313,7 +312,7 @@ def _diffusers_scheduler(denoise: Denoiser) -> dict[str, Any]:
         "variance_type": "fixed_small", "clip_sample": True, "clip_sample_range": 1.0,
     }  # fmt: skip
 
-# %% ../nbs/97_export.ipynb #97e00033
+# %% ../nbs/97_export.ipynb #97e00035
 _NOT_THE_PAPERS = "diffusers has a counterpart of a PaperUNet alone, and this is a {got}: write it as ONNX"
 _LABELS = "DDPMPipeline of diffusers passes no labels on, and this network needs them: write it as ONNX"
 

@@ -18,6 +18,8 @@ CARDS = {
 WIDGETS = {
     "01_schedule": [("schedule", "Why the tables are double precision")],
     "02_forward": [("forward", "Moments of real digits")],
+    "00_math": [("field", "How loose is the bound")],
+    "05_sampling": [("field", "Digits")],
     "10_solvers": [("walk", "Which times?")],
 }
 
@@ -33,6 +35,7 @@ CITATIONS = {
     r"Meng et al\.,? \(?2022\)?": "meng2022",
     r"Lugmayr et al\.,? \(?2022\)?": "lugmayr2022",
     r"Shoemake,? \(?1985\)?": "shoemake1985",
+    r"Salmon et al\.,? \(?2011\)?": "salmon2011",
     r"Kingma et al\.,? \(?2021\)?": "kingma2021",
     r"Efron,? \(?2011\)?": "efron2011",
     r"Vincent,? \(?2011\)?": "vincent2011",
@@ -193,6 +196,13 @@ BIBLIOGRAPHY = {
         "Animating Rotation with Quaternion Curves",
         "SIGGRAPH",
         "https://doi.org/10.1145/325165.325242",
+    ),
+    "salmon2011": (
+        "John K. Salmon, Mark A. Moraes, Ron O. Dror, David E. Shaw",
+        2011,
+        "Parallel Random Numbers: As Easy as 1, 2, 3",
+        "SC",
+        "https://doi.org/10.1145/2063384.2063405",
     ),
     "kingma2021": (
         "Diederik P. Kingma, Tim Salimans, Ben Poole, Jonathan Ho",

@@ -41,6 +41,11 @@ WIDGETS = {  # kind -> title, the picture that stands for it without JavaScript,
         "walks.png",
         "Two crescents of data, and forty ways that ten steps of DDIM take from noise to them",
     ),
+    "field": (
+        "Walk back from noise",
+        "walks.png",
+        "Two crescents of data, and forty ways that lead from noise to them",
+    ),
     "hand": (
         "Your hand in it",
         "strip.png",

@@ -274,6 +274,7 @@ function drawWidget(box) {
       stop();
       show(Math.min(+b.dataset.frame, walk.frames.length - 1));
     });
+    blank(canvas);
     return { b, canvas, text };
   });
   const status = make("p", { className: "verdict" });
@@ -337,6 +338,8 @@ function drawWidget(box) {
   function stop() {
     running++;
     busy = false;
+    status.setAttribute("aria-busy", "false");
+    if (+box.dataset.frame !== shown) show(shown);
     label();
     keepAddress();
   }
@@ -350,14 +353,16 @@ function drawWidget(box) {
       end = until ?? state.steps;
     until = null;
     busy = true;
+    status.setAttribute("aria-busy", "true"); // a screen reader waits for the end
     network.calls = network.milliseconds = 0;
     label();
     try {
       while (running === mine && shown < end) {
-        const due = performance.now() + (still ? 0 : Math.min(90, 1400 / state.steps));
+        const due = performance.now() + (still ? 0 : Math.min(90, 1000 / state.steps));
         await forward();
         if (running !== mine) return;
-        show(shown + 1);
+        if (still && shown + 1 < end) shown++; // whoever asked for less motion sees the end
+        else show(shown + 1);
         await new Promise((ok) => setTimeout(ok, Math.max(0, due - performance.now())));
       }
     } catch (e) {
@@ -418,7 +423,8 @@ function drawWidget(box) {
         there = walk.frames[frame];
       f.b.dataset.frame = frame;
       f.b.disabled = !there;
-      there ? paintGrid(f.canvas, there.x) : blank(f.canvas);
+      if (f.painted !== there?.x) there ? paintGrid(f.canvas, there.x) : blank(f.canvas);
+      f.painted = there?.x;
       f.text.textContent = k % 2 ? "" : `t = ${walk.times[frame]}`;
       f.b.setAttribute("aria-label", `t = ${walk.times[frame]}`);
       k === nearest ? f.b.setAttribute("aria-current", "true") : f.b.removeAttribute("aria-current");

@@ -1,5 +1,5 @@
-// The exact field of chapter 10: data whose best network is known, its density and score at any time, and points that
-// walk back by the samplers of engine.js.
+// The exact field: data whose best network is known, its density and score at any time, and points that walk back by the
+// samplers of engine.js. Chapter 10 has all of it; 00 and 05 have ancestral sampling alone.
 const crescents = () => {
   // two of them, each of seven Gaussians of one variance
   const centres = [];
@@ -71,17 +71,21 @@ const onData = ({ centres, variance }, x) => {
   return near / (x.length / 2);
 };
 
-function walkExplorer(box) {
+const ALL_KINDS = { ddpm: "Ancestral sampling", ddim: "DDIM", heun: "Heun", dpm: "DPM-Solver++(2M)" };
+const fieldExplorer = (box) =>
+  walkExplorer(box, { kinds: { ddpm: "Ancestral sampling" }, first: humps, title: "Walk back from noise" });
+
+function walkExplorer(box, { kinds = ALL_KINDS, first = crescents, title = "Walk it yourself" } = {}) {
   const POINTS = 400,
-    DRAWN = 40,
+    WAYS = { smooth: 40, wild: 6 }, // so many are drawn; those with dice hide each other
     COMPARED = 100, // points whose ends are compared with the exact ones
     HALF = 2.6, // the picture shows [-HALF, HALF] in both directions
     FINE = 72, // cells a side of the density
     bars = linearBar(),
     COUNTS = [1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000];
-  const kinds = { ddpm: "Ancestral sampling", ddim: "DDIM", heun: "Heun", dpm: "DPM-Solver++(2M)" };
+  const alone = Object.keys(kinds).length === 1;
   let seed = 1,
-    data = crescents(),
+    data = first(),
     walk = null,
     share = 0,
     exact = null, // where the ODE itself leads the first points; forgotten when data or noise change
@@ -89,10 +93,10 @@ function walkExplorer(box) {
     playing = 0,
     dragging = false;
 
-  const select = make("select", {}, ...Object.entries(kinds).map(([k, name]) => make("option", { value: k, textContent: name, selected: k === "ddim" })));
+  const select = make("select", {}, ...Object.entries(kinds).map(([k, name]) => make("option", { value: k, textContent: name, selected: k === "ddim" || alone })));
   select.addEventListener("change", () => settle());
   const count = () => COUNTS[steps.value],
-    steps = slider("Steps", 0, COUNTS.length - 1, COUNTS.indexOf(10), 1, (v) => String(COUNTS[v]), () => settle()),
+    steps = slider("Steps", 0, COUNTS.length - 1, COUNTS.indexOf(alone ? 40 : 10), 1, (v) => String(COUNTS[v]), () => settle()),
     eta = slider("Noise <i>η</i>", 0, 1, 0, 0.05, (v) => v.toFixed(2), () => settle()),
     time = slider("Time <i>t</i>", 0, 1000, 0, 1, String, () => {
       pause();
@@ -132,12 +136,12 @@ function walkExplorer(box) {
   canvas.tabIndex = 0;
   verdict.setAttribute("role", "status");
   box.replaceChildren(
-    make("p", { className: "widget-title", textContent: "Walk it yourself" }),
+    make("p", { className: "widget-title", textContent: title }),
     make("p", {
       className: "hint",
       textContent:
         "The best network there is for these data, in closed form: whatever goes wrong is the walk’s own fault. " +
-        "Gold is the density of noisy data at time t, arrows its score. Forty of 400 ways are drawn. Drag a hump, or click to add one.",
+        "Gold is the density of noisy data at time t, arrows its score. Some of the 400 ways are drawn. Drag a hump, or click to add one.",
     }),
     make(
       "div",
@@ -148,7 +152,7 @@ function walkExplorer(box) {
         {},
         time.label,
         make("div", { className: "presets" }, play, again),
-        make("label", {}, "Sampler ", select),
+        make("label", { hidden: alone }, "Sampler ", select),
         steps.label,
         eta.label,
         make("div", { className: "presets" }, press("Two crescents", use(crescents)), press("Three humps", use(humps)), add, drop),
@@ -156,7 +160,7 @@ function walkExplorer(box) {
       ),
     ),
     verdict,
-    quiz,
+    alone ? "" : quiz,
   );
 
   function place(at) {
@@ -183,9 +187,10 @@ function walkExplorer(box) {
     share = onData(data, walk.states.at(-1));
     paintField();
   }
+  const dice = () => select.value === "ddpm" || (select.value !== "heun" && eta.value > 0);
   // How far the first points end from where the ODE leads; null where there are dice
   function distance() {
-    if (select.value === "ddpm" || (select.value !== "heun" && eta.value > 0)) return null;
+    if (dice()) return null;
     exact ??= samplerWalk(data, "heun", dragging ? 100 : 1000, 0, normals(2 * POINTS, seed).slice(0, 2 * COMPARED), null).states.at(-1);
     const end = walk.states.at(-1);
     let sum = 0;
@@ -234,7 +239,7 @@ function walkExplorer(box) {
     pen.globalAlpha = 0.55;
     pen.lineWidth = 1;
     const passed = walk.states.filter((_, k) => walk.times[k] >= t);
-    for (let i = 0; i < 2 * DRAWN; i += 2) {
+    for (let i = 0; i < 2 * (dice() ? WAYS.wild : WAYS.smooth); i += 2) {
       pen.beginPath();
       for (const x of [...passed, now]) pen.lineTo(at(x[i]), at(-x[i + 1]));
       pen.stroke();

@@ -405,5 +405,5 @@ function forwardSlider(box) {
   draw();
 }
 
-const WIDGETS = { schedule: scheduleExplorer, forward: forwardSlider, walk: walkExplorer };
+const WIDGETS = { schedule: scheduleExplorer, forward: forwardSlider, walk: walkExplorer, field: fieldExplorer };
 for (const box of $$(".widget")) WIDGETS[box.dataset.widget]?.(box);

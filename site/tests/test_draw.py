@@ -230,6 +230,18 @@ def picture(page):
     return page.evaluate("document.querySelector('.walk').toDataURL()")
 
 
+@pytest.mark.parametrize("name", ["00_math.html", "05_sampling.html"])
+def test_smaller_fields_walk_too(open_page, name):
+    page = open_page(name)
+    box = page.locator('.widget[data-widget="field"]')
+    assert not box.get_by_label("Sampler").is_visible()
+    assert float(box.get_attribute("data-share")) > 0.95
+    box.get_by_role("slider", name="Steps").fill("1")
+    assert box.get_attribute("data-calls") == "2"
+    assert float(box.get_attribute("data-share")) < 0.5
+    assert not page.errors
+
+
 def test_humps_are_placed_moved_and_asked_about(open_page):
     page = open_page("10_solvers.html")
     box = page.locator('.widget[data-widget="walk"]')
