@@ -213,7 +213,11 @@ def launched() -> bool:  # yes or no
 
 def restarted() -> bool:  # yes or no
     "Whether torchrun started it again, after one of the processes had failed."
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
+    return _starts() > 0
+
+
+def _starts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
 
 
 def placed() -> Team:  # with no means to talk to the others
@@ -233,7 +237,9 @@ def joined(
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     wait = timedelta(seconds=timeout)
     with noticing_loss(team, timeout):
-        dist.init_process_group(backend, timeout=wait, rank=team.rank, world_size=team.size)
+        store, rank, size = next(dist.rendezvous("env://", team.rank, team.size, timeout=wait))
+        store = dist.PrefixStore(f"start {_starts()}", store)  # torchrun keeps what an earlier start left in it
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=wait)
         patient = dist.new_group(backend="gloo", timeout=timedelta(days=7))
     try:
         yield replace(team, patient=patient)
