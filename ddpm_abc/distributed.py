@@ -238,7 +238,7 @@ def joined(
     wait = timedelta(seconds=timeout)
     with noticing_loss(team, timeout):
         store, rank, size = next(dist.rendezvous("env://", team.rank, team.size, timeout=wait))
-        store = dist.PrefixStore(f"start {_starts()}", store)  # torchrun keeps what an earlier start left in it
+        store = dist.PrefixStore(f"start {_starts()}", store)  # what an earlier start left stays in it
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=wait)
         patient = dist.new_group(backend="gloo", timeout=timedelta(days=7))
     try:
