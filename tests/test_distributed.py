@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from ddpm_abc import distributed
+from ddpm_abc.cli import main
 from ddpm_abc.data import Images
 from ddpm_abc.distributed import Team, agreed, averaging, first_goes_first, noticing_loss, shard_generator
 from ddpm_abc.parameterization import Denoiser
@@ -222,6 +223,16 @@ def test_a_batch_has_as_many_micro_shards_as_divide_it(batch, n):
 
 
 # --- processes ----------------------------------------------------------------------------------------------
+
+
+def test_of_many_processes_the_first_speaks_and_some_commands_want_one(monkeypatch, capfd):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, said in ((0, "evaluate is for one process: start it without torchrun"), (1, "")):
+        monkeypatch.setenv("RANK", str(rank))
+        assert main(["evaluate"]) == 2
+        err = capfd.readouterr().err
+        assert said in err
+        assert bool(err) == bool(said)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks processes that have imported torch")
