@@ -1,7 +1,7 @@
 """One training, computed by one process or by many: is it the same run, and what does it lose when one dies?
 
     python benchmarks/scale.py all               # everything but `speed` in full: about an hour on two cores
-    python benchmarks/scale.py kills 50          # one: exact, curves, kills, sizes, ends, stopped, speed
+    python benchmarks/scale.py kills 50          # one: exact, curves, kills, sizes, ends, ...
     python benchmarks/scale.py all --quick       # a few of each, as the tests do
     python benchmarks/scale.py speed             # on an idle machine: nothing else may run beside it
 
@@ -16,6 +16,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: no threads in the process that forks
 
 import argparse  # noqa: E402
+import ctypes  # noqa: E402
 import random  # noqa: E402
 import shutil  # noqa: E402
 import signal  # noqa: E402
@@ -25,7 +26,9 @@ import sys  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402
+from contextlib import nullcontext  # noqa: E402
 from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
 
 import matplotlib  # noqa: E402
 
@@ -40,6 +43,7 @@ from ddpm_abc.run import run as running  # noqa: E402
 from ddpm_abc.run.log import read_losses  # noqa: E402
 from ddpm_abc.storage import checkpoints  # noqa: E402
 from ddpm_abc.storage.format import _read_sealed  # noqa: E402
+from ddpm_abc.unet import UNet  # noqa: E402
 
 torch.optim.AdamW([torch.zeros(1)])  # imports the rest of torch
 TINY = ["--channels", "16,16", "--T", "50", "--batch-size", "8", "--device", "cpu", "--preview", "0"]
@@ -61,6 +65,7 @@ class Started:
             where |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo"}
 
             def ready(where=where) -> None:
+                ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: no child outlives this process
                 torch.set_num_threads(1)
                 if n > 1:
                     os.environ.update({name: str(value) for name, value in where.items()})
@@ -224,10 +229,10 @@ def ends(n: int, rng: random.Random, tmp: Path) -> Check:
     right = 0
     for k, number in enumerate([signal.SIGTERM, signal.SIGINT] * n):
         out = tmp / f"out-{k}"
-        started = Started(2, *args, "--steps", 10**6, "--out", out, save_every=10**6)
-        while not (out / ".lock").exists():
+        long = ["--steps", 10**6, "--preview", 2]
+        started = Started(2, *args, *long, "--out", out, save_every=10**6)
+        while all(started.running()) and not list(out.glob("previews/*.png")):  # both have taken two steps
             time.sleep(0.01)
-        time.sleep(1)
         started.kill(1, number)
         statuses, said = started.end()
         one = len(checkpoints(out)) == 1
@@ -260,11 +265,10 @@ def ends(n: int, rng: random.Random, tmp: Path) -> Check:
 
 def stopped(seconds: int, rng: random.Random, tmp: Path) -> Check:
     "SIGSTOP: a process that neither answers nor ends."
-    patience = max(2, seconds // 3)
-    args = ["train", *TINY, "--data", images(tmp / "images"), "--timeout", patience]
-    good(2, *args, "--steps", 12, "--out", tmp / "whole")
-    started = Started(2, *args, "--steps", 10**6, "--out", tmp / "out")
-    while not checkpoints(tmp / "out"):
+    patience = min(20, 2 * seconds // 3)
+    args = ["train", *TINY, "--data", images(tmp / "images"), "--out", tmp / "out"]
+    started = Started(2, *args, "--steps", 10**6, "--timeout", patience)
+    while all(started.running()) and not checkpoints(tmp / "out"):
         time.sleep(0.01)
     started.kill(1, signal.SIGSTOP)
     begun = time.monotonic()
@@ -275,8 +279,7 @@ def stopped(seconds: int, rng: random.Random, tmp: Path) -> Check:
     started.kill(1, signal.SIGCONT)
     statuses, said = started.end()
     step = int(checkpoints(tmp / "out")[0].stem.split("-")[1])
-    more = ["--steps", step + 4, "--resume", "--out", tmp / "out"]
-    went_on = not any(Started(2, *args, *more).end()[0])
+    went_on = not any(Started(2, *args, "--steps", step + 4, "--resume").end()[0])
     clear = "did not answer" in said
     text = (
         f"stopped: SIGSTOP for {seconds} s; the other process waits for {patience} s, and ended after "
@@ -284,6 +287,44 @@ def stopped(seconds: int, rng: random.Random, tmp: Path) -> Check:
         f"{'went' if went_on else 'did not go'} on from step"
     )
     return f"{text} {step}", ended < seconds and clear and went_on and all(statuses)
+
+
+def buckets(n: int, rng: random.Random, tmp: Path) -> Check:
+    "Six steps, and three steps and three more in a new process's place: are they equal to the bit?"
+    from torch.nn.parallel import DistributedDataParallel
+
+    def trained(averaged: Callable[[UNet], Any], rank: int, parts: list[range]) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        net = UNet(size=8, channels=(16, 32))
+        opt = torch.optim.AdamW(net.parameters(), lr=1e-2)
+        for part in parts:
+            forward, block = averaged(net)
+            for step in part:
+                g = torch.Generator().manual_seed(100 * step + rank)
+                x, t = torch.randn(4, 1, 8, 8, generator=g), torch.randint(1, 100, (4,), generator=g)
+                opt.zero_grad()
+                with block():
+                    (forward(x, t) - x).square().mean().backward()
+                opt.step()
+        return list(net.parameters())
+
+    def compared() -> None:
+        with distributed.joined(60) as team:
+            ways = {
+                "theirs": lambda net: (DistributedDataParallel(net), nullcontext),
+                "ours": lambda net: (net, lambda: team.averaging(net)),
+            }
+            for name, way in ways.items():
+                runs = [trained(way, team.rank, parts) for parts in ([range(6)], [range(3), range(3, 6)])]
+                same = all(map(torch.equal, *runs))
+                if team.rank == 0:
+                    (tmp / f"{name}-{team.size}").write_text(str(same))
+
+    for size in (2, 4):
+        good(size, "--version", prepare=compared)
+    same = {path.name: path.read_text() == "True" for path in sorted(tmp.iterdir())}
+    listed = ", ".join(f"{name} {'yes' if yes else 'no'}" for name, yes in same.items())
+    return f"buckets: a run that goes on is equal to the bit: {listed}", same["ours-2"] and same["ours-4"]
 
 
 def speed(rounds: int, rng: random.Random, tmp: Path) -> Check:
@@ -338,7 +379,8 @@ CLAIMS = {  # full, quick
     kills: (50, 2),
     sizes: (20, 2),
     ends: (3, 1),
-    stopped: (60, 6),
+    stopped: (60, 15),
+    buckets: (1, 1),
     speed: (5, 1),
 }
 
@@ -354,7 +396,9 @@ def main() -> None:
     bad = []
     for claim, counts in CLAIMS.items():
         name = claim.__name__
-        if args.what == name or (args.what == "all" and name != "speed"):
+        if args.what == name or (
+            args.what == "all" and name != "speed" and not (args.quick and name == "buckets")
+        ):
             with tempfile.TemporaryDirectory() as folder:
                 text, holds = claim(args.n or counts[args.quick], random.Random(args.seed), Path(folder))
             print(text if holds else f"FAILED {text}", flush=True)

@@ -19,8 +19,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['BUCKET', 'shard_generator', 'averaging', 'Team', 'agreed', 'FirstFailed', 'first_goes_first', 'launched', 'restarted',
-           'placed', 'joined', 'portion', 'Lost', 'noticing_loss']
+__all__ = ['BUCKET', 'shard_generator', 'averaging', 'Team', 'agreed', 'FirstFailed', 'first_goes_first', 'Lost', 'noticing_loss',
+           'launched', 'restarted', 'placed', 'joined', 'portion']
 
 # %% ../nbs/96_scale.ipynb #96a00010
 def shard_generator(
@@ -178,54 +178,8 @@ def first_goes_first(
         if team.patient is not None:
             dist.broadcast(good, 0, group=team.patient)
 
-# %% ../nbs/96_scale.ipynb #96a00040
-_PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # what torchrun tells each process that it starts
-
-
-def launched() -> bool:  # yes or no
-    "Whether torchrun, or a program like it, started this process."
-    return set(_PLACE) <= os.environ.keys()
-
-
-def restarted() -> bool:  # yes or no
-    "Whether torchrun started it again, after one of the processes had failed."
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)) > 0
-
-
-def placed() -> Team:  # with no means to talk to the others
-    "This process's place among those that torchrun started, for work that each does by itself."
-    return Team(*(int(os.environ[name]) for name in _PLACE)) if launched() else Team()
-
-
-@contextmanager
-def joined(
-    timeout: float = 600,  # seconds that a process waits for another before it gives up
-) -> Iterator[Team]:  # a context manager
-    "Join the processes that torchrun started, if it did: Gloo for what is on a CPU, NCCL for GPUs."
-    team = placed()
-    if not launched():
-        yield team
-        return
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout), rank=team.rank, world_size=team.size)
-    try:
-        yield replace(team, patient=dist.new_group(backend="gloo", timeout=timedelta(days=7)))
-    finally:
-        dist.destroy_process_group()
-
-# %% ../nbs/96_scale.ipynb #96a00045
-def portion(
-    team: Team,  # of processes that work apart from each other
-    n: int,  # how many images there are
-    batch: int,  # so many are computed at once, by one process
-) -> range:  # of 0..n - 1
-    "Which of n images are this process's: whole batches, so that they are those of one process alone."
-    batches = -(-n // batch)
-    first, last = (min(n, batch * (batches * rank // team.size)) for rank in (team.rank, team.rank + 1))
-    return range(first, last)
-
 # %% ../nbs/96_scale.ipynb #96a00050
-_OF_A_PEER = re.compile("gloo|nccl|connection (closed|reset)|timed ?out|broken pipe|process ?group", re.I)
+_OF_A_PEER = re.compile("gloo|nccl|connection (closed|reset)|time(d )?out|broken pipe|process ?group", re.I)
 _LOST = (
     "another of the {size} processes ended, or did not answer for {timeout:g} seconds, so this one ends too"
 )
@@ -244,6 +198,61 @@ def noticing_loss(
     try:
         yield
     except RuntimeError as e:
-        if team.patient is None or not _OF_A_PEER.search(str(e)):
+        if team.size == 1 or not _OF_A_PEER.search(str(e)):
             raise
         raise Lost(_LOST.format(size=team.size, timeout=timeout)) from e
+
+# %% ../nbs/96_scale.ipynb #96a00040
+_PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK")  # what torchrun tells each process that it starts
+
+
+def launched() -> bool:  # yes or no
+    "Whether torchrun, or a program like it, started this process."
+    return set(_PLACE) <= os.environ.keys()
+
+
+def restarted() -> bool:  # yes or no
+    "Whether torchrun started it again, after one of the processes had failed."
+    return _starts() > 0
+
+
+def _starts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
+
+
+def placed() -> Team:  # with no means to talk to the others
+    "This process's place among those that torchrun started, for work that each does by itself."
+    return Team(*(int(os.environ[name]) for name in _PLACE)) if launched() else Team()
+
+# %% ../nbs/96_scale.ipynb #96a00041
+@contextmanager
+def joined(
+    timeout: float = 600,  # seconds that a process waits for another before it gives up
+) -> Iterator[Team]:  # a context manager
+    "Join the processes that torchrun started, if it did: Gloo for what is on a CPU, NCCL for GPUs."
+    team = placed()
+    if not launched():
+        yield team
+        return
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    wait = timedelta(seconds=timeout)
+    with noticing_loss(team, timeout):
+        store, rank, size = next(dist.rendezvous("env://", team.rank, team.size, timeout=wait))
+        store = dist.PrefixStore(f"start {_starts()}", store)  # what an earlier start left stays in it
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=wait)
+        patient = dist.new_group(backend="gloo", timeout=timedelta(days=7))
+    try:
+        yield replace(team, patient=patient)
+    finally:
+        dist.destroy_process_group()
+
+# %% ../nbs/96_scale.ipynb #96a00045
+def portion(
+    team: Team,  # of processes that work apart from each other
+    n: int,  # how many images there are
+    batch: int,  # so many are computed at once, by one process
+) -> range:  # of 0..n - 1
+    "Which of n images are this process's: whole batches, so that they are those of one process alone."
+    batches = -(-n // batch)
+    first, last = (min(n, batch * (batches * rank // team.size)) for rank in (team.rank, team.rank + 1))
+    return range(first, last)

@@ -728,6 +728,7 @@ FAULTS = [
         "if share is None else learned_var",
         "if True else learned_var",
         "test_likelihood.test_sampling_uses_what_was_learned",
+    ),
     Fault(
         "FID: the crossed term once",
         "metrics.fid",

@@ -89,6 +89,14 @@ def test_a_second_signal_stops_at_once():
     assert [signal.getsignal(n) for n in STOPPING] == before
 
 
+def test_a_signal_that_a_launcher_passes_on_is_heard_once():
+    with noted_signals(once=True) as seen:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        assert seen == [signal.SIGINT]
+
+
 def test_a_program_started_by_nohup_outlives_its_terminal():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from importlib import import_module
 
@@ -12,6 +13,7 @@ from ddpm_abc.cli.console import say
 from ddpm_abc.cli.errors import report
 
 COMMANDS = ("demo", "train", "sample", "evaluate", "export")  # each in a module of its name
+SHARED = ("train", "sample")  # those that many processes can share
 
 
 class Group(click.Group):
@@ -30,6 +32,8 @@ class Group(click.Group):
         if args[0] not in COMMANDS and not ctx.resilient_parsing:
             known = f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}"
             raise click.UsageError(f"unknown command {args[0]!r}: use {known}", ctx)
+        if args[0] not in SHARED and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise click.UsageError(f"{args[0]} is for one process: start it without torchrun", ctx)
         return super().resolve_command(ctx, args)
 
 

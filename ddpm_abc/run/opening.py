@@ -15,7 +15,7 @@ from torch import nn
 
 from ..data import NAMED
 from ..device import prepare
-from ..distributed import Team, first_goes_first, joined, restarted
+from ..distributed import Team, first_goes_first, joined, noticing_loss, restarted
 from ..parameterization import Denoiser
 from . import setup
 from .config import OtherSetting, TrainConfig, read_settings, settled
@@ -204,7 +204,7 @@ def open_run(
     resume = resume or (restarted() and bool(checkpoints(config.out)))
     with ExitStack() as stack:
         team = stack.enter_context(joined(config.timeout))
-        with first_goes_first(team):
+        with noticing_loss(team, config.timeout), first_goes_first(team):
             if team.rank == 0:
                 stack.enter_context(_owned(Path(config.out), resume))
             run = (_resumed if resume else _new)(config, progress and team.rank == 0, team)
