@@ -60,6 +60,7 @@ CITATIONS = {
     r"Dowson (?:&|and) Landau,? \(?1982\)?": "dowson1982",
     r"LeCun et al\.,? \(?1998\)?": "lecun1998",
     r"Krizhevsky,? \(?2009\)?": "krizhevsky2009",
+    r"Hoogeboom et al\.,? \(?2023\)?": "hoogeboom2023",
 }
 
 # Glossary terms that everyday words look like: no link from the other chapters' prose.
@@ -224,6 +225,13 @@ BIBLIOGRAPHY = {
         "Progressive Distillation for Fast Sampling of Diffusion Models",
         "ICLR",
         "https://arxiv.org/abs/2202.00512",
+    ),
+    "hoogeboom2023": (
+        "Emiel Hoogeboom, Jonathan Heek, Tim Salimans",
+        2023,
+        "simple diffusion: End-to-end diffusion for high resolution images",
+        "ICML",
+        "https://arxiv.org/abs/2301.11093",
     ),
     "hosalimans2022": (
         "Jonathan Ho, Tim Salimans",

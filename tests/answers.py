@@ -376,6 +376,31 @@ WRONG = {
         "    d = v**0.5\n"
         "    return ((ab_s * ab_t).sqrt() * d + ((1 - ab_s) * (1 - ab_t)).sqrt()) / (ab_t * d + 1 - ab_t)",
     ],
+    ("11", 1): [
+        "def in_bits(p, shape): return -p / (math.prod(shape) * math.log(2))",  # levels have no width
+        "def in_bits(p, shape): return 8 - p / (math.prod(shape) * math.log(2))",
+        "def in_bits(p, shape): return math.log2(127.5) - p / math.prod(shape)",  # nats
+        "def in_bits(p, shape): return math.log2(127.5) - p / math.log(2)",  # of the whole image
+        "def in_bits(p, shape): return math.log2(127.5) + p / (math.prod(shape) * math.log(2))",
+        "def in_bits(p, shape): return math.log2(255) - p / (math.prod(shape) * math.log(2))",
+        "def in_bits(p, shape): return math.log2(127.5) - p / (shape[1] * shape[2] * math.log(2))",
+    ],
+    ("11", 2): [
+        "def total(terms, t, p): return terms.mean()",
+        "def total(terms, t, p): return terms.mean() * (len(p) - 1)",  # as if the times were even
+        "def total(terms, t, p): return (terms / p[t]).sum()",
+        "def total(terms, t, p): return (terms * p[t]).sum()",
+        "def total(terms, t, p): return (terms / p[t]).sum() / (1 / p[t]).sum() * (len(p) - 1)",
+        "def total(terms, t, p): return (terms / p[t - 1]).mean()",
+    ],
+    ("11", 3): [
+        "def cost(r): return (1 / r - 1 + math.log(r)) / 2",  # nats
+        "def cost(r): return (r - 1 - math.log(r)) / (2 * math.log(2))",  # the other way round
+        "def cost(r): return math.log2(r) / 2",
+        "def cost(r): return abs(math.log2(r)) / 2",
+        "def cost(r): return (1 / r**2 - 1 + 2 * math.log(r)) / (2 * math.log(2))",  # r of the deviation
+        "def cost(r): return (1 / r - 1 + math.log(r)) / math.log(2)",
+    ],
     ("12", 1): [
         f"calls = lambda n, r: {f}"
         for f in ("n * r", "n", "n + r", "(n - 1) * r", "n * r + 1", "(n - 1) * (r + 1)", "2 * n * r - 1")
@@ -398,6 +423,31 @@ WRONG = {
         "def mix(noises, weights): return noises.sum(0) / len(noises) ** 0.5",
         "def mix(noises, weights): return torch.tensordot(weights.softmax(0), noises, dims=1)",
         "def mix(noises, weights): return torch.tensordot(weights / weights.max(), noises, dims=1)",
+    ],
+    ("13", 1): [
+        "def visible_until(n): return 500",
+        "def visible_until(n): return min(1000, 500 * n)",
+        "def visible_until(n): return int((n**0.5 * sched.snr[1:] >= sched.snr[500]).sum())",  # a root
+        "def visible_until(n): return int((sched.snr[1:] >= n * sched.snr[500]).sum())",  # the wrong way
+        "def visible_until(n): return int((n * sched.snr[1:] >= sched.snr[500] * (1 - 1e-9)).sum()) + 1",
+        "def visible_until(n): return int((n * sched.alpha_bar[1:] >= sched.alpha_bar[500]).sum())",
+    ],
+    ("13", 2): [
+        "share = 1 / 3",
+        "share = 1.0",
+        "share = 0.0",
+        "grey = real.mean(1)\nshare = (grey.var() / real.var()).item() / 3",
+        "share = ((real.mean(1) - real.mean()).abs().mean() / (real - real.mean()).abs().mean()).item()",
+        "points = real.permute(0, 2, 3, 1).reshape(-1, 3).double()\n"
+        "share = (points.sum(1).square().sum() / 3 / points.square().sum()).item()",  # the mean not taken off
+    ],
+    ("13", 3): [
+        "fair = torch.ones(len(held), dtype=torch.bool)",
+        "fair = torch.zeros(len(held), dtype=torch.bool)",
+        "fair = held.labels != data.classes.index('people-body')",
+        "fair = nearest_neighbors(unseen, real)[0] < 15",
+        "fair = nearest_neighbors(unseen, unseen)[0] >= 15",  # among themselves
+        "fair = nearest_neighbors(unseen, real)[0] >= 15.0 / 2",
     ],
 }
 

@@ -14,6 +14,7 @@ from ddpm_abc.cli import demo as demo_module
 from ddpm_abc.cli.drawing import DEFAULT_WEIGHTS
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.run import draw as room
+from ddpm_abc.run import pictures
 from ddpm_abc.schedule import cosine_schedule
 from ddpm_abc.storage import load_weights, save_weights
 from ddpm_abc.unet import UNet
@@ -102,6 +103,24 @@ def test_each_sampler_draws_images_of_its_own(weights):
     err = refused("sample", "--weights", "w.safetensors", *CPU, "--n", 1, "--out", "ddim", "--eta", "0.5")
     assert "is of another run (weights" in err
     assert "ddim with eta 0)" in err
+
+
+def test_classes_in_turn_have_a_column_each(monkeypatch):
+    monkeypatch.setattr(room, "SAMPLE_CHUNK", 4)
+    save("w.safetensors", UNet(size=8, channels=(16,), n_classes=4), classes={"a": 1, "b": 2, "c": 9})
+    sampled("--n", 6, "--in-turn", "--steps", 1)
+    with Image.open("out/seed-0-grid.png") as im:
+        width, height = im.size
+        scale = width / (3 * 10 - 2)
+        assert height == scale * (2 * 10 - 2)
+    with Image.open("out/seed-0-film.png") as im:
+        assert im.width / (3 * 10 - 2) == im.height / (2 * 10 - 2)  # the four of the first batch
+    both = refused("sample", "--weights", "w.safetensors", "--in-turn", "--label", "b", *CPU)
+    assert "--in-turn draws all classes, and --label b one: leave one of them out" in both
+    save("w.safetensors", UNet(size=8, channels=(16,)))
+    assert "--in-turn needs a network that is told classes" in refused(
+        "sample", "--weights", "w.safetensors", "--in-turn", *CPU
+    )
 
 
 def test_colour_images_keep_their_colours():
@@ -242,7 +261,7 @@ def test_a_signal_keeps_finished_images(sent, status, kind, weights, monkeypatch
 
 def test_a_full_disk_says_how_many_are_kept(weights, monkeypatch):
     monkeypatch.setattr(room, "SAMPLE_CHUNK", 3)
-    real, calls = room.write_image, []
+    real, calls = pictures.write_image, []
 
     def full(*args):
         calls.append(args)
@@ -250,7 +269,7 @@ def test_a_full_disk_says_how_many_are_kept(weights, monkeypatch):
             raise OSError(28, "No space left on device")
         real(*args)
 
-    monkeypatch.setattr(room, "write_image", full)
+    monkeypatch.setattr(pictures, "write_image", full)
     err = refused("sample", "--weights", "w.safetensors", "--n", 7, "--steps", 2, *CPU, status=1)
     assert "No space left on device" in err
     assert "3 of 7 images are kept" in err
@@ -260,7 +279,7 @@ def test_a_film_that_cannot_be_written_is_a_note(weights, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(room, "save_overview", full)
+    monkeypatch.setattr(pictures, "save_overview", full)
     status, _, err = run("sample", "--weights", "w.safetensors", "--n", 2, "--steps", 2, *CPU)
     assert status == 0
     assert err.startswith("note: the overview or the film could not be written: ")
@@ -381,6 +400,8 @@ def test_guidance_and_labels_reach_the_sampler(monkeypatch):
     sampled("--n", 100, "--guidance", "-0.5", "--steps", 1)
     assert [scale for *_, scale in seen] == [-0.5, -0.5]
     whole = [y for ys, *_ in seen for y in ys]
+    sampled("--n", 5, "--first", 3, "--in-turn", "--steps", 1, "--out", "turn")
+    assert seen.pop()[0] == [1, 0, 1, 0, 1]
     assert 60 <= sum(whole) <= 90  # of 100, each class as often as among the images
     seen.clear()
     sampled("--n", 5, "--first", 62, "--guidance", "-0.5", "--steps", 1)

@@ -577,3 +577,17 @@ def test_a_guess_of_one_is_a_guess_of_the_other():
     ab = sched.alpha_bar[t][:, None]
     assert (x0_hat * ab.sqrt() + (1 - ab).sqrt() * eps_hat - xt).abs().max() < 1e-12
     assert (predict_eps(sched, xt, t, x0_hat) - eps_hat).abs().max() < 1e-10
+
+
+@pytest.mark.equation("13.1", by="q_sample")
+def test_the_noise_of_an_area_averages_out_and_its_colour_does_not():
+    sched, t, (h, w) = linear_schedule(), 700, (3, 4)
+    area = torch.full((1, 1, h, w), 0.5, dtype=torch.float64)
+    time = torch.tensor([t])
+    mean = q_sample(sched, area, time, torch.zeros_like(area)).mean()
+    unit = torch.eye(h * w, dtype=torch.float64).view(-1, 1, h, w)  # the noise of one pixel after another
+    of_each = q_sample(sched, torch.zeros_like(unit), time.expand(h * w), unit).mean((1, 2, 3))
+    var = of_each.square().sum()  # of independent noises
+    assert mean == pytest.approx(sched.alpha_bar[t].sqrt().item() * 0.5, rel=1e-12)
+    assert var == pytest.approx((1 - sched.alpha_bar[t]).item() / (h * w), rel=1e-12)
+    assert (mean**2 / 0.25 / var).item() == pytest.approx(h * w * sched.snr[t].item(), rel=1e-12)

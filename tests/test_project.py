@@ -327,7 +327,7 @@ for words in (["--help"], ["train", "--help"]):
 def test_a_drawing_pays_for_no_compiler_and_no_plots():
     "To import each of them takes half a second to two, and no image needs one."
     loaded = imported(
-        "ddpm_abc.run.draw",
+        "ddpm_abc.run.pictures",
         run="from ddpm_abc.storage import pretrained\nassert pretrained('mnist-labels').denoise.net",
     )
     assert not loaded & {"torch._dynamo", "sympy", "matplotlib"}

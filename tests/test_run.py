@@ -14,9 +14,10 @@ from shell import gray_images
 from ddpm_abc.data import to_uint8
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.run.config import TrainConfig
-from ddpm_abc.run.draw import Drawing, draw, image_labels, image_name, read_kept, write_image, write_kept
+from ddpm_abc.run.draw import Drawing, draw, image_labels
 from ddpm_abc.run.log import draw_losses, read_losses, read_records, write_losses, write_records
 from ddpm_abc.run.opening import RunExists, open_run
+from ddpm_abc.run.pictures import image_name, read_kept, write_image, write_kept
 from ddpm_abc.run.run import Run, _mirrored, newest, save_run, steps
 from ddpm_abc.run.settings import ConfigError
 from ddpm_abc.run.signals import STOPPING, noted_signals
@@ -225,7 +226,8 @@ def test_what_images_depend_on_is_kept_with_them(drawing):
     x = to_uint8(torch.zeros(2, 1, 8, 8))
     write_kept("kept.npz", x, drawing.of)
     assert torch.equal(read_kept("kept.npz", drawing.of, 9), x)
-    for changed in ({"seed": 6}, {"steps": 5}, {"label": "a"}, {"guidance": 1.0}, {"sampler": "ddim"}):
+    plain = ({"seed": 6}, {"steps": 5}, {"label": "a"}, {"guidance": 1.0}, {"sampler": "ddim"})
+    for changed in (*plain, {"in_turn": True}):
         other = Drawing(drawing.found, "w", **{"seed": 5, "steps": 4, **changed})
         with pytest.raises(ConfigError, match="holds digits of another run"):
             read_kept("kept.npz", other.of, 2)

@@ -501,13 +501,13 @@ def test_no_branch_hangs_on_a_value(name, net, c, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mnist", "mnist-v", "mnist-labels", "mnist-bits"])
+@pytest.mark.parametrize("name", ["mnist", "mnist-v", "mnist-labels", "mnist-bits", "emoji"])
 def test_packaged_networks_compile_and_export(name):
     from ddpm_abc.storage import pretrained
 
     net = pretrained(name).denoise.net
     labels = (torch.tensor([3, 7]),) if net.config["n_classes"] else ()
-    given = (torch.randn(2, 1, 28, 28), torch.tensor([5, 900]), *labels)
+    given = (torch.randn(2, *net.image_shape), torch.tensor([5, 900]), *labels)
     with torch.no_grad():
         want = net(*given)
         assert torch.allclose(torch.compile(net, fullgraph=True)(*given), want, atol=1e-5)

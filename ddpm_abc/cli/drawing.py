@@ -17,12 +17,13 @@ from ddpm_abc.run.signals import noted_signals
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ddpm_abc.run.draw import Drawing, Film
+    from ddpm_abc.run.draw import Drawing
+    from ddpm_abc.run.pictures import Film
 
 _GUIDANCE = """with weights of `train --labels`, such as mnist-labels: 0 keeps to the class as trained, 1 or
 2 more closely (chapter 09); any value but 0 takes twice the time"""
 _WEIGHTS = """weights.safetensors of a training run; or mnist-labels, mnist-v, mnist or mnist-bits, which
-draw digits, from the package"""
+draw digits, or emoji, from the package"""
 SAMPLERS = ("dpm-solver", "ddim", "ddpm")  # those of `ddpm_abc.solvers`, known without torch
 _SAMPLER = """the walk from noise to images (chapter 10): dpm-solver, ddim, or ddpm, the paper's, which needs
 many steps"""
@@ -61,6 +62,7 @@ def drawing_of(config: DrawConfig) -> Drawing:
         config.guidance,
         config.sampler,
         config.eta,
+        getattr(config, "in_turn", False),
     )
     data, steps = shown(found.info.get("data", "unknown data")), shown(found.info.get("steps", "unknown"))
     say(f"weights: {config.weights}, trained on {data}, {steps} steps")

@@ -66,7 +66,7 @@ def command(**given: Any) -> int:
 def evaluate(config: EvaluateConfig) -> int:  # exit status
     "Draw images, and print how they compare with real ones."
     from ddpm_abc.device import describe, prepare
-    from ddpm_abc.run.draw import read_kept
+    from ddpm_abc.run.pictures import read_kept
     from ddpm_abc.run.setup import check_writable
 
     with refusing():
@@ -155,7 +155,7 @@ def _images(config: EvaluateConfig, drawing: Drawing, kept: Tensor | None) -> tu
     import torch
 
     from ddpm_abc.data import to_uint8
-    from ddpm_abc.run.draw import write_kept
+    from ddpm_abc.run.pictures import write_kept
 
     parts = [] if kept is None else [kept]
     before = sum(map(len, parts))

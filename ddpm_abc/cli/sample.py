@@ -13,16 +13,18 @@ from ddpm_abc.cli.drawing import DrawConfig, draw_images, drawing_of
 from ddpm_abc.cli.errors import Refused, refusing
 from ddpm_abc.cli.options import Command, options, retyped, typed
 from ddpm_abc.run.config import OUT
-from ddpm_abc.run.settings import Choice, Name, Whole, setting
+from ddpm_abc.run.settings import Choice, Flag, Name, Whole, setting
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ddpm_abc.distributed import Team
-    from ddpm_abc.run.draw import Drawing, Film
+    from ddpm_abc.run.draw import Drawing
+    from ddpm_abc.run.pictures import Film
 
 _LABEL = "the class to draw, as 7, with weights of `train --labels`"
 _ALL = "all, each as often as among the training images"
+_IN_TURN = "one class after the other, so that the sheet has a column for each"
 _FIRST = "the number of the first image: image k of a seed is the same in every run, so runs can be merged"
 _RESUME = "draw no image again that is in --out already, and go on with the others"
 _FORMAT = "png, a file for each image as it is, or npz, one NumPy file of all, uint8 (N, C, H, W)"
@@ -33,6 +35,7 @@ class SampleConfig(DrawConfig):
     "What `sample` is told."
 
     label: str | None = setting(None, Name(), _LABEL, otherwise=_ALL)
+    in_turn: bool = setting(False, Flag(), _IN_TURN, otherwise="as {label} says")
     n: int = setting(64, Whole(1, 1_000_000), "how many images, at most 1000000")
     first: int = setting(0, Whole(0), _FIRST)
     format: str = setting("png", Choice(("png", "npz")), _FORMAT)
@@ -53,7 +56,7 @@ class Files:
     "The files of a drawing in a folder. Refuses to overwrite images of another one."
 
     def __init__(self, config: SampleConfig, drawing: Drawing, overwrite: bool):
-        from ddpm_abc.run.draw import image_name
+        from ddpm_abc.run.pictures import image_name
 
         self.config, self.drawing = config, drawing
         self.images: list[Tensor] = []  # all of them for npz, and as many as the overview shows for png
@@ -70,18 +73,18 @@ class Files:
         return Path(self.config.out) / name
 
     def _image(self, k: int) -> Path:
-        from ddpm_abc.run.draw import image_name
+        from ddpm_abc.run.pictures import image_name
 
         return self._path(image_name(self.drawing, k))
 
     def _archive(self, n: int) -> Path:
-        from ddpm_abc.run.draw import image_name
+        from ddpm_abc.run.pictures import image_name
 
         first = self.config.first
         return self._path(image_name(self.drawing, f"{first:04}-to-{first + n - 1:04}", "npz"))
 
     def _check_free(self) -> None:
-        from ddpm_abc.run.draw import check_free
+        from ddpm_abc.run.pictures import check_free
 
         first, n = self.config.first, self.config.n
         png = self.config.format == "png"
@@ -90,7 +93,7 @@ class Files:
 
     def finished(self, chunk: int) -> int:
         "How many images from the first on are there already, in whole batches."
-        from ddpm_abc.run.draw import is_there, read_kept
+        from ddpm_abc.run.pictures import is_there, read_kept
 
         first, n = self.config.first, self.config.n
         if self.config.format == "npz":
@@ -111,7 +114,7 @@ class Files:
     def keep(self, first: int, x: Tensor) -> None:
         "Write a batch that is done."
         from ddpm_abc.data import to_uint8
-        from ddpm_abc.run.draw import OVERVIEW, write_image
+        from ddpm_abc.run.pictures import OVERVIEW, write_image
 
         pixels = to_uint8(x)
         if self.config.format == "npz":
@@ -128,7 +131,7 @@ class Files:
         "Write all that is drawn so far, under a name that says how much, in place of the file before."
         import torch
 
-        from ddpm_abc.run.draw import write_kept
+        from ddpm_abc.run.pictures import write_kept
 
         images = torch.cat(self.images)
         path = self._archive(len(images))
@@ -182,10 +185,10 @@ def _device(name: str, team: Team) -> str:
 
 def _draw(config: SampleConfig, drawing: Drawing, files: Files, before: int = 0) -> int:
     from ddpm_abc.device import describe, prepare
-    from ddpm_abc.run.draw import Film
+    from ddpm_abc.run.pictures import Film
 
     say(describe(prepare(drawing.net, config.device)))
-    film = Film(drawing.steps)
+    film = Film(drawing.steps, drawing.columns)
     done, stopped = draw_images(drawing, config.n - before, config.first + before, files.keep, film)
     if done:
         say(f"images: {files.shown()}")
@@ -205,14 +208,14 @@ def _save_pictures(config: SampleConfig, files: Files, film: Film, done: int) ->
     import torch
 
     from ddpm_abc.data import to_unit
-    from ddpm_abc.run.draw import FILMED, OVERVIEW, save_overview
+    from ddpm_abc.run.pictures import OVERVIEW, save_overview
 
     try:
         if config.n > 1:
-            save_overview(to_unit(torch.cat(files.images)), files.overview)
+            save_overview(to_unit(torch.cat(files.images)), files.overview, files.drawing.columns)
             say(f"the first {min(OVERVIEW, done)} of them on one sheet: {files.overview}")
         film.save(files.film)
-        came = f"how {min(FILMED, done)} of them came about"
+        came = f"how {min(film.n, done)} of them came about"
         say(f"{came}, an animation (open it in a browser): {files.film}")
     except OSError as e:
         note(f"the overview or the film could not be written: {e}")

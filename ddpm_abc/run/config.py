@@ -70,8 +70,8 @@ _EMA = "weight of the past in the averaged weights, which are drawn with"
 _LABELS = "tell the network the class of each image, as in chapter 09, so that it can be asked for one"
 _VARIANCE = "let the network learn how sure it is of each pixel too, with the loss L_hybrid of chapter 11"
 _INIT_FROM = """begin with the network in weights.safetensors of another run, or with mnist-labels, mnist-v,
-mnist or mnist-bits, from the package; its network, size, colour, schedule, T and prediction are taken, and
-{labels} and {learn_variance} too if that network knows them"""
+mnist, mnist-bits or emoji, from the package; its network, size, colour, schedule, T and prediction are taken,
+and {labels} and {learn_variance} too if that network knows them"""
 
 # %% ../../nbs/93b_config.ipynb #48cf27y0
 SEED = "the same seed gives the same result on the same machine"

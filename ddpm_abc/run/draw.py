@@ -5,38 +5,27 @@
 # %% ../../nbs/93g_draw.ipynb #c4a1ce19
 from __future__ import annotations
 
-import io
-import os
 import random
-import zipfile
-import zlib
 from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..guidance import guided
-from ..plot import animate, save_images, tile
 from ..sampling import Sampler, image_generators, seeded_noise
 from ..solvers import SAMPLERS, TAKES_ETA, times_for
-from ..storage import Pretrained, write_atomically
+from ..storage import Pretrained
 from ..unet import UNetBase
 from .settings import ConfigError, shown
 from .setup import digest, net_of
 
 # %% auto #0
-__all__ = ['SAMPLE_CHUNK', 'FEW_STEPS', 'ETA', 'FRAMES', 'FILMED', 'OVERVIEW', 'image_labels', 'chunk_for', 'DrawState',
-           'Drawing', 'draw', 'write_kept', 'read_kept', 'image_name', 'write_image', 'is_there', 'check_free', 'Film',
-           'save_overview']
+__all__ = ['SAMPLE_CHUNK', 'FEW_STEPS', 'ETA', 'image_labels', 'chunk_for', 'DrawState', 'Drawing', 'draw']
 
 # %% ../../nbs/93g_draw.ipynb #015364b9
 def image_labels(
@@ -56,6 +45,7 @@ weights of `ddpm-abc train --labels`"""
 _NOT_WHICH = """{name} holds a network that is told classes, but not which: it was not written by `ddpm-abc
 train`; draw with it in Python, as in chapter 09"""
 _UNKNOWN = "{label} must be one of {names}, got {got}"
+_ONE_OR_ALL = "{in_turn} draws all classes, and {label} {got} one: leave one of them out"
 _STEPS = "{steps} must be at most {T}, the T that these weights were trained with, got {got}"
 _ETA = "{eta} must lie in 0..1, from no noise on the way to that of the paper's sampler, got {got}"
 _NO_ETA = "{eta} is for {sampler} {which}: {got} has none to set"
@@ -73,12 +63,16 @@ def _counts(found: Pretrained, name: str) -> dict[str, int] | None:
     return counts
 
 
-def _often(counts: dict[str, int] | None, name: str, label: str | None, guidance: float) -> list[int] | None:
+def _often(drawing: Drawing) -> list[int] | None:
     "How often each class is drawn; None without classes."
+    counts, label = _counts(drawing.found, drawing.name), drawing.label
     if counts is None:
-        if label is not None or guidance:
-            raise ConfigError(_NO_CLASSES % ("guidance" if label is None else "label"), name=name)
+        for asked in ("label", "in_turn", "guidance"):
+            if getattr(drawing, asked):
+                raise ConfigError(_NO_CLASSES % asked, name=drawing.name)
         return None
+    if drawing.in_turn and label is not None:
+        raise ConfigError(_ONE_OR_ALL, got=shown(label))
     if label is not None and label not in counts:
         raise ConfigError(_UNKNOWN, names=shown(", ".join(counts)), got=shown(label))
     return [count if label is None else int(name == label) for name, count in counts.items()]
@@ -129,6 +123,7 @@ class Drawing:
     guidance: float = 0.0  # 0 keeps to the class as trained, more keeps to it more closely
     sampler: str = "ddpm"  # its name in `SAMPLERS`
     eta: float | None = None  # how much noise on the way, in 0..1, for those of `TAKES_ETA`; None for `ETA`
+    in_turn: bool = False  # one class after the other: of n classes image k has number k mod n
     of: str = field(init=False)  # all this in a line
 
     def __post_init__(self) -> None:
@@ -137,10 +132,10 @@ class Drawing:
             raise ConfigError(_STEPS, T=T, got=self.steps)
         self.steps = self.steps or (T if self.sampler == "ddpm" else min(FEW_STEPS, T))
         self.eta = _eta(self.sampler, self.eta)
-        self.often = _often(_counts(self.found, self.name), self.name, self.label, self.guidance)
+        self.often = _often(self)
         weights = digest(*self.net.state_dict().values())[:12]
         chosen = f", guidance {self.guidance}" if self.guidance else ""
-        chosen += f", class {self.label}" if self.label else ""
+        chosen += f", class {self.label}" if self.label else ", classes in turn" if self.in_turn else ""
         if self.sampler != "ddpm":
             chosen += f", {self.sampler}" + (f" with eta {self.eta:g}" if self.eta is not None else "")
         self.of = f"weights {weights}, {self.steps} steps, seed {self.seed}, 8 bits a pixel{chosen}"
@@ -149,6 +144,11 @@ class Drawing:
     def net(self) -> UNetBase:
         "The network."
         return net_of(self.found)
+
+    @property
+    def columns(self) -> int | None:
+        "Images a row that put each class into a column of its own; None if they are not in turn."
+        return len(self.often) if self.in_turn and self.often else None
 
     def chunk(self) -> int:
         "How many images are drawn at once: large ones need more memory each."
@@ -197,152 +197,9 @@ def _denoiser(drawing: Drawing, n: int, first: int) -> Any:
     denoise = drawing.found.denoise
     if drawing.often is None:
         return denoise
-    y = torch.tensor(image_labels(drawing.seed, n, first, drawing.often), device=_device_of(drawing))
+    if drawing.in_turn:
+        labels = [k % len(drawing.often) for k in range(first, first + n)]
+    else:
+        labels = image_labels(drawing.seed, n, first, drawing.often)
+    y = torch.tensor(labels, device=_device_of(drawing))
     return guided(denoise, y, len(drawing.often), drawing.guidance)
-
-# %% ../../nbs/93g_draw.ipynb #a808da70
-_UNREADABLE = (  # what NumPy raises for other files and damaged ones
-    zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError, AttributeError,
-    NotImplementedError,
-)  # fmt: skip
-_DAMAGED = "{path} is damaged, or holds no images of this command: delete it, or give another {cache}"
-_OTHERS = """{path} holds digits of another run ({theirs}), and this one is of {ours}: delete it, or give
-another {cache}"""
-
-
-def write_kept(
-    path: str | os.PathLike[str],  # where to, .npz
-    images: Tensor,  # (N, C, H, W) uint8
-    of: str,  # what they depend on: `Drawing.of`
-    first: int = 0,  # the number of the first of them
-) -> None:
-    "Keep images in one compressed file, whole or not at all. Raises `OSError` if it cannot be written."
-    file = io.BytesIO()
-    np.savez_compressed(file, images=images.numpy(), of=of, first=first)
-    write_atomically(path, file.getvalue())
-
-# %% ../../nbs/93g_draw.ipynb #bf937908
-def read_kept(
-    path: str | os.PathLike[str],  # that `write_kept` wrote; there may be none yet
-    of: str,  # what they are to depend on
-    n: int,  # how many are wanted
-) -> Tensor | None:  # (at most n, C, H, W) uint8, the first ones; None if there is no file
-    "Images that are kept. Raises `ConfigError` for a file that is damaged, or of another drawing."
-    if not Path(path).exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as f:
-            theirs, images = str(f["of"]), torch.from_numpy(f["images"])
-        if images.ndim != 4 or images.dtype != torch.uint8:
-            raise ValueError
-    except _UNREADABLE:
-        raise ConfigError(_DAMAGED, path=path) from None
-    earlier = theirs.replace(", 64 at once", "")  # the first releases drew the noise of 64 images at once
-    if theirs != of and not (earlier == of and len(images) >= n):
-        raise ConfigError(_OTHERS, path=path, theirs=shown(theirs), ours=of)
-    return images[:n]
-
-# %% ../../nbs/93g_draw.ipynb #dd642bcb
-_TAKEN = "{path} is there already, and is {what}: give another {out}, or take it away"
-
-
-def image_name(
-    drawing: Drawing,  # what is drawn
-    k: int | str,  # the number of the image, or a word
-    ending: str = "png",  # of the file
-) -> str:  # such as seed-0-0007.png
-    "The name of an image's file. A class that was asked for is part of it."
-    label = "".join(c if c.isalnum() else "_" for c in drawing.label or "")
-    number = f"{k:04}" if isinstance(k, int) else k
-    return f"seed-{drawing.seed}{f'-label-{label}' if label else ''}-{number}.{ending}"
-
-
-def write_image(
-    path: str | os.PathLike[str],  # where to, .png
-    image: Tensor,  # (C, H, W) uint8, C = 1 or 3
-    of: str,  # what it depends on: `Drawing.of`
-) -> None:
-    "Write an image as it is, with a text that says where it comes from. Raises `OSError` if that fails."
-    text, file = PngInfo(), io.BytesIO()
-    text.add_itxt("ddpm_abc", of)
-    pixels = image[0] if len(image) == 1 else image.permute(1, 2, 0)
-    Image.fromarray(pixels.contiguous().numpy()).save(file, "PNG", pnginfo=text)
-    write_atomically(path, file.getvalue())
-
-# %% ../../nbs/93g_draw.ipynb #c068ee73
-def _of_file(path: Path) -> str:
-    "What the images in a file depend on."
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as f:
-            return str(f["of"])
-    with Image.open(path, formats=["PNG"]) as im:
-        return im.info["ddpm_abc"]
-
-
-def is_there(
-    path: str | os.PathLike[str],  # of an image, .png
-    of: str,  # what it depends on
-) -> bool:  # also no where the file holds anything else
-    "Whether an image has been written already."
-    try:
-        return _of_file(Path(path)) == of
-    except Exception:  # whatever a decoder meets in a file of another kind
-        return False
-
-
-def check_free(
-    path: str | os.PathLike[str],  # of images that are to be written, .png or .npz
-    of: str,  # what it depends on
-) -> None:
-    "Raise `ConfigError` if there is a file with another content than the image will have."
-    if not Path(path).exists():
-        return
-    try:
-        theirs = _of_file(Path(path))
-    except Exception:  # whatever a decoder meets in a file of another kind
-        theirs = None
-    if theirs != of:
-        what = "of another run" if theirs is None else f"of another run ({shown(theirs)})"
-        raise ConfigError(_TAKEN, path=path, what=what)
-
-# %% ../../nbs/93g_draw.ipynb #7e4e5d83
-FRAMES = 24  # of a film
-FILMED = 16  # images in it
-OVERVIEW = 256  # images in an overview at most
-
-
-class Film:
-    "Pictures of some states of the first batch that it sees."
-
-    def __init__(
-        self,
-        steps: int,  # reverse steps of the drawing
-    ):
-        self.wanted = {round(steps * i / (FRAMES - 1)) for i in range(FRAMES)}
-        self.frames: list[np.ndarray] = []
-        self.first: int | None = None
-
-    def see(
-        self,
-        state: DrawState,  # the next one
-    ) -> None:
-        "Take a picture of a state, if it is one of those that are wanted."
-        self.first = state.first if self.first is None else self.first
-        if state.first == self.first and state.step in self.wanted:
-            self.frames.append(tile(state.x[:FILMED]))
-
-    def save(
-        self,
-        path: str | os.PathLike[str],  # where to, an animated .png
-    ) -> None:
-        "Write the film."
-        animate(self.frames, ms=100, hold=20, path=path)
-
-# %% ../../nbs/93g_draw.ipynb #e6bbf8e8
-def save_overview(
-    images: Tensor,  # (N, C, H, W) in [-1, 1]
-    path: str | os.PathLike[str],  # where to, .png
-) -> None:
-    "Write the first images on one sheet, as square as it gets."
-    images = images[:OVERVIEW]
-    save_images(images, path, columns=max(1, round(len(images) ** 0.5)))

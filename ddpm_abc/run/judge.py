@@ -60,8 +60,7 @@ def real_for(
         told = TrainConfig(**read_settings(info.get("run"), name))
     except ConfigError:
         raise ConfigError(_UNKNOWN, name=name) from None
-    asked = frozenset[str]()
-    other: dict[str, Any] = {"batch_size": 1, "shards": None, "labels": False, "given": asked}
+    other: dict[str, Any] = {"batch_size": 1, "shards": None, "labels": False, "given": frozenset()}
     config = replace(told, root=root, image_cache=image_cache, **other)
     if told.data in NAMED and data not in (None, told.data):
         raise ConfigError(_NAMED, name=name, was=told.data, got=shown(data))
@@ -77,9 +76,8 @@ def real_for(
         return Real(*parts)
     if data is None:
         raise ConfigError(_CHANGED, name=name, was=shown(told.data))
-    own = None
-    if os.path.isdir(told.data):
-        own = _as_trained(images_of(replace(config, hold_out=0), progress)[0], told, info)
+    there = os.path.isdir(told.data)
+    own = _as_trained(images_of(replace(config, hold_out=0), progress)[0], told, info) if there else None
     return Real(own[0] if own else None, everything)
 
 # %% ../../nbs/93i_judge.ipynb #93i000x1

@@ -286,6 +286,7 @@ PRETRAINED_SHA256 = {  # of assets/NAME.safetensors
     "mnist-v": "ab5d52fe844472f67b446e6c396687c6c39e72605cb3fde77bca94b37ee569ae",
     "mnist": "9836387591c6584c50809e3c914c1344d3db61616198e840d2348fa1007aa11e",
     "mnist-bits": "3c2d119163a0cb0d851826a984b909a07eb43fba90cb8160c55df17ade58da25",
+    "emoji": "a1bd0bffdcf8375b93a5cc76dd8414a2c4f2c0615a71abc965d04c941830b8cc",
 }
 _NOT_THERE = (
     "the package holds no {name}: install ddpm_abc again, or train a network with `ddpm-abc train` "
@@ -297,7 +298,7 @@ _NOT_THE_RELEASED = (
 
 
 def pretrained(
-    name: str = "mnist-v",  # or "mnist-labels", which is told the digit; "mnist", of 05; "mnist-bits", of 11
+    name: str = "mnist-v",  # or "mnist-labels", told the digit; "mnist", "mnist-bits" of 11, "emoji" of 13
     device: torch.device | str = "cpu",  # where the network goes
 ) -> Pretrained:  # the network in evaluation mode, its schedule, what was noted
     """A network that comes with the package. Needs no download.
