@@ -1233,8 +1233,8 @@ FAULTS = [
     Fault(
         "autocast on the update",
         "sampling.ddpm",
-        "x, denoise(x, t).x0, t, s, z, variance=variance, clip=clip)",
-        "x.bfloat16(), denoise(x, t).x0.bfloat16(), t, s, z.bfloat16(), variance=variance, clip=clip).to(x)",
+        "x, guess.x0, t, s, z, variance=var, clip=clip)",
+        "x.bfloat16(), guess.x0.bfloat16(), t, s, z.bfloat16(), variance=var, clip=clip).to(x)",
         "test_sampling.test_sampler_is_the_exact_affine_map",
     ),
     Fault(
