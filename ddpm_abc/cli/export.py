@@ -34,8 +34,8 @@ class ExportConfig:
 def command(weights: str, out: str, **given: Any) -> int:
     """Hand a trained network on to browsers and other programs.
 
-    WEIGHTS is the weights.safetensors of a training run, or mnist-labels, mnist-v or mnist of the package. OUT
-    is the file or the folder to write.
+    WEIGHTS is the weights.safetensors of a training run, or mnist-labels, mnist-v or mnist of the package.
+    OUT is the file or the folder to write.
     """
     return export(weights, Path(out), ExportConfig(**typed(given)))
 
