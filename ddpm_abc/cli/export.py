@@ -32,8 +32,11 @@ class ExportConfig:
 @click.argument("out")
 @options(ExportConfig)
 def command(weights: str, out: str, **given: Any) -> int:
-    """Hand a trained network on to other programs: WEIGHTS is a weights.safetensors of a training run, or
-    mnist-labels, mnist-v or mnist of the package; OUT is the file or the folder to write."""
+    """Hand a trained network on to browsers and other programs.
+
+    WEIGHTS is the weights.safetensors of a training run, or mnist-labels, mnist-v or mnist of the package.
+    OUT is the file or the folder to write.
+    """
     return export(weights, Path(out), ExportConfig(**typed(given)))
 
 
