@@ -4,6 +4,7 @@ The schedule's tables are also made again with numpy.
 """
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -160,3 +161,25 @@ def test_network_returns_the_precision_of_its_input_under_autocast():
     assert net(x, t).dtype == torch.float32
     sched = schedule_from_beta(torch.full((1000,), 0.01))
     assert simple_loss(Denoiser(net, sched), x, t, x).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("times", "shown"),
+    [([5, 4, 3, 2, 1, 1], "[5, 4, 3, 2, 1, 1]"), ([6, 5, 4, 3, 2, 1, 1], "[6, 5, 4]...[2, 1, 1]")],
+)
+def test_more_than_six_times_are_named_by_their_ends(times, shown):
+    with pytest.raises(ValueError, match=re.escape(f"got {shown}") + "$"):
+        sample(Denoiser(Line(), linear_schedule(10)), (2, 1), times=times)
+
+
+@pytest.mark.parametrize(("n", "more"), [(8, ""), (9, ", ...")])
+def test_eight_bad_times_are_named(n, more):
+    line = Line()
+    loop = train(
+        Denoiser(line, linear_schedule()),
+        [torch.full((n, 1), math.nan, dtype=torch.float64)],
+        torch.optim.SGD(line.parameters(), lr=0.1),
+    )
+    named = r"(\d+, ){7}\d+" + re.escape(more)
+    with pytest.raises(FloatingPointError, match=rf"at t = {named} \({n} of {n} items\)"):
+        next(loop)
