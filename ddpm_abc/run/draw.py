@@ -133,12 +133,7 @@ class Drawing:
         self.steps = self.steps or (T if self.sampler == "ddpm" else min(FEW_STEPS, T))
         self.eta = _eta(self.sampler, self.eta)
         self.often = _often(self)
-        weights = digest(*self.net.state_dict().values())[:12]
-        chosen = f", guidance {self.guidance}" if self.guidance else ""
-        chosen += f", class {self.label}" if self.label else ", classes in turn" if self.in_turn else ""
-        if self.sampler != "ddpm":
-            chosen += f", {self.sampler}" + (f" with eta {self.eta:g}" if self.eta is not None else "")
-        self.of = f"weights {weights}, {self.steps} steps, seed {self.seed}, 8 bits a pixel{chosen}"
+        self.of = _in_a_line(self)
 
     @property
     def net(self) -> UNetBase:
@@ -153,6 +148,16 @@ class Drawing:
     def chunk(self) -> int:
         "How many images are drawn at once: large ones need more memory each."
         return chunk_for(self.net.image_shape)
+
+# %% ../../nbs/93g_draw.ipynb #ddabbex1
+def _in_a_line(drawing: Drawing) -> str:
+    "All that image k depends on beside k."
+    weights = digest(*drawing.net.state_dict().values())[:12]
+    chosen = f", guidance {drawing.guidance}" if drawing.guidance else ""
+    chosen += f", class {drawing.label}" if drawing.label else ", classes in turn" if drawing.in_turn else ""
+    if drawing.sampler != "ddpm":
+        chosen += f", {drawing.sampler}" + (f" with eta {drawing.eta:g}" if drawing.eta is not None else "")
+    return f"weights {weights}, {drawing.steps} steps, seed {drawing.seed}, 8 bits a pixel{chosen}"
 
 # %% ../../nbs/93g_draw.ipynb #bf7a53c5
 _SPOILT = "the network's answers are not finite numbers: these weights are spoilt, train again"
