@@ -293,6 +293,13 @@ FAULTS = [
         "test_equations.test_moments_over_a_data_set",
     ),
     Fault(
+        "q_sample: one noise for all the pixels",
+        "forward.q_sample",
+        "x0) * eps",
+        "x0) * eps[..., :1, :1]",
+        "test_equations.test_the_noise_of_an_area_averages_out_and_its_colour_does_not",
+    ),
+    Fault(
         "q_sample: image and noise exchanged",
         "forward.q_sample",
         "extract(sched.alpha_bar, t)",
