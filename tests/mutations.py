@@ -716,6 +716,20 @@ FAULTS = [
         "test_likelihood.test_the_odes_density_is_the_exact_one_with_an_error_of_second_order",
     ),
     Fault(
+        "likelihood: the score divided by a variance",
+        "likelihood.score",
+        "(1 - extract(denoise.sched.alpha_bar, t)).sqrt()",
+        "(1 - extract(denoise.sched.alpha_bar, t))",
+        "test_likelihood.test_the_chain_is_a_step_of_the_sde_and_the_ode_turns_by_v",
+    ),
+    Fault(
+        "likelihood: half way for the smaller variance",
+        "likelihood._share",
+        '"beta_tilde": 0.0',
+        '"beta_tilde": 0.5',
+        "test_likelihood.test_the_continuous_bound_knows_only_the_ends_of_the_schedule",
+    ),
+    Fault(
         "likelihood: a probe used once",
         "likelihood._flow",
         "(_gradient(v * probe, x) * probe)",
@@ -1539,8 +1553,8 @@ FAULTS = [
     Fault(
         "photographs are not turned",
         "data.picture.read_picture",
-        "ImageOps.exif_transpose(opened)",
-        "opened",
+        "ImageOps.exif_transpose(opened, in_place=True)",
+        "None",
         "test_data_folder.test_a_photograph_is_turned_as_its_camera_says",
     ),
     Fault(
@@ -1553,8 +1567,8 @@ FAULTS = [
     Fault(
         "height and width change places",
         "data.picture._fitted",
-        "h, w = form.size",
-        "w, h = form.size",
+        '"RGB", form.size',
+        '"RGB", form.size[::-1]',
         "test_data_folder.test_a_rectangle_is_height_by_width",
     ),
     Fault(

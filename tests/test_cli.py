@@ -103,7 +103,7 @@ def test_help_gives_defaults_and_an_example(command):
     options = re.findall(r"^  (--\S+)(.*\n(?: {6,}.*\n)*)", out, re.M)
     assert len(options) >= 3
     without = [name for name, help in options if "(default: " not in " ".join(help.split())]
-    assert without == ["--resume"] * (command == "train") + ["--help"]
+    assert without == ["--resume"] * (command in ("train", "sample")) + ["--help"]
 
 
 @every_command
@@ -308,4 +308,4 @@ def test_memory_that_is_full_is_no_traceback(monkeypatch):
 
     monkeypatch.setattr("ddpm_abc.run.run.train", full)
     err = refused("train", *SMALL, status=1)
-    assert "memory is full: give a smaller --batch-size than 8, or smaller --channels" in err
+    assert "full: give --accumulate 2 or more, a smaller --batch-size than 8, or smaller --channels" in err

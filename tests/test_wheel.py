@@ -38,7 +38,7 @@ def test_wheel_holds_the_package_and_no_more(wheel):
     with zipfile.ZipFile(wheel) as z:
         names = set(z.namelist())
         info = next(n for n in names if n.endswith("/METADATA")).rpartition("/")[0]
-        metadata = email.message_from_bytes(z.read(f"{info}/METADATA"))
+        metadata = email.message_from_string(z.read(f"{info}/METADATA").decode())
         entry_points = z.read(f"{info}/entry_points.txt").decode()
     package = {p.relative_to(ROOT).as_posix() for p in project_files(ROOT / "ddpm_abc")}
     assert {n for n in names if not n.startswith(info)} == package
