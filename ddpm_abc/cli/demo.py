@@ -34,7 +34,7 @@ class DemoConfig:
 @click.command("demo", cls=Command, example="ddpm-abc demo --out out")
 @options(DemoConfig)
 def command(**given: Any) -> int:
-    "Train on the bundled digits for at most 3 minutes, then draw new ones, 0 to 9 in columns."
+    "Train on the bundled digits for at most 3 minutes, then draw new ones, from 0 to 9."
     return demo(DemoConfig(**typed(given)))
 
 
