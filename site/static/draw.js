@@ -243,14 +243,14 @@ function drawWidget(box) {
     equals,
     panel(x0Canvas, html("span", "name signal", "<i>x̂</i><sub>0</sub>"), "the digit the network sees in it"),
     plus,
-    panel(epsCanvas, html("span", "name noise", "<i>ε̂</i>"), "what it takes for noise"),
+    panel(epsCanvas, html("span", "name noise", "<i>ε̂</i>"), "the noise it sees in it"),
   );
   nowCanvas.tabIndex = 0;
 
   // what is done
   const go = button("Draw", () => (running && busy ? stop() : play()), "button primary"),
     one = button("One step", () => step()),
-    again = button("From noise", () => restart(false)),
+    again = button("Begin again", () => restart(false)),
     link = button("Copy link", async () => {
       try {
         await navigator.clipboard.writeText(location.href);

@@ -149,7 +149,7 @@ def test_guidance_turns_on_the_way_and_single_steps_go_on(drawing):
     shown(drawing, 6)
     assert pixels(drawing, ".stage canvas") != digit
     drawing.wait_for_function("decodeURIComponent(location.hash).includes('guidance=1~3:4')")
-    drawing.get_by_role("button", name="From noise").click()
+    drawing.get_by_role("button", name="Begin again").click()
     shown(drawing, 0)
     drawing.get_by_role("button", name="One step").click()
     shown(drawing, 1)
