@@ -268,6 +268,7 @@ function seek(entries, query) {
       if (e.ft === w || e.e === w) score += 60;
       else if (at === 0) score += 26;
       else if (at > 0) score += /\w/.test(e.ft[at - 1]) && e.ft[at - 1] !== "_" ? 8 : 18;
+      else if (e.k === "equation" && e.fb.includes(`: \\text{${w}}`)) score += 12; // it says what w is
       else if (e.fb.includes(w)) score += 5 + Math.min(4, e.fb.split(w).length - 1);
       else if (e.fp.includes(w)) score += 3;
       else {
