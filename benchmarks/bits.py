@@ -21,7 +21,8 @@ from ddpm_abc.likelihood import bits_per_dim, mean_error, pilot_times
 from ddpm_abc.run.setup import weights_of
 from ddpm_abc.storage import PRETRAINED_SHA256
 
-FIELDS = ["net", "variance", "images", "n", "draws", "seed", "bits", "error", "L_0", "between", "L_T"]
+PARTS = {"L_0": (1, 1), "t 2..10": (2, 10), "t 11..100": (11, 100), "t > 100": (101, None)}  # times
+FIELDS = ["net", "variance", "images", "n", "draws", "seed", "bits", "error", *PARTS, "L_T"]
 PILOT = 64  # training images that say which times matter
 
 
@@ -47,7 +48,7 @@ def measure(args: argparse.Namespace, key: dict, pilot: torch.Tensor, x0: torch.
     variance = key["variance"]
     p = pilot_times(denoise, pilot, variance=variance)
     found = bits_per_dim(denoise, x0, times=p, draws=args.draws, seed=key["seed"], variance=variance)
-    parts = {"L_0": found.part(1, 1), "between": found.part(2), "L_T": found.prior}
+    parts = {name: found.part(*times) for name, times in PARTS.items()} | {"L_T": found.prior}
     mean, error = mean_error(found.each)
     return key | {"bits": mean, "error": error} | {name: part.mean().item() for name, part in parts.items()}
 
@@ -64,8 +65,9 @@ def main() -> None:
     images = {name: to_unit(mnist(args.root, name == "train").in_memory()) for name in ("test", "train")}
     pilot = images["train"][-PILOT:]
     print(f"N = {args.n:,}, {args.draws} terms an image, seed {args.seed}\n")
-    print("| network | variance | images | bits a dimension | L_0 | between | L_T |\n" + "|---" * 7 + "|")
-    for net in args.nets or PRETRAINED_SHA256:
+    heads = ["network", "variance", "images", "bits a dimension", *FIELDS[8:]]
+    print(f"| {' | '.join(heads)} |\n" + "|---" * len(heads) + "|")
+    for net in args.nets or [name for name in PRETRAINED_SHA256 if name.startswith("mnist")]:
         learned = weights_of(net).denoise.net.config["learn_variance"]
         for variance in ("learned",) if learned else ("beta_tilde", "beta"):
             for which, x0 in images.items():
