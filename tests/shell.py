@@ -6,6 +6,7 @@ import io
 import os
 import re
 import signal
+import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,20 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 PROGRAM = [sys.executable, "-m", "ddpm_abc"]
 CPU = ["--device", "cpu"]
 SMALL = ["--channels", "16,32", "--batch-size", "8", "--T", "30", *CPU]
+
+
+def check_claims(script, claims, timeout):
+    "Run a script of benchmarks/ in its quick form, and find each claim, a pattern, in what it prints."
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", ROOT / "benchmarks" / script, "all", "--quick"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for claim in claims:
+        assert re.search(rf"^{claim}", done.stdout, re.M), done.stdout
 
 
 def without_bars(text):

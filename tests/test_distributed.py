@@ -3,10 +3,7 @@
 The shares need no processes: a `Team` says which one this is. The rest is `benchmarks/scale.py` in short.
 """
 
-import os
-import re
 import shutil
-import subprocess
 import sys
 import warnings
 from contextlib import nullcontext
@@ -16,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from shell import check_claims
 from torch import nn
 
 from ddpm_abc import distributed
@@ -31,7 +29,6 @@ from ddpm_abc.schedule import cosine_schedule
 from ddpm_abc.training import EMA, train
 from ddpm_abc.unet import UNet
 
-ROOT = Path(__file__).parent.parent
 FIXTURES = Path(__file__).parent / "fixtures"
 SCHED = cosine_schedule(50)
 
@@ -237,15 +234,7 @@ def test_of_many_processes_the_first_speaks_and_some_commands_want_one(monkeypat
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks processes that have imported torch")
 def test_one_run_in_many_processes():
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", ROOT / "benchmarks/scale.py", "all", "--quick"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=1200,  # seconds; it takes one minute on an idle machine
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    for claim in (
+    claims = (
         r"exact: 4 steps in double precision, relative to 1 process: 2: \S+e-1\d, 4: \S+e-1\d, 1 in 4 ",
         r"curves: 6 steps in single precision",
         r"kills: 2 runs of 2 and 4 processes lost one of them, .* 2 went on, 0 from an earlier step than the "
@@ -254,5 +243,5 @@ def test_one_run_in_many_processes():
         r"ends: 2 signals to the second of 2 processes, 2 runs saved once, by the first; a loss there that "
         r"is no number: both ended before the step",
         r"stopped: SIGSTOP for 15 s; .* with a message; the run went on from step \d",
-    ):
-        assert re.search(rf"^{claim}", done.stdout, re.M), done.stdout
+    )
+    check_claims("scale.py", claims, timeout=1200)  # seconds; it takes one minute on an idle machine

@@ -1,35 +1,22 @@
 """A training run that nothing can lose, in short. `benchmarks/robustness.py` and `benchmarks/malformed.py` do
 it at length."""
 
-import os
-import re
-import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
+from shell import check_claims
 
 from benchmarks import malformed
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.schedule import linear_schedule
 from ddpm_abc.training import train
 
-ROOT = Path(__file__).parent.parent
-
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks processes that have imported torch")
 def test_what_is_killed_damaged_or_crowded_loses_nothing():
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", ROOT / "benchmarks/robustness.py", "all", "--quick"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    for claim in (
+    claims = (
         r"kills: 5 runs killed, [2-5] of them in mid-write, \d before the first save; 5 resumed, 0 "
         r"unreadable checkpoints, 0 leftovers, 0 ends that differ by a bit",
         r"damage: 20 bit flips and 20 truncations .* accepted: \{'bit flips': 0, 'truncations': 0\}",
@@ -38,8 +25,8 @@ def test_what_is_killed_damaged_or_crowded_loses_nothing():
         r"starts: 4 simultaneous starts: 1 owner; it was killed, 4 more starts: 1 owner; 6 refused with the "
         r"reason",
         r"pickles: \d+ hostile files, \d+ attempts to read them: 0 executions, 0 accepted",
-    ):
-        assert re.search(rf"^{claim}", done.stdout, re.M), done.stdout
+    )
+    check_claims("robustness.py", claims, timeout=600)
 
 
 @pytest.mark.skipif(not hasattr(__import__("signal"), "SIGALRM"), reason="needs an alarm to notice a hang")

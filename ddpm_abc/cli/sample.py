@@ -18,7 +18,6 @@ from ddpm_abc.run.settings import Choice, Flag, Name, Whole, setting
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ddpm_abc.distributed import Team
     from ddpm_abc.run.draw import Drawing
     from ddpm_abc.run.pictures import Film
 
@@ -153,11 +152,12 @@ def sample(
 ) -> int:  # exit status
     "Draw images, and write each as soon as its batch is done. Of many processes each draws its own."
     from ddpm_abc.distributed import placed, portion
-    from ddpm_abc.run.setup import check_writable
+    from ddpm_abc.run.setup import check_writable, own_device
 
     team = placed()
     with refusing():
-        config = replace(config, device=_device(config.device, team))
+        if team.size > 1 and (device := own_device(config.device, team)).type == "cuda":
+            config = replace(config, device=str(device))
         drawing = drawing_of(config)
         if (c := drawing.net.config["in_channels"]) not in (1, 3):
             raise Refused(f"{config.weights} draws images of {c} channels: this command can show 1 or 3")
@@ -173,14 +173,6 @@ def sample(
     if done == share.n:
         return 0
     return _draw(share, drawing, files, done)
-
-
-def _device(name: str, team: Team) -> str:
-    "Where this process draws: each of a machine has a GPU of its own."
-    from ddpm_abc.run.setup import device_of
-
-    device = device_of(name)
-    return f"cuda:{team.local}" if team.size > 1 and str(device) == "cuda" else name
 
 
 def _draw(config: SampleConfig, drawing: Drawing, files: Files, before: int = 0) -> int:

@@ -5,15 +5,14 @@
 # %% ../../nbs/90h_emoji.ipynb #90h00003
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-from importlib.resources import files
 
 import numpy as np
 import torch
 from PIL import Image
 
+from .idx import released
 from .images import Images
 
 # %% auto #0
@@ -32,9 +31,9 @@ def emoji() -> Images:  # 3,781 images, 3x32x32
 
     Raises `RuntimeError` if a file in the package is not the one that was released.
     """
-    about = json.loads(_released("emoji.json"))
+    about = json.loads(_read("emoji.json"))
     labels = torch.tensor(about["labels"])
-    with Image.open(io.BytesIO(_released("emoji.webp"))) as sheet:
+    with Image.open(io.BytesIO(_read("emoji.webp"))) as sheet:
         pixels = torch.from_numpy(np.array(sheet.convert("RGB")))
     rows = len(pixels) // _SIDE
     glyphs = pixels.reshape(rows, _SIDE, _COLUMNS, _SIDE, 3).permute(0, 2, 4, 1, 3)  # row, column, C, H, W
@@ -42,13 +41,6 @@ def emoji() -> Images:  # 3,781 images, 3x32x32
     name = "emoji (3,781 glyphs of Noto Emoji, bundled)"
     return Images(name, images, labels, tuple(about["groups"]), source="from the package")
 
-# %% ../../nbs/90h_emoji.ipynb #90h00007
-def _released(name: str) -> bytes:
-    "What is in a file of the package, if it is the one that was released."
-    data = (files("ddpm_abc") / "assets" / name).read_bytes()
-    if (sha256 := hashlib.sha256(data).hexdigest()) != EMOJI_SHA256[name]:
-        raise RuntimeError(
-            f"the bundled {name} is damaged (sha256 {sha256[:12]}..., expected {EMOJI_SHA256[name][:12]}...):"
-            " install ddpm_abc again"
-        )
-    return data
+
+def _read(name: str) -> bytes:
+    return released(name, EMOJI_SHA256[name], f"{name} is")

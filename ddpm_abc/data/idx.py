@@ -21,10 +21,25 @@ import torch
 from .images import Images
 
 # %% auto #0
-__all__ = ['DIGITS_SHA256', 'IDX_SHA256', 'digits', 'mnist', 'fashion_mnist']
+__all__ = ['DIGITS_SHA256', 'IDX_SHA256', 'released', 'digits', 'mnist', 'fashion_mnist']
 
 # %% ../../nbs/90b_idx.ipynb #4fd4970b
 DIGITS_SHA256 = "dd697b12e3c3dfca9c42edb7da9493422635093df45f73339f82f68712a3f140"  # of assets/digits.npz
+
+
+def released(
+    name: str,  # of a file in the package's assets
+    sha256: str,  # of the one that was released
+    called: str,  # what the message calls it: "digits are"
+) -> bytes:  # what is in it
+    "Read a file of the package. Raises `RuntimeError` if it is not the one that was released."
+    data = (files("ddpm_abc") / "assets" / name).read_bytes()
+    if (now := hashlib.sha256(data).hexdigest()) != sha256:
+        raise RuntimeError(
+            f"the bundled {called} damaged (sha256 {now[:12]}..., expected {sha256[:12]}...):"
+            " install ddpm_abc again"
+        )
+    return data
 
 
 def digits() -> Images:  # 10,000 images, 1x28x28
@@ -32,12 +47,7 @@ def digits() -> Images:  # 10,000 images, 1x28x28
 
     Raises `RuntimeError` if the file in the package is not the one that was released.
     """
-    data = (files("ddpm_abc") / "assets" / "digits.npz").read_bytes()
-    if (sha256 := hashlib.sha256(data).hexdigest()) != DIGITS_SHA256:
-        raise RuntimeError(
-            f"the bundled digits are damaged (sha256 {sha256[:12]}..., expected {DIGITS_SHA256[:12]}...):"
-            " install ddpm_abc again"
-        )
+    data = released("digits.npz", DIGITS_SHA256, "digits are")
     with np.load(io.BytesIO(data), allow_pickle=False) as f:
         images, labels = torch.from_numpy(f["images"])[:, None], torch.from_numpy(f["labels"]).long()
     name = "digits (10,000 of MNIST's training set, bundled)"

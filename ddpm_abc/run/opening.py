@@ -58,20 +58,6 @@ def _assembled(
     denoise = Denoiser(net, sched, config.predict)
     return Run(config, denoise, *parts, opt, EMA(net, config.ema), generator, digests, team=team)
 
-
-_FEW_GPUS = "{device} cuda has {n} GPUs here, and process {local} of this machine needs one more: start fewer"
-
-
-def _device(config: TrainConfig, team: Team) -> torch.device:
-    "The device to train on: each process of a machine has a GPU of its own."
-    device = setup.device_of(config.device)
-    if device.type != "cuda" or device.index is not None:
-        return device
-    if team.local >= (n := torch.cuda.device_count()):
-        raise ConfigError(_FEW_GPUS, n=n, local=team.local)
-    torch.cuda.set_device(team.local)
-    return torch.device("cuda", team.local) if team.size > 1 else device
-
 # %% ../../nbs/93l_opening.ipynb #78ef6f78
 def _new(config: TrainConfig, progress: bool, team: Team) -> Run:
     "A run at step 0."
@@ -82,7 +68,7 @@ def _new(config: TrainConfig, progress: bool, team: Team) -> Run:
         config = settled(config, setup.fixed_by(init), f"{config.init_from} was trained with", instead)
     else:
         setup.check_new(config)
-    device = _device(config, team)
+    device = setup.own_device(config.device, team)
     data, _ = parts = images_of(config, progress)
     digests = {"images_sha256": images_digest(data, config.labels)}
     if init is None:
@@ -148,7 +134,7 @@ def _resumed(config: TrainConfig, progress: bool, team: Team) -> Run:
     setup.check_saved(path, saved)
     config = settled(config, before, f"the run in {path} began with", _INSTEAD)
     _check_init(config, path, saved, before["init_from"])
-    device, sched = _device(config, team), build_schedule(saved.sched)
+    device, sched = setup.own_device(config.device, team), build_schedule(saved.sched)
     data, _ = parts = _data_again(config, path, saved, before["data"], progress)
     shape = {key: saved.net[key] for key in setup.SHAPE}
     net = setup.new_network(config, data, NETWORKS[saved.net["kind"]], shape)

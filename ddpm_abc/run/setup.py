@@ -30,14 +30,16 @@ from ddpm_abc.storage import (
     outline,
     pretrained,
 )
+from ..distributed import Team
 from ..device import pick_device, training_memory
 from ..unet import UNet, UNetBase, zero_init
 from .config import NETS, TrainConfig
 from .settings import ConfigError, shown
 
 # %% auto #0
-__all__ = ['LARGEST_NET', 'SHAPE', 'check_new', 'check_init', 'check_writable', 'device_of', 'digest', 'new_network',
-           'memory_for', 'weights_of', 'net_of', 'fixed_by', 'check_fit', 'recipe_of', 'network_like', 'check_saved']
+__all__ = ['LARGEST_NET', 'SHAPE', 'check_new', 'check_init', 'check_writable', 'device_of', 'own_device', 'digest',
+           'new_network', 'memory_for', 'weights_of', 'net_of', 'fixed_by', 'check_fit', 'recipe_of', 'network_like',
+           'check_saved']
 
 # %% ../../nbs/93e_setup.ipynb #0c8bcb4d
 LARGEST_NET = 1_000_000_000  # parameters; more is a slip of the hand, and would fill the memory
@@ -103,6 +105,26 @@ def device_of(
         return pick_device(name)
     except ValueError as e:
         raise ConfigError("{device}: {why}", why=e) from None
+
+
+_FEW_GPUS = "{device} cuda has {n} GPUs here, and process {local} of this machine needs one more: start fewer"
+
+
+def own_device(
+    name: str,  # auto, cpu, cuda, ...
+    team: Team,  # of this process
+) -> torch.device:  # one that is there
+    """The device of one of several processes: each of a machine has a GPU of its own, if none is named.
+
+    Raises `ConfigError` for one that is not there, and for more processes than GPUs.
+    """
+    device = device_of(name)
+    if device.type != "cuda" or device.index is not None:
+        return device
+    if team.local >= (n := torch.cuda.device_count()):
+        raise ConfigError(_FEW_GPUS, n=n, local=team.local)
+    torch.cuda.set_device(team.local)
+    return torch.device("cuda", team.local) if team.size > 1 else device
 
 # %% ../../nbs/93e_setup.ipynb #99496fc0
 def digest(
