@@ -845,9 +845,16 @@ FAULTS = [
     Fault(
         "DPM-Solver++: noise kept twice over",
         "solvers.dpm_solver",
-        "** eta",
-        "** (2 * eta)",
+        "** eta_t",
+        "** (2 * eta_t)",
         "test_solvers.test_eta_sets_the_share_of_new_noise",
+    ),
+    Fault(
+        "DPM-Solver++: noise early, where it was to be late",
+        "solvers.dpm_solver",
+        ">= noise_from",
+        "< noise_from",
+        "test_solvers.test_noise_from_a_time_on",
     ),
     Fault(
         "lambda without its half",
