@@ -245,7 +245,8 @@ def _judge_own(
         raise Refused(f"--n {config.n} needs {need}: give a smaller --n, or other --data")
     if not can_measure(real, config.n, net):
         need = f"images of several classes, {max(FEWEST, 2 * config.n)} to train on and 20 held out"
-        note(f"no FID: its judge is trained on the same images, and needs {need}, of 8x8 at least")
+        other = "--features inception needs no classes"
+        note(f"no FID: its judge is trained on the same images, and needs {need}, of 8x8 at least; {other}")
     return lambda images: _say_judgement(images, real, net)
 
 
