@@ -81,6 +81,7 @@ MODULE_ORDER = [
     "guidance",
     "device",
     "classifier",
+    "inception",
     "metrics",
     "data",
     "plot",

@@ -1085,14 +1085,14 @@ FAULTS = [
     Fault(
         "batch loss summed",
         "training._set_gradient",
-        "(counted.sum() / n).backward()",
-        "counted.sum().backward()",
+        "(counted.sum() / n * scale).backward()",
+        "(counted.sum() * scale).backward()",
         "test_training.test_one_step_is_gradient_descent_on_the_clipped_mean_loss",
     ),
     Fault(
         "each part of a batch counts as a whole",
         "training._set_gradient",
-        "(counted.sum() / n).backward()",
+        "(counted.sum() / n * scale).backward()",
         "counted.mean().backward()",
         "test_distributed.test_a_batch_in_parts_has_the_gradient_of_the_whole",
     ),

@@ -44,6 +44,7 @@ ROOMS = {
     "paper_unet": Room(3, "network", "the paper's U-Net"),
     "device": Room(2, "network", "where it runs, in which numbers"),
     "classifier": Room(4, "judge", "the digit classifier"),
+    "inception": Room(5, "judge", "the network of published FIDs"),
     "metrics": Room(4, "judge", "FID, KID, precision, recall", "a metric"),
     "data": Room(4, "material", "images from files and folders", "a dataset"),
     "plot": Room(5, "material", "figures and animations", "a picture"),
