@@ -71,6 +71,10 @@ class EMA:
         self.decay = decay
         self.n = 0
 
+    def past(self) -> float:  # in [0, 1)
+        "What the past weighs in update n."
+        return min(self.decay, (1 + self.n) / (10 + self.n))
+
     @torch.no_grad()
     def update(
         self,
@@ -78,9 +82,9 @@ class EMA:
     ) -> None:
         "Move the average a little towards the network's weights; buffers are copied."
         self.n += 1
-        decay = min(self.decay, (1 + self.n) / (10 + self.n))
+        share = 1 - self.past()
         for average, new in zip(self.model.parameters(), model.parameters(), strict=True):
-            average.lerp_(new, 1 - decay)
+            average.lerp_(new, share)
         for kept, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             kept.copy_(buffer)
 

@@ -546,6 +546,56 @@ FAULTS = [
         "in_generated.any(0).double().mean(), in_real.any(1).double().mean()",
         "test_metrics.test_prdc_says_which_way_a_maker_fails",
     ),
+    # averaging
+    Fault(
+        "averaging: the exponent of the profile for that of the decay",
+        "averaging.power_ema_decay",
+        "(gamma + 1)",
+        "gamma",
+        "test_averaging.test_the_decays_give_each_step_the_area_of_its_profile",
+    ),
+    Fault(
+        "averaging: the profile at the steps, not its area over them",
+        "averaging.power_profile",
+        ".pow(gamma + 1).diff()",
+        ".pow(gamma)[1:] * (gamma + 1) / t",
+        "test_averaging.test_the_decays_give_each_step_the_area_of_its_profile",
+    ),
+    Fault(
+        "averaging: the width without its last factor",
+        "averaging.gamma_to_sigma_rel",
+        " * (gamma + 3) ** 0.5",
+        "",
+        "test_averaging.test_the_width_is_the_standard_deviation_of_the_profile",
+    ),
+    Fault(
+        "averaging: the exponent of the earlier profile",
+        "averaging.profile_overlap",
+        "torch.where(t_a < t_b, gamma_b, gamma_a)",
+        "torch.where(t_a < t_b, gamma_a, gamma_b)",
+        "test_averaging.test_the_overlap_is_the_integral_of_the_product",
+    ),
+    Fault(
+        "averaging: a mixture with another end",
+        "averaging.posthoc_weights",
+        "profile_overlap(t, gamma, end, power)",
+        "profile_overlap(t, gamma, 0.95 * end, power)",
+        "test_averaging.test_the_mixture_is_the_nearest_one",
+    ),
+    Fault(
+        "averaging: steps counted from 0",
+        "averaging.PowerEMA.past",
+        "self.n, self.gamma",
+        "self.n + 1, self.gamma",
+        "test_averaging.test_the_average_of_a_training_is_the_profile_of_its_steps",
+    ),
+    Fault(
+        "averaging: files mixed alike",
+        "averaging.rebuild",
+        "share * v.double()",
+        "v.double() / len(paths)",
+        "test_averaging.test_rebuilt_averages_come_the_nearer_the_more_files_there_are",
+    ),
     # likelihood
     Fault(
         "likelihood: the decoder at the wrong time",
@@ -1043,13 +1093,13 @@ FAULTS = [
     Fault(
         "EMA the wrong way round",
         "training.EMA.update",
-        "1 - decay)",
-        "decay)",
+        "1 - self.past()",
+        "self.past()",
         "test_training.test_ema_is_its_formula",
     ),
     Fault(
         "EMA without its start",
-        "training.EMA.update",
+        "training.EMA.past",
         "min(self.decay, (1 + self.n) / (10 + self.n))",
         "self.decay",
         "test_training.test_ema_is_its_formula",

@@ -41,6 +41,7 @@ MAY_IMPORT = {
     "parameterization": {"gaussian", "schedule", "forward"},
     **dict.fromkeys(PROCESSES, THEORY),
     **dict.fromkeys(("solvers", "likelihood", "editing"), {*THEORY, "sampling"}),
+    "averaging": {"parameterization", "training", "storage"},
     "device": set(),
     "classifier": set(),
     "inception": {"data"},

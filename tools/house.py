@@ -42,6 +42,7 @@ ROOMS = {
     "editing": Room(2.5, "process", "inpainting, interpolation", "a way to edit an image"),
     "unet": Room(3, "network", "the U-Net", "a network"),
     "paper_unet": Room(3, "network", "the paper's U-Net"),
+    "averaging": Room(0.5, "process", "averages of the weights, rebuilt"),
     "device": Room(2, "network", "where it runs, in which numbers"),
     "classifier": Room(4, "judge", "the digit classifier"),
     "inception": Room(5, "judge", "the network of published FIDs"),
