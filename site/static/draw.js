@@ -141,15 +141,17 @@ const KINDS = [
   ["dpm", "DPM-Solver++"],
   ["ddpm", "ancestral"],
 ];
+const an = (digit) => `${digit === 8 ? "an" : "a"} ${digit}`;
 const SAID = { ddim: "DDIM", dpm: "DPM-Solver++(2M)", ddpm: "ancestral sampling" };
 
 // The place where the network is asked for, until it is there
-function gate(say, begin) {
-  const note = make("p", { className: "gate-note" }),
+function gate(begin) {
+  const say = make("p", { className: "gate-say" }),
+    note = make("p", { className: "gate-note" }),
     bar = make("progress", { max: 5.3, value: 0, hidden: true }),
     start = button("Draw", () => open(), "button primary large");
   bar.setAttribute("aria-label", "Megabytes of the network that are here");
-  note.textContent = "5 MB, from this site. Nothing that you do here leaves your browser.";
+  note.textContent = "Downloads 5 MB from this site. The network runs in your browser; nothing that you do is sent.";
   async function open() {
     if (location.protocol === "file:") {
       note.textContent =
@@ -171,9 +173,14 @@ function gate(say, begin) {
       note.textContent = `The network could not be loaded (${e.message}).`;
     }
   }
-  const box = make("div", { className: "gate" }, make("p", { className: "gate-say", innerHTML: say }), start, bar, note);
+  function name(digit) {
+    const told = digit === ANY ? "" : `, told “${digit}”,`;
+    start.textContent = digit === ANY ? "Draw a digit" : `Draw ${an(digit)}`;
+    say.innerHTML = `This is pure noise. There is no digit in it.<br>A neural network${told} guesses one all the same. A little noise is taken away, and it guesses again.`;
+  }
+  const box = make("div", { className: "gate" }, say, start, bar, note);
   note.setAttribute("role", "status");
-  return { box, open };
+  return { box, open, name };
 }
 
 // ---- the widget
@@ -237,22 +244,22 @@ function drawWidget(box) {
     equals = html("span", "factor", ""),
     plus = html("span", "factor", "");
   const panel = (canvas, name, text, ...more) =>
-    make("figure", {}, make("div", { className: "frame-px" }, canvas, ...more), make("figcaption", {}, name, make("span", { textContent: text })));
+    make("figure", {}, make("div", { className: "frame-px" }, canvas, ...more), make("figcaption", {}, make("span", { textContent: text }), name));
   const stage = make(
     "div",
     { className: "stage" },
     panel(nowCanvas, make("span", { className: "name" }, html("i", "", "x<sub>t</sub>"), nowTime), "the image so far", mark),
     equals,
-    panel(x0Canvas, html("span", "name signal", "<i>x̂</i><sub>0</sub>"), "the digit the network sees in it"),
+    panel(x0Canvas, html("span", "name signal", "<i>x̂</i><sub>0</sub>"), "the network’s guess at the digit"),
     plus,
-    panel(epsCanvas, html("span", "name noise", "<i>ε̂</i>"), "the noise it sees in it"),
+    panel(epsCanvas, html("span", "name noise", "<i>ε̂</i>"), "its guess at the noise"),
   );
   nowCanvas.tabIndex = 0;
 
   // what is done
   const go = button("Draw", () => (busy ? (stop(), look()) : play()), "button primary"),
     one = button("One step", () => step()),
-    again = button("Begin again", () => restart(false)),
+    again = button("Back to the noise", () => restart(false)),
     dice = button("Other noise", () => {
       const next = (state.seed + 1) % 2 ** 32;
       seed.value = next;
@@ -305,20 +312,22 @@ function drawWidget(box) {
     { className: "fold", open: isSpecial(state) },
     make("summary", { textContent: "More settings" }),
     make("div", { className: "controls" }, guidance.label, steps.label, make("label", { className: "seed" }, "Seed of the noise ", seed), kinds.field, counts.field),
+    make("p", { className: "hint", textContent: "Guidance pushes the walk towards the digit: more is cleaner, and more alike. Steps: how often the network guesses. The same seed and settings draw the same image." }),
   );
-  const doors = gate("This is pure noise. There is no digit in it.<br>Let a network look at it, again and again.", () => {
+  const doors = gate(() => {
     ready = true;
     box.classList.remove("waiting");
     play();
   });
+  doors.name(state.digit);
   stage.append(doors.box);
   box.classList.add("waiting");
   box.replaceChildren(
     digits.field,
     stage,
+    status,
     make("div", { className: "walkbar" }, go, one, again, dice, link, scrub),
     make("div", { className: "strip film" }, ...film.map((f) => f.b)),
-    status,
     pixelBox,
     more,
   );
@@ -326,6 +335,7 @@ function drawWidget(box) {
   function change(what) {
     stop();
     state = { ...state, ...what, w: [[0, guidance.value]] };
+    doors.name(state.digit);
     restart(ready);
   }
   // Guidance may turn on the way: from the frame in sight on
@@ -425,7 +435,8 @@ function drawWidget(box) {
     }, 250);
   }
   function label() {
-    go.textContent = busy ? "Stop" : shown > 0 && shown < state.steps ? "Go on" : shown ? "Watch again" : "Draw";
+    go.textContent = busy ? "Stop" : shown > 0 && shown < state.steps ? "Go on" : shown ? "Replay" : "Draw";
+    one.disabled = ready && shown === state.steps;
   }
 
   function show(i) {
@@ -440,8 +451,8 @@ function drawWidget(box) {
     said ? paintGrid(epsCanvas, said.eps, 3) : blank(epsCanvas);
     box.classList.toggle("unasked", !said);
     nowTime.textContent = `t = ${t}`;
-    equals.textContent = i === last ? "" : `= ${a.toFixed(2)} ×`;
-    plus.textContent = i === last ? "" : `+ ${b.toFixed(2)} ×`;
+    equals.textContent = `= ${a.toFixed(2)} ×`;
+    plus.textContent = `+ ${b.toFixed(2)} ×`;
     const what = walk.n > 1 ? `${walk.n} images` : "The image";
     nowCanvas.setAttribute("aria-label", `${what} at t = ${t}. Arrow keys choose a pixel.`);
     x0Canvas.setAttribute("aria-label", said ? "The network’s guess of the digit" : "No guess yet");
@@ -472,14 +483,16 @@ function drawWidget(box) {
     status.className = "verdict";
     if (i === last) {
       const seconds = walk.milliseconds / 1e3;
-      status.innerHTML = `<b>A digit that nobody wrote</b>, by ${SAID[walk.kind]}: ${walk.calls} calls of the network in ${seconds.toFixed(2)} s. Go back with the slider, and see how it came about.`;
-      if (walk.n > 1) status.innerHTML = status.innerHTML.replace("A digit that nobody wrote", `${walk.n} digits that nobody wrote`);
+      const each = walk.n > 1 ? "each" : "it",
+        told = state.digit === ANY ? `no digit; the noise decided which ${each} would be` : `“${state.digit}”; the noise at the start gave ${each} its shape`,
+        what = walk.n > 1 ? `These ${walk.n} digits were` : `This ${state.digit === ANY ? "digit" : state.digit} was`;
+      status.innerHTML = `<b>Done. ${what} stored nowhere.</b> The network was told ${told}. (${SAID[walk.kind]}, ${walk.calls} calls of the network in ${seconds.toFixed(2)} s.)`;
     } else if (i === 0 && !walk.frames[0].x0) {
-      status.innerHTML = "<b>Pure noise.</b> The network will look at it and split it in two: what could be a digit, and what must be noise.";
+      status.innerHTML = "<b>Pure noise.</b> The network will guess which part of it is a digit, and which is noise.";
     } else if (i === 0) {
       status.innerHTML = "From pure noise the network guesses a digit, blurred: the mean of all it could be. Only a little of that is believed.";
     } else {
-      status.innerHTML = `Step ${i} of ${last}: the two guesses were mixed again with <b>less noise</b>, and the network looks once more${w ? ` (guidance ${w})` : ""}.`;
+      status.innerHTML = `Step ${i} of ${last}: the two guesses were mixed again with <b>less noise</b>, and the network guesses again${w ? ` (guidance ${w})` : ""}.`;
     }
     box.dataset.milliseconds = walk.milliseconds;
   }

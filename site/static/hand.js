@@ -178,7 +178,7 @@ function handWidget(box) {
         show(noisy, x);
         show(result, x0);
         captions[1].textContent = `t = ${t}`;
-        captions[2].textContent = t ? "the digit the network sees in it" : "what it made of yours";
+        captions[2].textContent = t ? "the network’s guess at the digit" : "what it made of yours";
         if (!still) await new Promise((ok) => setTimeout(ok, 30));
       }
       showShown();

@@ -135,7 +135,7 @@ def test_the_network_is_loaded_after_the_click_and_again_if_it_failed(open_page,
     before, note = set(size), page.locator(".gate-note").inner_text()
     front = (ROOT / "_build/html/index.html").read_text(encoding="utf-8")
     page.route("**/*.onnx", lambda route: route.fulfill(status=503))
-    page.get_by_role("button", name="Draw", exact=True).click()
+    page.get_by_role("button", name="Draw a").click()
     page.get_by_role("button", name="Try again").wait_for(timeout=PATIENCE)
     assert "mnist-labels.onnx: 503" in page.locator(".gate").inner_text()
     page.unroute("**/*.onnx")
@@ -196,13 +196,13 @@ def test_guidance_turns_on_the_way_and_single_steps_go_on(drawing):
     shown(drawing, 6)
     assert pixels(drawing, ".stage canvas") != digit
     drawing.wait_for_function("decodeURIComponent(location.hash).includes('guidance=1~3:4')")
-    drawing.get_by_role("button", name="Begin again").click()
+    drawing.get_by_role("button", name="Back to the noise").click()
     shown(drawing, 0)
     drawing.get_by_role("button", name="One step").click()
     shown(drawing, 1)
     drawing.get_by_label("16", exact=True).check()
     shown(drawing, 6)
-    assert "16 digits that nobody wrote" in drawing.locator(f"{WIDGET} .verdict").inner_text()
+    assert "These 16 digits were stored nowhere" in drawing.locator(f"{WIDGET} .verdict").inner_text()
     assert drawing.evaluate("document.querySelector('.stage canvas').width") == 4 * 28
 
 
@@ -261,7 +261,7 @@ def test_the_network_at_work_is_for_everyone(drawing):
 
 def test_from_a_disk_it_says_what_to_do(open_page, built):
     page = open_page((Path(__file__).parents[2] / "_build/html/draw.html").as_uri())
-    page.get_by_role("button", name="Draw", exact=True).click()
+    page.get_by_role("button", name="Draw a").click()
     assert "python -m http.server" in page.locator(".gate").inner_text()
 
 
