@@ -3,6 +3,7 @@
 The shares need no processes: a `Team` says which one this is. The rest is `benchmarks/scale.py` in short.
 """
 
+import shlex
 import shutil
 import sys
 import warnings
@@ -15,9 +16,11 @@ import pytest
 import torch
 from shell import check_claims
 from torch import nn
+from torch.distributed.run import get_args_parser
 
 from ddpm_abc import distributed
 from ddpm_abc.cli import main
+from ddpm_abc.cli.train import _again
 from ddpm_abc.data import Images
 from ddpm_abc.distributed import (
     Lost,
@@ -268,6 +271,16 @@ def test_of_many_processes_the_first_speaks_and_some_commands_want_one(command, 
         err = capfd.readouterr().err
         assert said in err
         assert bool(err) == bool(said)
+
+
+def test_the_command_that_goes_on_is_one_that_torchrun_takes(monkeypatch):
+    "It would take --log, too, for an option of its own."
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr("ddpm_abc.run.config.find_spec", lambda name: name)  # whether it is installed or not
+    _, *words = shlex.split(_again(TrainConfig(out="here", log="tensorboard")))
+    told = get_args_parser().parse_args(words)
+    assert (told.nproc_per_node, told.module, told.training_script) == ("4", True, "ddpm_abc")
+    assert told.training_script_args == ["train", "--out", "here", "--resume", "--log", "tensorboard"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks processes that have imported torch")
