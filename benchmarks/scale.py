@@ -1,9 +1,11 @@
 """One training, computed by one process or by many: is it the same run, and what does it lose when one dies?
 
-    python benchmarks/scale.py all               # everything but `speed` in full: about an hour on two cores
+    python benchmarks/scale.py all               # all but the last three in full: about an hour on two cores
     python benchmarks/scale.py kills 50          # one: exact, curves, kills, sizes, ends, ...
     python benchmarks/scale.py all --quick       # a few of each, as the tests do
     python benchmarks/scale.py speed             # on an idle machine: nothing else may run beside it
+    python benchmarks/scale.py model             # the same, and so is the next
+    python benchmarks/scale.py links             # as root: it makes two network namespaces, and removes them
 
 Prints the figures of each. Ends with status 1 if a claim does not hold. Needs Linux: the processes are forks
 of this one, which share the imports and so start at once. Each has the environment that torchrun would give
@@ -17,16 +19,19 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch: no threads in the process t
 
 import argparse  # noqa: E402
 import ctypes  # noqa: E402
+import json  # noqa: E402
 import random  # noqa: E402
+import re  # noqa: E402
 import shutil  # noqa: E402
 import signal  # noqa: E402
 import socket  # noqa: E402
 import statistics  # noqa: E402
+import subprocess  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
 import time  # noqa: E402
-from collections.abc import Callable  # noqa: E402
-from contextlib import nullcontext  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
+from contextlib import contextmanager, nullcontext  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -34,14 +39,20 @@ import matplotlib  # noqa: E402
 
 matplotlib.use("agg")
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
+import torch.distributed as dist  # noqa: E402
 from robustness import Child, fingerprint, images, leftovers  # noqa: E402
 
 from ddpm_abc import distributed  # noqa: E402
+from ddpm_abc.cli import evaluate as evaluating  # noqa: E402
+from ddpm_abc.parameterization import Denoiser  # noqa: E402
+from ddpm_abc.run import draw as drawing  # noqa: E402
 from ddpm_abc.run import opening  # noqa: E402
 from ddpm_abc.run import run as running  # noqa: E402
 from ddpm_abc.run.log import read_losses  # noqa: E402
-from ddpm_abc.storage import checkpoints  # noqa: E402
+from ddpm_abc.schedule import cosine_schedule  # noqa: E402
+from ddpm_abc.storage import checkpoints, save_weights  # noqa: E402
 from ddpm_abc.storage.format import _read_sealed  # noqa: E402
 from ddpm_abc.unet import UNet  # noqa: E402
 
@@ -54,7 +65,12 @@ class Started:
     "`ddpm-abc` in one process, or in many as torchrun starts them."
 
     def __init__(
-        self, n: int, *args: object, save_every: int = 2, prepare: Callable[[], object] = lambda: None
+        self,
+        n: int,
+        *args: object,
+        save_every: int = 2,
+        prepare: Callable[[], object] = lambda: None,
+        enter: Callable[[int], dict[str, str]] | None = None,
     ):
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
@@ -69,6 +85,8 @@ class Started:
                 torch.set_num_threads(1)
                 if n > 1:
                     os.environ.update({name: str(value) for name, value in where.items()})
+                if enter:
+                    os.environ.update(enter(where["RANK"]))
                 prepare()
 
             self.children.append(Child(*args, save_every=save_every, prepare=ready))
@@ -254,12 +272,20 @@ def ends(n: int, rng: random.Random, tmp: Path) -> Check:
         and said.count("the loss is not finite at t = ") == 2
         and newest == "checkpoint-4.safetensors"
     )
+
+    def vanished() -> None:
+        if os.environ["RANK"] == "0":
+            opening._new = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
+
+    gone = Started(2, *args, "--steps", whole, "--out", tmp / "gone", prepare=vanished).end()
+    tells = gone[0] == [-9, 1] and "another of the 2 processes ended" in gone[1]
     text = (
         f"ends: {2 * n} signals to the second of 2 processes, {right} runs saved once, by the first; a loss"
     )
+    text += f" there that is no number: {'both ended before the step' if stops else f'{statuses}, {said}'}"
     return (
-        f"{text} there that is no number: {'both ended before the step' if stops else f'{statuses}, {said}'}",
-        right == 2 * n and stops,
+        f"{text}; the first killed as it begins: {'the second says so' if tells else gone}",
+        right == 2 * n and stops and tells,
     )
 
 
@@ -327,41 +353,123 @@ def buckets(n: int, rng: random.Random, tmp: Path) -> Check:
     return f"buckets: a run that goes on is equal to the bit: {listed}", same["ours-2"] and same["ours-4"]
 
 
+def heard(said: str) -> str:
+    "Without progress bars, and without what the clock says."
+    lines = [line for line in said.splitlines() if not re.match("(sampling|measuring):", line)]
+    return re.sub(r"\b\d+ s\b", "", "\n".join(lines))
+
+
+def judged(n: int, rng: random.Random, tmp: Path) -> Check:
+    "Images drawn and judged, and bits of a quarter as many, by 1 to 3 processes; how such a drawing ends."
+    torch.manual_seed(0)
+    net = UNet(channels=(16, 16))
+    torch.nn.init.normal_(net.conv_out.weight, std=0.1)
+    save_weights(tmp / "w", Denoiser(net, cosine_schedule(30)), data="digits", steps=7)
+    args = ["evaluate", "--weights", tmp / "w", "--device", "cpu", "--n", n, "--steps", 30]
+
+    def small() -> None:
+        drawing.SAMPLE_CHUNK = 8
+
+    def drawn_only() -> None:
+        small()
+        evaluating._judge_digits = lambda *args: None
+
+    def images_of(name: str) -> bytes:
+        with np.load(tmp / name) as f:
+            return f["images"].tobytes()
+
+    alike, sizes = [], (1, 2, 3) if n > 100 else (1, 3)
+    for size in sizes:
+        drawn = good(size, *args, "--cache", tmp / f"{size}.npz", prepare=small)
+        bits = good(size, *args, "--bits", "--n", n // 4)
+        alike.append((heard(drawn), images_of(f"{size}.npz"), heard(bits)))
+    same = alike.count(alike[0]) == len(sizes)
+
+    def cut_short(number: int) -> tuple[list[int], str]:
+        started = Started(2, *args, "--cache", tmp / "cut.npz", prepare=small)
+        while all(started.running()) and not (tmp / "cut.npz").exists():
+            time.sleep(0.005)
+        started.kill(1, number)
+        return started.end()
+
+    goes_on = []
+    for number, size, ends, words in (
+        (signal.SIGTERM, 3, [143, 143], f"of {n} images are drawn, and kept in"),
+        (signal.SIGKILL, 1, [1, -9], "another of the 2 processes ended"),
+    ):
+        statuses, said = cut_short(number)
+        part = len(images_of("cut.npz"))
+        good(size, *args, "--cache", tmp / "cut.npz", prepare=drawn_only)
+        good_end = statuses == ends and said.count(words) == 1 and part < len(alike[0][1])
+        goes_on.append(good_end and images_of("cut.npz") == alike[0][1])
+        (tmp / "cut.npz").unlink()
+
+    def spoilt() -> None:
+        if os.environ["RANK"] == "1":
+            drawing.seeded_noise = lambda generators: lambda x: x.fill_(float("nan"))
+
+    statuses, said = Started(2, *args, prepare=spoilt).end()
+    stops = statuses == [1, 1] and "not finite" in said and "another of the 2 processes ended" in said
+    refused = Started(2, *args, "--n", 5000).end()
+    stops &= refused[0] == [2, 2] and refused[1].count("error: ") == 1
+    counts = ", ".join(map(str, sizes))
+    text = f"judged: {n} images by {counts} processes: images and figures {'equal' if same else 'differ'}"
+    return (
+        f"{text}; SIGTERM, then SIGKILL of one of 2: {sum(goes_on)} went on to the same images; images "
+        f"there that are no numbers: {'both ended' if stops else f'{statuses}, {said}'}",
+        same and all(goes_on) and stops,
+    )
+
+
+def timed(tmp: Path, threads: int = 1, bucket: int = distributed.BUCKET) -> Callable[[], None]:
+    "What to do before a training whose images a second, time in communication and median step are wanted."
+
+    def ready() -> None:
+        torch.set_num_threads(threads)
+        distributed.BUCKET = bucket
+        spent, ends, receive, steps = [0.0], [], distributed._Bucket.receive, running.steps
+
+        def waited(self, size: int) -> None:
+            begun = time.perf_counter()
+            receive(self, size)
+            spent[0] += time.perf_counter() - begun
+
+        def counted(run, *signals):
+            for done in steps(run, *signals):
+                ends.append(time.perf_counter())
+                yield done
+            if run.team.rank == 0:
+                seen = {
+                    "rate": run.step * run.config.batch_size / run.seconds,
+                    "waited": spent[0] / run.seconds,
+                    "step": statistics.median(np.diff(ends)[2:]),
+                    "buckets": [sum(p.nbytes for p in b.params) for b in distributed._buckets(run.net)],
+                }
+                (tmp / "seen").write_text(json.dumps(seen))
+
+        distributed._Bucket.receive, running.steps = waited, counted
+
+    return ready
+
+
+def trained(n: int, tmp: Path, steps: int, batch: int = 64, enter=None, **how: int) -> dict[str, Any]:
+    "What was seen of a training on digits."
+    shutil.rmtree(tmp / "out", ignore_errors=True)
+    args = ["train", "--data", "digits", "--device", "cpu", "--preview", 0, "--timeout", 120]
+    args += ["--steps", steps, "--batch-size", batch, "--out", tmp / "out"]
+    good(n, *args, prepare=timed(tmp, **how), enter=enter, save_every=10**6)
+    return json.loads((tmp / "seen").read_text())
+
+
 def speed(rounds: int, rng: random.Random, tmp: Path) -> Check:
     "Images a second of 1 process with 2 threads and of 2 processes with 1, in turns; and the time waited."
-    args = ["train", "--data", "digits", "--device", "cpu", "--steps", 60, "--preview", 0, "--timeout", 120]
     seen: dict[str, list[float]] = {"1 process, 2 threads": [], "2 processes, 1 thread each": []}
     waits = []
-
-    def threads(k: int) -> Callable[[], None]:
-        def ready() -> None:
-            torch.set_num_threads(k)
-            spent, receive = [0.0], distributed._Bucket.receive
-
-            def timed(self, size: int) -> None:
-                begun = time.perf_counter()
-                receive(self, size)
-                spent[0] += time.perf_counter() - begun
-
-            distributed._Bucket.receive = timed
-            steps = running.steps
-
-            def counted(run, *signals):
-                yield from steps(run, *signals)
-                if run.team.rank == 0:
-                    rate = run.step * run.config.batch_size / run.seconds
-                    (tmp / "seen").write_text(f"{rate} {spent[0] / run.seconds}")
-
-            running.steps = counted
-
-        return ready
-
-    for k in range(rounds):
-        for name, n, each in (("1 process, 2 threads", 1, 2), ("2 processes, 1 thread each", 2, 1)):
-            good(n, *args, "--out", tmp / f"{n}-{k}", prepare=threads(each), save_every=1000)
-            rate, waited = map(float, (tmp / "seen").read_text().split())
-            seen[name].append(rate)
-        waits.append(waited)  # of the two processes
+    for _ in range(rounds):
+        for name, n, threads in (("1 process, 2 threads", 1, 2), ("2 processes, 1 thread each", 2, 1)):
+            found = trained(n, tmp, 60, threads=threads)
+            seen[name].append(found["rate"])
+        waits.append(found["waited"])  # of the two processes
     means = {name: statistics.median(rates) for name, rates in seen.items()}
     for name, rates in seen.items():
         spread = f"median of {rounds}; {min(rates):.0f} to {max(rates):.0f}"
@@ -374,6 +482,107 @@ def speed(rounds: int, rng: random.Random, tmp: Path) -> Check:
     )
 
 
+def ring(n: int, tmp: Path) -> tuple[float, float]:
+    "Bytes a second and seconds a hop of an all-reduce among n processes that do nothing else."
+
+    def measured() -> None:
+        with distributed.joined(60) as team:
+            for size in SIZES:
+                x, took = torch.zeros(size // 4), []
+                for _ in range(23):
+                    begun = time.perf_counter()
+                    dist.all_reduce(x)
+                    took.append(time.perf_counter() - begun)
+                seconds[size] = statistics.median(took[3:])
+            if team.rank == 0:
+                (tmp / "ring").write_text(json.dumps(list(seconds.values())))
+
+    seconds: dict[int, float] = {}
+    good(n, "--version", prepare=measured)
+    took = json.loads((tmp / "ring").read_text())
+    hop = took[0] / (2 * (n - 1))
+    listed = ", ".join(f"{size / 2**20:g} MiB {1e3 * s:.2f} ms" for size, s in zip(SIZES, took, strict=True))
+    print(f"ring: an all-reduce among {n} processes: {listed}")
+    return 2 * (n - 1) / n * SIZES[-1] / (took[-1] - took[0]), hop
+
+
+SIZES = [2**10, 2**20, 2**22, 2**24]  # bytes
+
+
+def beside(name: str, predicted: float, seen: dict[str, Any]) -> float:
+    "Print images a second of a batch of 64, predicted and measured; return how far they are apart."
+    want, got = 64 / predicted, 64 / seen["step"]
+    print(f"{name}: {want:.1f} images/s predicted, {got:.1f} measured, {want / got - 1:+.0%}", flush=True)
+    return abs(want / got - 1)
+
+
+def model(steps: int, rng: random.Random, tmp: Path) -> Check:
+    "Images a second of 2 and 4 processes, predicted from one process and from a bare all-reduce of two."
+    batches = [64, 32, 16]
+    alone = [trained(1, tmp, steps, batch)["step"] for batch in batches]
+    each, fixed = np.polyfit(batches, alone, 1)
+    print(f"model: a step of one process: {1e3 * fixed:.1f} ms and {1e3 * each:.2f} ms an image")
+    bandwidth, hop = ring(2, tmp)
+    print(f"model: {bandwidth / 1e9:.2f} GB/s, {1e6 * hop:.0f} microseconds a hop")
+    cores, far = len(os.sched_getaffinity(0)), []
+    for n in (2, 4):
+        seen = trained(n, tmp, steps)
+        compute = (fixed + each * 64 / n) * max(1, n / cores)
+        predicted = distributed.step_seconds(n, compute, seen["buckets"], bandwidth, hop)
+        far.append(beside(f"model: {n} processes on {cores} cores", predicted, seen))
+    return f"model: at most {max(far):.0%} from what was measured", max(far) < 0.25
+
+
+@contextmanager
+def linked(rate: float) -> Iterator[Callable[[int], dict[str, str]]]:
+    "Two network namespaces, and a link of so many bits a second between them. Gives the way into each."
+    names = [f"ddpm-abc-{os.getpid()}-{k}" for k in range(2)]
+
+    def do(command: str) -> None:
+        subprocess.run(command.split(), check=True, capture_output=True, text=True)
+
+    def enter(rank: int) -> dict[str, str]:
+        with open(f"/run/netns/{names[rank]}") as f:
+            if ctypes.CDLL(None, use_errno=True).setns(f.fileno(), 0x40000000):  # CLONE_NEWNET
+                raise OSError(ctypes.get_errno(), "setns")
+        return {"MASTER_ADDR": "10.0.0.1", "GLOO_SOCKET_IFNAME": "wire"}
+
+    made = []
+    try:
+        for name in names:
+            do(f"ip netns add {name}")
+            made.append(name)
+        do(f"ip -n {names[0]} link add wire type veth peer name wire netns {names[1]}")
+        burst = max(32_000, int(rate / 8 / 1000))  # bytes that pass at once: of a millisecond
+        for k, name in enumerate(names):
+            do(f"ip -n {name} addr add 10.0.0.{k + 1}/24 dev wire")
+            do(f"ip -n {name} link set lo up")
+            do(f"ip -n {name} link set wire up")
+            shape = f"tbf rate {rate:.0f} burst {burst} latency 500ms"
+            do(f"tc -n {name} qdisc add dev wire root {shape}")
+        yield enter
+    finally:
+        for name in made:
+            do(f"ip netns del {name}")
+
+
+def links(steps: int, rng: random.Random, tmp: Path) -> Check:
+    "Images a second of two processes with a slow link between them, predicted from one process and the rate."
+    alone, far = trained(1, tmp, max(20, steps), 32)["step"], []
+    print(f"links: one process computes 32 images in {1e3 * alone:.0f} ms")
+    compute = alone * max(1, 2 / len(os.sched_getaffinity(0)))
+    for rate, bucket in ((1e9, 25), (1e8, 25), (1e7, 25), (1e8, 1)):
+        try:
+            with linked(rate) as enter:
+                seen = trained(2, tmp, steps, enter=enter, bucket=bucket * 2**20)
+        except (OSError, subprocess.CalledProcessError) as e:
+            return f"links: not measured: {e} {getattr(e, 'stderr', '')}", False
+        predicted = distributed.step_seconds(2, compute, seen["buckets"], rate / 8)
+        name = f"links: {rate / 1e6:.0f} Mbit/s, buckets of {bucket} MiB ({len(seen['buckets'])} a step)"
+        far.append(beside(name, predicted, seen))
+    return f"links: at most {max(far):.0%} from what was measured", max(far) < 0.25
+
+
 CLAIMS = {  # full, quick
     exact: (30, 4),
     curves: (300, 6),
@@ -382,8 +591,12 @@ CLAIMS = {  # full, quick
     ends: (3, 1),
     stopped: (60, 15),
     buckets: (1, 1),
+    judged: (500, 100),
     speed: (5, 1),
+    model: (60, 8),
+    links: (12, 4),
 }
+ALONE = ("speed", "model", "links")  # those that nothing may run beside
 
 
 def main() -> None:
@@ -398,7 +611,7 @@ def main() -> None:
     for claim, counts in CLAIMS.items():
         name = claim.__name__
         if args.what == name or (
-            args.what == "all" and name != "speed" and not (args.quick and name == "buckets")
+            args.what == "all" and name not in ALONE and not (args.quick and name == "buckets")
         ):
             with tempfile.TemporaryDirectory() as folder:
                 text, holds = claim(args.n or counts[args.quick], random.Random(args.seed), Path(folder))

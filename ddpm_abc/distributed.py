@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 # %% auto #0
 __all__ = ['BUCKET', 'shard_generator', 'averaging', 'Team', 'agreed', 'FirstFailed', 'first_goes_first', 'Lost', 'noticing_loss',
-           'launched', 'restarted', 'placed', 'joined', 'portion']
+           'launched', 'restarted', 'placed', 'joined', 'portion', 'gathered', 'step_seconds']
 
 # %% ../nbs/96_scale.ipynb #96a00010
 def shard_generator(
@@ -185,7 +185,7 @@ _LOST = (
 )
 
 
-class Lost(RuntimeError):
+class Lost(ConnectionError):
     "Another process of the team is gone."
 
 
@@ -256,3 +256,29 @@ def portion(
     batches = -(-n // batch)
     first, last = (min(n, batch * (batches * rank // team.size)) for rank in (team.rank, team.rank + 1))
     return range(first, last)
+
+# %% ../nbs/96_scale.ipynb #96a00049
+def gathered(
+    team: Team,  # that all call this
+    ours: Tensor,  # (n, ...) on the CPU, n at most `most`
+    most: int,  # items that a process can have
+) -> Tensor:  # (size * most, ...), with zeros for those that a process does not have
+    "The items of all processes, in the order of their ranks."
+    room = ours.new_zeros(most, *ours.shape[1:])
+    room[: len(ours)] = ours
+    return team.pooled(room.flatten())[0].view(-1, *ours.shape[1:])
+
+# %% ../nbs/96_scale.ipynb #96a00065
+def step_seconds(
+    n: int,  # processes
+    compute: float,  # seconds that each of them computes
+    buckets: Sequence[float],  # bytes of each lot of gradients, in the order in which they are sent
+    bandwidth: float,  # bytes a second, of each process's link
+    hop: float = 0.0,  # seconds that a message takes beside that
+) -> float:  # seconds
+    """How long a training step should take, by the model of a ring all-reduce (Patarasuk & Yuan 2009).
+
+    What the backward pass, two thirds of `compute`, cannot hide is added to it: the last bucket at least.
+    """
+    sums = [2 * (n - 1) / n * size / bandwidth + 2 * (n - 1) * hop for size in buckets]
+    return compute + max(sums[-1], sum(sums) - 2 / 3 * compute)

@@ -61,6 +61,7 @@ CITATIONS = {
     r"Dowson (?:&|and) Landau,? \(?1982\)?": "dowson1982",
     r"LeCun et al\.,? \(?1998\)?": "lecun1998",
     r"Krizhevsky,? \(?2009\)?": "krizhevsky2009",
+    r"Patarasuk (?:&|and) Yuan,? \(?2009\)?": "patarasuk2009",
     r"Hoogeboom et al\.,? \(?2023\)?": "hoogeboom2023",
 }
 
@@ -348,6 +349,13 @@ BIBLIOGRAPHY = {
         "Learning Multiple Layers of Features from Tiny Images",
         "University of Toronto",
         "https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf",
+    ),
+    "patarasuk2009": (
+        "Pitch Patarasuk, Xin Yuan",
+        2009,
+        "Bandwidth Optimal All-Reduce Algorithms for Clusters of Workstations",
+        "Journal of Parallel and Distributed Computing 69(2)",
+        "https://doi.org/10.1016/j.jpdc.2008.09.002",
     ),
     "lecun1998": (
         "Yann LeCun, Léon Bottou, Yoshua Bengio, Patrick Haffner",

@@ -3,6 +3,7 @@
 The shares need no processes: a `Team` says which one this is. The rest is `benchmarks/scale.py` in short.
 """
 
+import shlex
 import shutil
 import sys
 import warnings
@@ -15,17 +16,31 @@ import pytest
 import torch
 from shell import check_claims
 from torch import nn
+from torch.distributed.run import get_args_parser
 
 from ddpm_abc import distributed
 from ddpm_abc.cli import main
+from ddpm_abc.cli.train import _again
 from ddpm_abc.data import Images
-from ddpm_abc.distributed import Team, agreed, averaging, first_goes_first, noticing_loss, shard_generator
+from ddpm_abc.distributed import (
+    Lost,
+    Team,
+    agreed,
+    averaging,
+    first_goes_first,
+    gathered,
+    noticing_loss,
+    shard_generator,
+    step_seconds,
+)
 from ddpm_abc.parameterization import Denoiser
+from ddpm_abc.run import draw as drawing
 from ddpm_abc.run import opening
 from ddpm_abc.run.config import TrainConfig
 from ddpm_abc.run.run import Run, _batches, steps
 from ddpm_abc.run.settings import ConfigError
 from ddpm_abc.schedule import cosine_schedule
+from ddpm_abc.storage import pretrained
 from ddpm_abc.training import EMA, train
 from ddpm_abc.unet import UNet
 
@@ -113,6 +128,16 @@ def test_a_run_of_an_earlier_release_goes_on_with_its_one_stream(tmp_path):
             assert torch.equal(torch.stack([done.t for done in steps(run)]), t)
 
 
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_processes_that_draw_together_take_batches_in_turn(size, monkeypatch):
+    monkeypatch.setattr(drawing, "SAMPLE_CHUNK", 4)
+    what = drawing.Drawing(pretrained("mnist"), "mnist", steps=2, sampler="ddim")
+    alone = torch.cat([state.x for state in drawing.draw(what, 10, 5) if state.done])
+    turns = [list(drawing.draw(what, 10, 5, Team(rank, size))) for rank in range(size)]
+    each = [state for states in zip(*turns, strict=True) for state in states]  # as many of each process
+    assert torch.equal(torch.cat([state.x for state in each if state.done]), alone)
+
+
 # --- parts, and their mean ----------------------------------------------------------------------------------
 
 
@@ -180,15 +205,27 @@ def test_one_process_alone_waits_for_nobody():
     with first_goes_first(alone), alone.averaging(nn.Linear(1, 1)):
         assert alone.pooled(x, x) == [x, x]
     assert agreed(alone, 3.0, 15) == (3.0, 15)
+    assert gathered(alone, x[:, None], 2).tolist() == [[1], [0]]
     assert [Team(1, 4).share(8), Team(3, 4).share(8)] == [range(2, 4), range(6, 8)]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (3, (1, 3.0, [8.0], 1.0, 5.0)),  # nobody to wait for
+        (5, (2, 3.0, [8.0], 4.0)),  # one bucket, which nothing hides: once around at 4 bytes a second
+        (10, (4, 3.0, [8.0, 4.0], 6.0, 0.5)),  # 5 + 4 seconds, of which 2 are hidden
+        (31, (2, 30.0, [8.0, 4.0], 4.0)),  # all but the last bucket is
+    ],
+)
+def test_a_step_waits_for_what_the_backward_pass_cannot_hide(seconds, told):
+    assert step_seconds(*told) == seconds
 
 
 def test_an_error_of_a_peer_is_told_from_others():
     for words, lost in (("Connection closed by peer", True), ("[gloo] Timed out", True), ("singular", False)):
-        with (
-            pytest.raises(RuntimeError, match="another of the 4 .* 9 seconds" if lost else words),
-            noticing_loss(Team(0, 4), 9),
-        ):
+        kind, said = (Lost, "another of the 4 .* 9 seconds") if lost else (RuntimeError, words)
+        with pytest.raises(kind, match=said), noticing_loss(Team(0, 4), 9):
             raise RuntimeError(words)
     with pytest.raises(RuntimeError, match="gloo"), noticing_loss(Team(), 9):
         raise RuntimeError("gloo")
@@ -222,14 +259,28 @@ def test_a_batch_has_as_many_micro_shards_as_divide_it(batch, n):
 # --- processes ----------------------------------------------------------------------------------------------
 
 
-def test_of_many_processes_the_first_speaks_and_some_commands_want_one(monkeypatch, capfd):
+@pytest.mark.parametrize("command", ["demo", "export"])
+def test_of_many_processes_the_first_speaks_and_some_commands_want_one(command, monkeypatch, capfd):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank, said in ((0, "evaluate is for one process: start it without torchrun"), (1, "")):
+    wants = (
+        f"{command} is for one process: start it without torchrun, which is for train, sample and evaluate"
+    )
+    for rank, said in ((0, wants), (1, "")):
         monkeypatch.setenv("RANK", str(rank))
-        assert main(["evaluate"]) == 2
+        assert main([command]) == 2
         err = capfd.readouterr().err
         assert said in err
         assert bool(err) == bool(said)
+
+
+def test_the_command_that_goes_on_is_one_that_torchrun_takes(monkeypatch):
+    "It would take --log, too, for an option of its own."
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr("ddpm_abc.run.config.find_spec", lambda name: name)  # whether it is installed or not
+    _, *words = shlex.split(_again(TrainConfig(out="here", log="tensorboard")))
+    told = get_args_parser().parse_args(words)
+    assert (told.nproc_per_node, told.module, told.training_script) == ("4", True, "ddpm_abc")
+    assert told.training_script_args == ["train", "--out", "here", "--resume", "--log", "tensorboard"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="forks processes that have imported torch")
@@ -243,5 +294,7 @@ def test_one_run_in_many_processes():
         r"ends: 2 signals to the second of 2 processes, 2 runs saved once, by the first; a loss there that "
         r"is no number: both ended before the step",
         r"stopped: SIGSTOP for 15 s; .* with a message; the run went on from step \d",
+        r"judged: 100 images by 1, 3 processes: images and figures equal; SIGTERM, then SIGKILL of one "
+        r"of 2: 2 went on to the same images; images there that are no numbers: both ended",
     )
     check_claims("scale.py", claims, timeout=1200)  # seconds; it takes one minute on an idle machine

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ddpm_abc.cli.console import note, progress, say, watched
-from ddpm_abc.cli.drawing import drawing_of
-from ddpm_abc.cli.errors import Refused, refusing
+from ddpm_abc.cli.drawing import drawing_of, on_own_device
+from ddpm_abc.cli.errors import Refused, refusing_first
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ddpm_abc.distributed import Team
     from ddpm_abc.parameterization import Denoiser
     from ddpm_abc.run.draw import Drawing
 
@@ -23,34 +24,50 @@ CHUNK = 20  # images between two steps of the progress bar
 
 def measure(config: Any) -> int:  # an EvaluateConfig -> exit status
     "Estimate the bound on the bits of held-out images, and print it with its error."
-    import torch
+    from ddpm_abc.distributed import joined, noticing_loss
+    from ddpm_abc.likelihood import mean_error
 
-    from ddpm_abc.data import to_unit
-    from ddpm_abc.likelihood import bits_per_dim, mean_error, pilot_times
-    from ddpm_abc.run.setup import device_of
-
-    with refusing():
-        drawing = drawing_of(config)
-        images, whose = _held_out(config, drawing)
-    device, begun = device_of(config.device), time.monotonic()
-    drawing.net.to(device)
-    denoise, x0 = unlabelled(drawing.found.denoise), to_unit(images)
-    p = pilot_times(denoise, x0[:PILOT].to(device), seed=config.seed)
-    parts = []
-    with progress(len(x0), "measuring") as bar:
-        for k in range(0, len(x0), CHUNK):
-            some = x0[k : k + CHUNK].to(device)
-            found = bits_per_dim(denoise, some, times=p, draws=DRAWS, seed=config.seed, first=k)
-            parts.append(torch.stack([found.each, found.part(1, 1), found.part(2), found.prior]))
-            bar.update(len(some))
-    (mean, error), *others = map(mean_error, torch.cat(parts, 1))
+    with joined(config.timeout) as team, noticing_loss(team, config.timeout):
+        with refusing_first(team):
+            config = on_own_device(config, team)
+            drawing = drawing_of(config)
+            images, whose = _held_out(config, drawing)
+        begun = time.monotonic()
+        found = _bits(config, drawing, images, team)
+    (mean, error), *others = map(mean_error, found.unbind(1))
     seconds = time.monotonic() - begun
-    how = f"{len(x0):,} images {whose}, {DRAWS} terms of each, seed {config.seed}, {seconds:.0f} s"
+    how = f"{len(images):,} images {whose}, {DRAWS} terms of each, seed {config.seed}, {seconds:.0f} s"
     say(f"bits a dimension: at most {mean:.4f}, standard error {error:.4f} ({how})")
     names = ("L_0", "the steps between", "L_T")
     say("of which " + ", ".join(f"{n} {v:.4f}" for n, (v, _) in zip(names, others, strict=True)))
     say("8 bits a pixel, x0 clipped; a bound on -log2 p, not an estimate: see chapter 11")
     return 0
+
+
+def _bits(config: Any, drawing: Drawing, images: Tensor, team: Team) -> Tensor:  # (N, 4)
+    "Those of each image, and its parts; of many processes each takes the next few images in turn."
+    import torch
+
+    from ddpm_abc.data import to_unit
+    from ddpm_abc.distributed import gathered
+    from ddpm_abc.likelihood import bits_per_dim, pilot_times
+    from ddpm_abc.run.setup import device_of
+
+    device, x0 = device_of(config.device), to_unit(images)
+    drawing.net.to(device)
+    denoise = unlabelled(drawing.found.denoise)
+    p = pilot_times(denoise, x0[:PILOT].to(device), seed=config.seed)
+    parts = []
+    with progress(len(x0), "measuring") as bar:
+        for k in range(0, len(x0), team.size * CHUNK):
+            first = k + team.rank * CHUNK
+            rows = torch.empty(0, 4, dtype=torch.float64)
+            if len(some := x0[first : first + CHUNK].to(device)):
+                found = bits_per_dim(denoise, some, times=p, draws=DRAWS, seed=config.seed, first=first)
+                rows = torch.stack([found.each, found.part(1, 1), found.part(2), found.prior], 1)
+            parts.append(gathered(team, rows, CHUNK)[: len(x0) - k])
+            bar.update(len(parts[-1]))
+    return torch.cat(parts)
 
 
 def _held_out(config: Any, drawing: Drawing) -> tuple[Tensor, str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 from ddpm_abc.cli.console import progress, say
 from ddpm_abc.cli.errors import Failed, noting
@@ -17,6 +17,7 @@ from ddpm_abc.run.signals import noted_signals
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ddpm_abc.distributed import Team
     from ddpm_abc.run.draw import Drawing
     from ddpm_abc.run.pictures import Film
 
@@ -44,6 +45,18 @@ class DrawConfig:
     eta: float | None = setting(None, Number(), _ETA, otherwise="1 for dpm-solver, 0 for ddim")
     seed: int = setting(0, Whole(0, 2**63 - 1, "less than 2^63"), SEED)
     device: str = setting("auto", Name(), DEVICE)
+
+
+Config = TypeVar("Config", bound=DrawConfig)
+
+
+def on_own_device(config: Config, team: Team) -> Config:
+    "The same settings, with the device of this one of several processes."
+    from ddpm_abc.run.setup import own_device
+
+    if team.size > 1 and (device := own_device(config.device, team)).type == "cuda":
+        return replace(config, device=str(device))
+    return config
 
 
 def drawing_of(config: DrawConfig) -> Drawing:
@@ -74,26 +87,35 @@ def draw_images(
     drawing: Drawing,  # what to draw
     n: int,  # how many
     first: int,  # the number of the first
-    keep: Callable[[int, Tensor], None],  # takes the number of its first image, and a batch that is done
+    keep: Callable[[int, Tensor], None],  # takes the number of the first of some images, and 8 bits a pixel
     film: Film | None = None,  # sees each state
+    team: Team | None = None,  # of processes that draw them together; all keep the images of all
 ) -> tuple[int, int]:  # how many are done, and the signal that stopped it, or 0
-    "Draw images with a progress bar. The first signal ends it after the step under way; what is done stays."
+    """Draw images with a progress bar.
+
+    The first signal, to any process, ends it after the step under way; what is done stays.
+    """
     import torch
 
+    from ddpm_abc.data import to_uint8
+    from ddpm_abc.distributed import Team, agreed, gathered
     from ddpm_abc.run.draw import draw
 
-    done, begun, chunk = 0, time.monotonic(), drawing.chunk()
-    total = -(-n // chunk) * (drawing.steps + 1)
+    team = team or Team()
+    done, signal, begun, chunk = 0, 0, time.monotonic(), drawing.chunk()
+    total = -(-n // (team.size * chunk)) * (drawing.steps + 1)
     with noting(), noted_signals(once="RANK" in os.environ) as stop, progress(total, "sampling") as bar:
         try:
-            for state in draw(drawing, n, first):
+            for state in draw(drawing, n, first, team):
                 if film:
                     film.see(state)
                 bar.update()
                 if state.done:
-                    keep(state.first, state.x.cpu())
-                    done += len(state.x)
-                if stop:
+                    images = gathered(team, to_uint8(state.x.cpu()), chunk)[: n - done]
+                    keep(first + done, images)
+                    done += len(images)
+                _, signal = agreed(team, 0.0, stop[0] if stop else 0)
+                if signal:
                     break
         except torch.cuda.OutOfMemoryError:
             raise Failed(
@@ -104,4 +126,4 @@ def draw_images(
     seconds = time.monotonic() - begun
     walk = f"{drawing.steps} reverse steps of {drawing.sampler}, seed {drawing.seed}"
     say(f"{done:,} images in {seconds:.0f} s ({walk})")
-    return done, stop[0] if stop and done < n else 0
+    return done, signal if done < n else 0

@@ -6,12 +6,15 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from ddpm_abc.cli.console import note, one_line, quiet, say
 from ddpm_abc.run.settings import ConfigError
+
+if TYPE_CHECKING:
+    from ddpm_abc.distributed import Team
 
 
 class Refused(click.UsageError):
@@ -53,11 +56,25 @@ def noting(action: Literal["always", "default"] = "default") -> Iterator[None]:
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    "What the library has against a value is said in one line, with status 2, and each warning is a note."
+    "What the library has against a value is said in one line, with status 2; each warning is a note."
     try:
         with noting("always"):
             yield
+    except ConnectionError as e:  # another process is gone, or a server
+        raise Failed(e) from e
     except (ValueError, RuntimeError, OSError) as e:
+        raise Refused(e) from e
+
+
+@contextmanager
+def refusing_first(team: Team) -> Iterator[None]:
+    "The same in many processes: the first one goes first, and if it refuses, all do."
+    from ddpm_abc.distributed import FirstFailed, first_goes_first
+
+    try:
+        with first_goes_first(team), refusing():
+            yield
+    except FirstFailed as e:  # why, the first one says
         raise Refused(e) from e
 
 

@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddpm_abc.cli.console import note, say, watched
-from ddpm_abc.cli.drawing import DrawConfig, draw_images, drawing_of
-from ddpm_abc.cli.errors import Refused, refusing
+from ddpm_abc.cli.drawing import DrawConfig, draw_images, drawing_of, on_own_device
+from ddpm_abc.cli.errors import Refused, refusing_first
 from ddpm_abc.cli.options import Command, options, typed
-from ddpm_abc.run.config import CACHE, IMAGE_CACHE, ROOT
-from ddpm_abc.run.settings import Flag, Name, Whole, setting, shown
+from ddpm_abc.run.config import CACHE, IMAGE_CACHE, ROOT, TIMEOUT
+from ddpm_abc.run.settings import Flag, Name, Number, Whole, setting, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ddpm_abc.distributed import Team
     from ddpm_abc.inception import Inception
     from ddpm_abc.run.draw import Drawing
     from ddpm_abc.run.judge import Real
@@ -52,6 +53,7 @@ class EvaluateConfig(DrawConfig):
     cache: str | None = setting(None, Name("FILE"), _CACHE, otherwise="keep none")
     compile: bool = setting(False, Flag(), _COMPILE, otherwise="not compiled")
     bits: bool = setting(False, Flag(), _BITS, otherwise="draw and judge")
+    timeout: float = setting(600.0, Number(0, metavar="S"), TIMEOUT, otherwise="600")
 
 
 @click.command(
@@ -69,27 +71,32 @@ def command(**given: Any) -> int:
 
 
 def evaluate(config: EvaluateConfig) -> int:  # exit status
-    "Draw images, and print how they compare with real ones."
-    from ddpm_abc.device import describe, prepare
+    "Draw images, and print how they compare with real ones. Of many processes the first one judges."
+    from ddpm_abc.distributed import joined, noticing_loss
+
+    with joined(config.timeout) as team, noticing_loss(team, config.timeout):
+        with refusing_first(team):
+            config = on_own_device(config, team)
+            drawing = drawing_of(config)
+            judge = None if team.rank else _judge_of(config, drawing)
+            kept = None if team.rank else _kept(config, drawing)
+        images, stopped = _images(config, drawing, kept, team)
+    if team.rank == 0 and stopped:
+        _say_stopped(config, len(images))
+    elif judge:
+        judge(images)
+    return 128 + stopped if stopped else 0
+
+
+def _kept(config: EvaluateConfig, drawing: Drawing) -> Tensor | None:
+    "What an earlier run has drawn, if it is to be kept."
     from ddpm_abc.run.pictures import read_kept
     from ddpm_abc.run.setup import check_writable
 
-    with refusing():
-        drawing = drawing_of(config)
-        judge = _judge_of(config, drawing)
-        kept = None
-        if config.cache:
-            check_writable(Path(config.cache).parent)
-            kept = read_kept(config.cache, drawing.of, config.n)
-    net = prepare(drawing.net, config.device)
-    say(describe(net))
-    if config.compile:
-        net.compile()
-    images, stopped = _images(config, drawing, kept)
-    if stopped:
-        return _stopped(config, len(images), stopped)
-    judge(images)
-    return 0
+    if not config.cache:
+        return None
+    check_writable(Path(config.cache).parent)
+    return read_kept(config.cache, drawing.of, config.n)
 
 
 def _judge_of(config: EvaluateConfig, drawing: Drawing) -> Callable[[Tensor], None]:
@@ -171,35 +178,40 @@ def _digits(config: EvaluateConfig, name: str) -> tuple[Tensor, Tensor | None]:
     return train, test
 
 
-def _images(config: EvaluateConfig, drawing: Drawing, kept: Tensor | None) -> tuple[Tensor, int]:
+def _images(config: EvaluateConfig, drawing: Drawing, kept: Tensor | None, team: Team) -> tuple[Tensor, int]:
     "The images to judge, 8 bits a pixel as the real ones have; and the signal that ended it, or 0."
     import torch
 
-    from ddpm_abc.data import to_uint8
+    from ddpm_abc.device import describe, prepare
     from ddpm_abc.run.pictures import write_kept
 
-    parts = [] if kept is None else [kept]
-    before = sum(map(len, parts))
+    net = prepare(drawing.net, config.device)
+    say(describe(net))
+    if config.compile:
+        net.compile()
+    parts = [torch.empty(0, *net.image_shape, dtype=torch.uint8) if kept is None else kept]
+    before = int(team.pooled(torch.tensor([len(parts[0])]))[0][0])  # the first process's
 
-    def keep(first: int, x: Tensor) -> None:
-        parts.append(to_uint8(x))
+    def keep(first: int, images: Tensor) -> None:
+        if team.rank:
+            return
+        parts.append(images)
         if config.cache:
             write_kept(config.cache, torch.cat(parts), drawing.of)
 
-    done, stopped = draw_images(drawing, config.n - before, before, keep)
+    done, stopped = draw_images(drawing, config.n - before, before, keep, team=team)
     if before:
         say(f"{done:,} images are new, and {before:,} are from {config.cache}")
-    return torch.cat(parts) if parts else torch.empty(0), stopped
+    return torch.cat(parts), stopped
 
 
-def _stopped(config: EvaluateConfig, done: int, signal: int) -> int:
+def _say_stopped(config: EvaluateConfig, done: int) -> None:
     where = (
         f"kept in {config.cache}; the same command goes on"
         if config.cache
         else "lost; --cache FILE keeps them"
     )
     say(f"stopped: {done} of {config.n} images are drawn, and {where}", error=True)
-    return 128 + signal
 
 
 def _judge_digits(digits: Tensor, train: Tensor, test: Tensor | None) -> None:

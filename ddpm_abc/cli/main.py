@@ -13,7 +13,7 @@ from ddpm_abc.cli.console import say
 from ddpm_abc.cli.errors import report
 
 COMMANDS = ("demo", "train", "sample", "evaluate", "export")  # each in a module of its name
-SHARED = ("train", "sample")  # those that many processes can share
+SHARED = ("train", "sample", "evaluate")  # those that many processes can share
 
 
 class Group(click.Group):
@@ -33,7 +33,9 @@ class Group(click.Group):
             known = f"{', '.join(COMMANDS[:-1])} or {COMMANDS[-1]}"
             raise click.UsageError(f"unknown command {args[0]!r}: use {known}", ctx)
         if args[0] not in SHARED and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-            raise click.UsageError(f"{args[0]} is for one process: start it without torchrun", ctx)
+            shared = f"{', '.join(SHARED[:-1])} and {SHARED[-1]}"
+            alone = f"{args[0]} is for one process: start it without torchrun, which is for {shared}"
+            raise click.UsageError(alone, ctx)
         return super().resolve_command(ctx, args)
 
 

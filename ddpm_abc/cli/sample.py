@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ddpm_abc.cli.console import note, quiet, say
-from ddpm_abc.cli.drawing import DrawConfig, draw_images, drawing_of
+from ddpm_abc.cli.drawing import DrawConfig, draw_images, drawing_of, on_own_device
 from ddpm_abc.cli.errors import Refused, refusing
 from ddpm_abc.cli.options import Command, options, retyped, typed
 from ddpm_abc.run.config import OUT
@@ -110,12 +110,10 @@ class Files:
         self.names = [self._image(k) for k in range(first, first + done)]
         return done
 
-    def keep(self, first: int, x: Tensor) -> None:
+    def keep(self, first: int, pixels: Tensor) -> None:
         "Write a batch that is done."
-        from ddpm_abc.data import to_uint8
         from ddpm_abc.run.pictures import OVERVIEW, write_image
 
-        pixels = to_uint8(x)
         if self.config.format == "npz":
             self.images.append(pixels)
             self._keep_archive()
@@ -152,12 +150,11 @@ def sample(
 ) -> int:  # exit status
     "Draw images, and write each as soon as its batch is done. Of many processes each draws its own."
     from ddpm_abc.distributed import placed, portion
-    from ddpm_abc.run.setup import check_writable, own_device
+    from ddpm_abc.run.setup import check_writable
 
     team = placed()
     with refusing():
-        if team.size > 1 and (device := own_device(config.device, team)).type == "cuda":
-            config = replace(config, device=str(device))
+        config = on_own_device(config, team)
         drawing = drawing_of(config)
         if (c := drawing.net.config["in_channels"]) not in (1, 3):
             raise Refused(f"{config.weights} draws images of {c} channels: this command can show 1 or 3")

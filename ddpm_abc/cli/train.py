@@ -70,7 +70,7 @@ def _again(config: TrainConfig) -> str:
     rest = [word for n in changed for word in (flag(n), shown(getattr(config, n)))]
     program = ["ddpm-abc"]
     if n := os.environ.get("LOCAL_WORLD_SIZE"):
-        program = ["torchrun", "--nproc-per-node", n, "-m", "ddpm_abc"]
+        program = ["torchrun", "--nproc-per-node", n, "-m", "ddpm_abc", "--"]  # or --log would be torchrun's
     return shlex.join([*program, "train", "--out", config.out, "--resume", *rest])
 
 

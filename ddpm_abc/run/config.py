@@ -26,8 +26,8 @@ from ddpm_abc.run.settings import (
 )
 
 # %% auto #0
-__all__ = ['DEFAULT_STEPS', 'CACHE', 'IMAGE_CACHE', 'SEED', 'DEVICE', 'ROOT', 'OUT', 'RECIPES', 'NETS', 'MOST_SHARDS', 'LIMITS',
-           'BY_CONTENT', 'DataConfig', 'NetConfig', 'ScaleConfig', 'TrainConfig', 'OtherSetting', 'settled',
+__all__ = ['DEFAULT_STEPS', 'CACHE', 'IMAGE_CACHE', 'SEED', 'DEVICE', 'ROOT', 'OUT', 'TIMEOUT', 'RECIPES', 'NETS', 'MOST_SHARDS',
+           'LIMITS', 'BY_CONTENT', 'DataConfig', 'NetConfig', 'ScaleConfig', 'TrainConfig', 'OtherSetting', 'settled',
            'saved_settings', 'read_settings']
 
 # %% ../../nbs/93b_config.ipynb #48cf273c
@@ -78,6 +78,7 @@ SEED = "the same seed gives the same result on the same machine"
 DEVICE = "cpu, cuda, cuda:1 or mps; auto takes the fastest there is"
 ROOT = "where data sets are, or will be downloaded to"
 OUT = "where the files go; made if missing"
+TIMEOUT = "seconds that a process waits for another, before all end (started by torchrun)"
 
 # %% ../../nbs/93b_config.ipynb #24085bd8
 RECIPES: dict[str, dict[str, Any]] = {  # settings that go together, as if they were typed
@@ -134,7 +135,6 @@ _MOST_SHARDS = "as many as divide {batch_size}, at most 64"
 _ACCUMULATE = "parts that a process computes its share of a batch in, one after another, if memory is short"
 _NOISE = """where noise is drawn: cpu, the same on every device, or device, which is faster on a GPU, whose
 numbers are others than a CPU's"""
-_TIMEOUT = "seconds that a process waits for another, before all end (started by torchrun)"
 _NO_SHARES = "{shards} must divide {batch_size}, which is {batch}, got {got}"
 _ONE_STREAM = "{noise} device needs {shards}: give cpu, or leave {shards} out"
 
@@ -147,7 +147,7 @@ class ScaleConfig:
     shards: int | None = setting(None, Whole(0), _SHARDS, otherwise=_MOST_SHARDS)  # micro-shards of a batch
     accumulate: int = setting(1, Whole(1), _ACCUMULATE, kept=False)  # parts of a process's share
     noise: str = setting("cpu", Choice(("cpu", "device")), _NOISE)  # which generators
-    timeout: float = setting(600.0, Number(0, metavar="S"), _TIMEOUT, otherwise="600", kept=False)  # patience
+    timeout: float = setting(600.0, Number(0, metavar="S"), TIMEOUT, otherwise="600", kept=False)  # patience
 
     @property
     def n_shards(self) -> int:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..distributed import Team
 from ..guidance import guided
 from ..sampling import Sampler, image_generators, seeded_noise
 from ..solvers import SAMPLERS, TAKES_ETA, times_for
@@ -176,16 +177,23 @@ def draw(
     drawing: Drawing,  # what to draw
     n: int,  # how many images
     first: int = 0,  # the number of the first of them
-) -> Iterator[DrawState]:  # each state of each batch, from pure noise on
+    team: Team | None = None,  # of processes that draw them together, batch by batch in turn
+) -> Iterator[DrawState]:  # each state of each of its batches, from pure noise on
     """Draw images first..first + n - 1, in batches. Image k depends on the drawing and on k, up to rounding.
 
+    All processes of a team yield equally many states, with no image in those for which no batch is left.
     Raises `FloatingPointError` for images that are not finite.
     """
-    shape = drawing.net.image_shape
+    shape, chunk = drawing.net.image_shape, drawing.chunk()
+    rank, processes = (team.rank, team.size) if team else (0, 1)
     times = times_for(drawing.sampler, drawing.found.denoise.sched, drawing.steps)
     device, walk = _device_of(drawing), _walk(drawing)
-    for k in range(first, first + n, drawing.chunk()):
-        size = min(drawing.chunk(), first + n - k)
+    for k in range(first + rank * chunk, first + rank * chunk + n, processes * chunk):
+        size = max(0, min(chunk, first + n - k))
+        if not size:
+            empty = torch.empty(0, *shape, device=device)
+            yield from (DrawState(k, i, empty, i == drawing.steps) for i in range(drawing.steps + 1))
+            continue
         noise = seeded_noise(image_generators(drawing.seed, size, k))
         pure = noise(torch.empty(size, *shape, device=device))
         yield DrawState(k, 0, pure, False)
