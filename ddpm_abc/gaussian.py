@@ -65,34 +65,6 @@ def decoder_log_prob(
     log_lower, log_upper = torch.special.log_ndtr(lower), torch.special.log_ndtr(upper)
     return log_upper + (-torch.expm1(log_lower - log_upper)).log()  # log(Phi(upper) - Phi(lower))
 
-# %% ../nbs/00_math.ipynb #8e3ebfe0
-def _check_mixture(weights: Tensor, means: Tensor, covs: Tensor) -> None:
-    k, d = means.shape if means.ndim == 2 else (0, 0)
-    if not k * d or weights.shape != (k,) or covs.shape not in {(k,), (k, d), (k, d, d)}:
-        got = f"{tuple(weights.shape)}, {tuple(means.shape)} and {tuple(covs.shape)}"
-        raise ValueError(f"need weights (K,), means (K, D) and covs (K, D, D), (K, D) or (K,), got {got}")
-    if {weights.dtype, means.dtype, covs.dtype} != {torch.float64}:
-        got = f"{weights.dtype}, {means.dtype} and {covs.dtype}"
-        raise ValueError(f"weights, means and covs must be float64, got {got}: call .double()")
-    if not (weights > 0).all() or abs(weights.sum().item() - 1) > 1e-9:
-        got = f"a minimum of {weights.min().item():.3g} and a sum of {weights.sum().item():.10g}"
-        raise ValueError(f"weights must be positive and sum to 1, got {got}")
-    if covs.ndim == 3 and not torch.allclose(covs, covs.mT, rtol=0, atol=1e-12):
-        apart = (covs - covs.mT).abs().max().item()
-        raise ValueError(f"covs must be symmetric, got a difference of {apart:.3g} to the transpose")
-
-
-def _check_noisy(d: int, x: Tensor, alpha_bar: Tensor) -> None:
-    if x.shape[1] != d:
-        raise ValueError(f"the data have {d} dimensions, got xt of shape {tuple(x.shape)}")
-    if alpha_bar.ndim > 1 or (alpha_bar.ndim == 1 and len(alpha_bar) != len(x)):
-        raise ValueError(
-            f"need one alpha_bar, or one for each of the {len(x)} items, got shape {tuple(alpha_bar.shape)}"
-        )
-    if not ((alpha_bar >= 0) & (alpha_bar <= 1)).all():
-        got = f"{alpha_bar.min().item():.3g} to {alpha_bar.max().item():.3g}"
-        raise ValueError(f"alpha_bar must lie in [0, 1], got {got}")
-
 # %% ../nbs/00_math.ipynb #773b115d
 class _Components:
     "The components of a mixture, and what their eigenvectors make easy."
@@ -187,6 +159,34 @@ class GaussianMixture(_Distribution):
             eps_k = torch.einsum("bkj,kij->bki", eps_k, axes)
         share = self._log_joint(d, c).softmax(1)  # the responsibilities
         return torch.einsum("bk,bkd->bd", share, eps_k).reshape(xt.shape).to(xt)
+
+# %% ../nbs/00_math.ipynb #8e3ebfe0
+def _check_mixture(weights: Tensor, means: Tensor, covs: Tensor) -> None:
+    k, d = means.shape if means.ndim == 2 else (0, 0)
+    if not k * d or weights.shape != (k,) or covs.shape not in {(k,), (k, d), (k, d, d)}:
+        got = f"{tuple(weights.shape)}, {tuple(means.shape)} and {tuple(covs.shape)}"
+        raise ValueError(f"need weights (K,), means (K, D) and covs (K, D, D), (K, D) or (K,), got {got}")
+    if {weights.dtype, means.dtype, covs.dtype} != {torch.float64}:
+        got = f"{weights.dtype}, {means.dtype} and {covs.dtype}"
+        raise ValueError(f"weights, means and covs must be float64, got {got}: call .double()")
+    if not (weights > 0).all() or abs(weights.sum().item() - 1) > 1e-9:
+        got = f"a minimum of {weights.min().item():.3g} and a sum of {weights.sum().item():.10g}"
+        raise ValueError(f"weights must be positive and sum to 1, got {got}")
+    if covs.ndim == 3 and not torch.allclose(covs, covs.mT, rtol=0, atol=1e-12):
+        apart = (covs - covs.mT).abs().max().item()
+        raise ValueError(f"covs must be symmetric, got a difference of {apart:.3g} to the transpose")
+
+
+def _check_noisy(d: int, x: Tensor, alpha_bar: Tensor) -> None:
+    if x.shape[1] != d:
+        raise ValueError(f"the data have {d} dimensions, got xt of shape {tuple(x.shape)}")
+    if alpha_bar.ndim > 1 or (alpha_bar.ndim == 1 and len(alpha_bar) != len(x)):
+        raise ValueError(
+            f"need one alpha_bar, or one for each of the {len(x)} items, got shape {tuple(alpha_bar.shape)}"
+        )
+    if not ((alpha_bar >= 0) & (alpha_bar <= 1)).all():
+        got = f"{alpha_bar.min().item():.3g} to {alpha_bar.max().item():.3g}"
+        raise ValueError(f"alpha_bar must lie in [0, 1], got {got}")
 
 # %% ../nbs/00_math.ipynb #c8c1a317
 def mixture_eps_model(

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 # %% auto #0
-__all__ = ['timestep_embedding', 'GroupNorm', 'zero_init', 'ResBlock', 'Attention', 'Down', 'Up', 'Level', 'height_width',
-           'UNetBase', 'middle_level', 'UNet']
+__all__ = ['timestep_embedding', 'GroupNorm', 'zero_init', 'ResBlock', 'Attention', 'Down', 'Up', 'Level', 'UNetBase',
+           'middle_level', 'UNet', 'height_width']
 
 # %% ../nbs/03_unet.ipynb #30645217
 def timestep_embedding(
@@ -138,59 +138,6 @@ class Level(nn.ModuleList):
             h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
         return h
 
-# %% ../nbs/03_unet.ipynb #b8247abc
-def height_width(
-    size: int | Sequence[int],  # of images: one number for both, or (H, W)
-) -> tuple[int, int]:  # (H, W)
-    "The height and the width of images. Raises `ValueError` for more or fewer numbers."
-    h, w = (size, size) if isinstance(size, int) else size
-    return h, w
-
-
-def _check_size(size: Sequence[int], halvings: int) -> None:
-    factor = 2**halvings
-    if min(size) < 1 or any(n % factor for n in size):
-        good = [-(-max(n, 1) // factor) * factor for n in size]
-        got, better = ("x".join(map(str, pair)) for pair in (size, good))
-        need = f"height and width must be divisible by {factor}, since {halvings} levels halve them"
-        raise ValueError(f"{need}, got {got}. Pad or resize the images to {better}.")
-
-
-def _check_config(
-    in_channels, size, channels, blocks, attention_at, groups, n_classes, learn_variance
-) -> None:
-    if in_channels < 1 or blocks < 1 or groups < 1 or not channels:
-        need = "in_channels, blocks and groups must be at least 1 and channels not empty"
-        raise ValueError(f"{need}, got {in_channels}, {blocks}, {groups} and {channels}")
-    _check_size(height_width(size), len(channels) - 1)
-    for c in channels:
-        if c < 4 or c % 2 or c % groups or c == groups:
-            need = f"every entry of channels must be even, at least 4, and a multiple of groups = {groups}"
-            why = "with at least two channels a group (GroupNorm over one channel erases the time)"
-            raise ValueError(f"{need} {why}, got {c}")
-    sizes = [height_width(size)[0] // 2**i for i in range(len(channels))]
-    if strange := [n for n in attention_at if n not in sizes]:
-        got = f"got {strange[0]}, its sizes are {sizes}"
-        raise ValueError(f"attention_at names a size that the network does not have: {got}")
-    if n_classes is not None and n_classes < 1:
-        raise ValueError(f"n_classes must be at least 1 or None, got {n_classes}")
-
-# %% ../nbs/03_unet.ipynb #ca0ab040
-def _check_input(config: dict[str, Any], xt: Tensor, t: Tensor, y: Tensor | None) -> None:
-    "Shapes and dtypes alone: a look at the values would keep the network from being compiled or exported."
-    c, halvings, n_classes = config["in_channels"], len(config["channels"]) - 1, config["n_classes"]
-    if xt.ndim != 4 or xt.shape[1] != c:
-        raise ValueError(f"xt must have shape (B, {c}, H, W), got {tuple(xt.shape)}")
-    _check_size(xt.shape[2:], halvings)
-    if n_classes is None and y is not None:
-        raise ValueError("labels y were given to a network built without n_classes")
-    if n_classes is not None and y is None:
-        raise ValueError(f"this network was built with n_classes = {n_classes}: pass labels y")
-    for name, numbers in (("t", t), ("y", y)):
-        if numbers is not None and (numbers.shape != xt.shape[:1] or numbers.is_floating_point()):
-            need = f"{name} must be whole numbers (int64) of shape ({len(xt)},), one for each image"
-            raise ValueError(f"{need}, got {numbers.dtype} of shape {tuple(numbers.shape)}")
-
 # %% ../nbs/03_unet.ipynb #11e1c4fa
 class UNetBase(nn.Module):
     """What the U-Nets here share: checks, the embedding of time and class, autocast.
@@ -306,3 +253,56 @@ class UNet(UNetBase):
 
     def _predict(self, xt: Tensor, emb: Tensor) -> Tensor:
         return _walk(self, xt, emb)
+
+# %% ../nbs/03_unet.ipynb #b8247abc
+def height_width(
+    size: int | Sequence[int],  # of images: one number for both, or (H, W)
+) -> tuple[int, int]:  # (H, W)
+    "The height and the width of images. Raises `ValueError` for more or fewer numbers."
+    h, w = (size, size) if isinstance(size, int) else size
+    return h, w
+
+
+def _check_size(size: Sequence[int], halvings: int) -> None:
+    factor = 2**halvings
+    if min(size) < 1 or any(n % factor for n in size):
+        good = [-(-max(n, 1) // factor) * factor for n in size]
+        got, better = ("x".join(map(str, pair)) for pair in (size, good))
+        need = f"height and width must be divisible by {factor}, since {halvings} levels halve them"
+        raise ValueError(f"{need}, got {got}. Pad or resize the images to {better}.")
+
+
+def _check_config(
+    in_channels, size, channels, blocks, attention_at, groups, n_classes, learn_variance
+) -> None:
+    if in_channels < 1 or blocks < 1 or groups < 1 or not channels:
+        need = "in_channels, blocks and groups must be at least 1 and channels not empty"
+        raise ValueError(f"{need}, got {in_channels}, {blocks}, {groups} and {channels}")
+    _check_size(height_width(size), len(channels) - 1)
+    for c in channels:
+        if c < 4 or c % 2 or c % groups or c == groups:
+            need = f"every entry of channels must be even, at least 4, and a multiple of groups = {groups}"
+            why = "with at least two channels a group (GroupNorm over one channel erases the time)"
+            raise ValueError(f"{need} {why}, got {c}")
+    sizes = [height_width(size)[0] // 2**i for i in range(len(channels))]
+    if strange := [n for n in attention_at if n not in sizes]:
+        got = f"got {strange[0]}, its sizes are {sizes}"
+        raise ValueError(f"attention_at names a size that the network does not have: {got}")
+    if n_classes is not None and n_classes < 1:
+        raise ValueError(f"n_classes must be at least 1 or None, got {n_classes}")
+
+# %% ../nbs/03_unet.ipynb #ca0ab040
+def _check_input(config: dict[str, Any], xt: Tensor, t: Tensor, y: Tensor | None) -> None:
+    "Shapes and dtypes alone: a look at the values would keep the network from being compiled or exported."
+    c, halvings, n_classes = config["in_channels"], len(config["channels"]) - 1, config["n_classes"]
+    if xt.ndim != 4 or xt.shape[1] != c:
+        raise ValueError(f"xt must have shape (B, {c}, H, W), got {tuple(xt.shape)}")
+    _check_size(xt.shape[2:], halvings)
+    if n_classes is None and y is not None:
+        raise ValueError("labels y were given to a network built without n_classes")
+    if n_classes is not None and y is None:
+        raise ValueError(f"this network was built with n_classes = {n_classes}: pass labels y")
+    for name, numbers in (("t", t), ("y", y)):
+        if numbers is not None and (numbers.shape != xt.shape[:1] or numbers.is_floating_point()):
+            need = f"{name} must be whole numbers (int64) of shape ({len(xt)},), one for each image"
+            raise ValueError(f"{need}, got {numbers.dtype} of shape {tuple(numbers.shape)}")
