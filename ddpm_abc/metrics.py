@@ -68,7 +68,7 @@ def kid(
     error = (0.9 * (without - without.mean()).square().sum()).sqrt()
     return estimate(eye.sum(0)).item(), error.item()
 
-# %% ../nbs/06_evaluation.ipynb #0d89a90e
+# %% ../nbs/06_evaluation.ipynb #0600radi
 def radii(
     points: Tensor,  # (M, D), M above k
     k: int = 5,  # a point's ball reaches its k-th nearest neighbour
@@ -80,7 +80,7 @@ def radii(
 def _distances(x: Tensor, y: Tensor) -> Tensor:  # (N, D), (M, D) -> (N, M)
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
-
+# %% ../nbs/06_evaluation.ipynb #0d89a90e
 class PRDC(NamedTuple):
     "How two clouds of features lie to each other: precision, recall, density, coverage."
 
@@ -140,7 +140,7 @@ class Report(NamedTuple):
     class_kl: float  # divergence of the classes' shares, in nats
     novelty: float  # median distance to the nearest digit not held out, over that of held-out ones; copies: 0
 
-# %% ../nbs/06_evaluation.ipynb #58cf6b48
+# %% ../nbs/06_evaluation.ipynb #0600refs
 class Reference(NamedTuple):
     "What generated images are compared with, measured once by `measure_reference`."
 
@@ -162,7 +162,7 @@ def measure_reference(
     points, usual = features(net, real), nearest_neighbors(held_out, searched)[0].median().item()
     return Reference(net, points, radii(points), _shares(net, points), searched, usual)
 
-
+# %% ../nbs/06_evaluation.ipynb #58cf6b48
 def reference_digits(
     real: Tensor,  # (10000, 1, 28, 28) in [-1, 1]: the bundled digits, in their order
     net: Classifier | None = None,  # whose features to compare; the packaged one's if not given
@@ -179,7 +179,7 @@ def _shares(net: Classifier, points: Tensor) -> Tensor:  # (N, 64) -> (n_classes
     read = net.head(points.float()).argmax(1)
     return torch.bincount(read, minlength=net.head.out_features).double() / len(points)
 
-# %% ../nbs/06_evaluation.ipynb #4ec46963
+# %% ../nbs/06_evaluation.ipynb #0600eval
 def evaluate(
     images: Tensor,  # (N, C, H, W) in about [-1, 1], N at least 20; values outside are clipped
     reference: Reference,  # what `reference_digits` or `measure_reference` returns
@@ -198,7 +198,7 @@ def evaluate(
     measured = fid(a, b), *kid_and_error, *prdc(a, b, real_radii=reference.radii)
     return Report(len(images), *measured, class_kl, own / reference.usual)
 
-
+# %% ../nbs/06_evaluation.ipynb #4ec46963
 def _clipped(images: Tensor, name: str) -> Tensor:
     if not images.is_floating_point():
         raise ValueError(f"{name} must be floats in [-1, 1], got {images.dtype}: scale pixels with `to_unit`")
