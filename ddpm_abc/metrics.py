@@ -58,7 +58,7 @@ def kid(
     eye = torch.eye(10, dtype=torch.float64, device=a.device)
     tenths_a, tenths_b = (eye[torch.arange(len(x)) % 10] for x in (a, b))  # (N, 10), (M, 10)
 
-    def estimate(kept: Tensor) -> Tensor:  # from the tenths that are 1 and not 0 in it, (10,)
+    def estimate(kept: Tensor) -> Tensor:  # from the tenths whose entry in it is 1, (10,)
         in_a, in_b = tenths_a @ kept, tenths_b @ kept  # (N,), (M,): 1 for a point that counts, else 0
         pairs = ((xx, in_a), (yy, in_b))
         own = [(w @ k @ w - w @ k.diagonal()) / (w.sum() * (w.sum() - 1)) for k, w in pairs]
@@ -82,7 +82,7 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:  # (N, D), (M, D) -> (N, M)
 
 # %% ../nbs/06_evaluation.ipynb #0d89a90e
 class PRDC(NamedTuple):
-    "How two clouds of features lie to each other: precision, recall, density, coverage."
+    "How two clouds of features overlap: precision, recall, density, coverage."
 
     precision: float  # share of generated points within a real point's ball
     recall: float  # share of real points within a generated point's ball
@@ -148,15 +148,15 @@ class Reference(NamedTuple):
     features: Tensor  # (M, 64), float64
     radii: Tensor  # (M,) of the balls about them
     shares: Tensor  # (n_classes,) of the classes, as the classifier reads them
-    searched: Tensor  # (K, C, H, W) images of the training among which neighbours are looked for
-    usual: float  # median distance of an image that was held out to the nearest of them
+    searched: Tensor  # (K, C, H, W) training images, among which nearest neighbours are searched
+    usual: float  # median distance of a held-out image to its nearest neighbour among them
 
 
 def measure_reference(
     net: Classifier,  # whose features to compare
     real: Tensor,  # (M, C, H, W) real images in [-1, 1] to compare with, M above 5
-    searched: Tensor,  # (K, C, H, W) images of the training, among which to look for neighbours
-    held_out: Tensor,  # (L, C, H, W) others, whose distance to their neighbours is the usual one
+    searched: Tensor,  # (K, C, H, W) training images, among which to search nearest neighbours
+    held_out: Tensor,  # (L, C, H, W) images held out from the training, which set the usual distance
 ) -> Reference:  # for `evaluate`
     "Measure real images once, to compare generated ones with them."
     points, usual = features(net, real), nearest_neighbors(held_out, searched)[0].median().item()
