@@ -101,7 +101,7 @@ $(VENV)/.installed: $(VENV)/.made $(PACKAGING)
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.made $(PACKAGING)
-	$(BIN)/python -m pip install -e ".[dev,peers,export]"
+	$(BIN)/python -m pip install -e ".[dev,peers,export,fid]"
 	@touch $(VENV)/.installed $@
 
 # The site has a small environment of its own: it needs no torch.

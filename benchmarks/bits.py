@@ -18,6 +18,7 @@ import torch
 from ddpm_abc.cli.bits import unlabelled
 from ddpm_abc.data import mnist, to_unit
 from ddpm_abc.likelihood import bits_per_dim, mean_error, pilot_times
+from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.run.setup import weights_of
 from ddpm_abc.storage import PRETRAINED_SHA256
 
@@ -26,31 +27,31 @@ FIELDS = ["net", "variance", "images", "n", "draws", "seed", "bits", "error", *P
 PILOT = 64  # training images that say which times matter
 
 
-def rows(args: argparse.Namespace) -> list[dict]:
-    if not args.csv.exists():
+def rows(path: Path) -> list[dict]:
+    if not path.exists():
         return []
-    with args.csv.open(newline="") as f:
+    with path.open(newline="") as f:
         return list(csv.DictReader(f))
 
 
-def keep(args: argparse.Namespace, row: dict) -> None:
-    new = not args.csv.exists()
-    args.csv.parent.mkdir(parents=True, exist_ok=True)
-    with args.csv.open("a", newline="") as f:
-        writer = csv.DictWriter(f, FIELDS)
+def keep(path: Path, row: dict) -> None:
+    new = not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", newline="") as f:
+        writer = csv.DictWriter(f, list(row))
         if new:
             writer.writeheader()
         writer.writerow(row)
 
 
-def measure(args: argparse.Namespace, key: dict, pilot: torch.Tensor, x0: torch.Tensor) -> dict:
-    denoise = unlabelled(weights_of(key["net"]).denoise)
-    variance = key["variance"]
+def measure(
+    denoise: Denoiser, pilot: torch.Tensor, x0: torch.Tensor, variance: str, draws: int, seed: int
+) -> dict:
     p = pilot_times(denoise, pilot, variance=variance)
-    found = bits_per_dim(denoise, x0, times=p, draws=args.draws, seed=key["seed"], variance=variance)
+    found = bits_per_dim(denoise, x0, times=p, draws=draws, seed=seed, variance=variance)
     parts = {name: found.part(*times) for name, times in PARTS.items()} | {"L_T": found.prior}
     mean, error = mean_error(found.each)
-    return key | {"bits": mean, "error": error} | {name: part.mean().item() for name, part in parts.items()}
+    return {"bits": mean, "error": error} | {name: part.mean().item() for name, part in parts.items()}
 
 
 def main() -> None:
@@ -68,15 +69,18 @@ def main() -> None:
     heads = ["network", "variance", "images", "bits a dimension", *FIELDS[8:]]
     print(f"| {' | '.join(heads)} |\n" + "|---" * len(heads) + "|")
     for net in args.nets or [name for name in PRETRAINED_SHA256 if name.startswith("mnist")]:
+        denoise = unlabelled(weights_of(net).denoise)
         learned = weights_of(net).denoise.net.config["learn_variance"]
         for variance in ("learned",) if learned else ("beta_tilde", "beta"):
             for which, x0 in images.items():
                 key = dict(zip(FIELDS, (net, variance, which, args.n, args.draws, args.seed), strict=False))
-                known = [r for r in rows(args) if all(r[k] == str(v) for k, v in key.items())]
+                known = [r for r in rows(args.csv) if all(r[k] == str(v) for k, v in key.items())]
                 begun = time.monotonic()
-                row = known[0] if known else measure(args, key, pilot, x0[: args.n])
-                if not known:
-                    keep(args, row)
+                if known:
+                    row = known[0]
+                else:
+                    row = key | measure(denoise, pilot, x0[: args.n], variance, args.draws, args.seed)
+                    keep(args.csv, row)
                 numbers = [float(row[k]) for k in FIELDS[6:]]
                 parts = " | ".join(f"{v:.5f}" if k == "L_T" else f"{v:.3f}"
                                    for k, v in zip(FIELDS[8:], numbers[2:], strict=True))  # fmt: skip

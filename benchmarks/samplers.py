@@ -1,7 +1,7 @@
 """FID against calls of the network, for each sampler, and seconds for a sheet of 64 digits.
 
     python benchmarks/samplers.py            # N = 1,000 of the bundled digits; --net and --calls change it
-    python benchmarks/samplers.py --mnist data --n 10000 --only "DPM-Solver++, eta 1" --calls 5 10 20
+    python benchmarks/samplers.py --mnist data --n 10000 --only "DPM-Solver++, late noise" --seeds 3
     pip install -e ".[peers]"; python benchmarks/samplers.py --speed    # beside diffusers, in turns
 
 Digits are drawn as `ddpm-abc sample` draws them, 8 bits a pixel, and compared with the 3,000 reference digits
@@ -24,24 +24,27 @@ from ddpm_abc.classifier import HELD_OUT, REFERENCE, digit_classifier, features
 from ddpm_abc.data import digits, mnist, to_uint8, to_unit
 from ddpm_abc.device import describe, prepare
 from ddpm_abc.metrics import fid
-from ddpm_abc.run.draw import Drawing, draw
+from ddpm_abc.run.draw import NOISE_FROM, Drawing, draw
 from ddpm_abc.storage import PRETRAINED_SHA256, pretrained
 
-CONTENDERS = {  # name in the table -> sampler and eta
-    "ancestral": ("ddpm", None),
-    "DDIM": ("ddim", 0.0),
-    "DPM-Solver++": ("dpm-solver", 0.0),
-    "DPM-Solver++, eta 0.75": ("dpm-solver", 0.75),
-    "DPM-Solver++, eta 1": ("dpm-solver", 1.0),
+CONTENDERS = {  # name in the table -> sampler, eta, and alpha_bar from which on there is noise
+    "ancestral": ("ddpm", None, 0.0),
+    "DDIM": ("ddim", 0.0, 0.0),
+    "DPM-Solver++": ("dpm-solver", 0.0, 0.0),
+    "DPM-Solver++, eta 0.75": ("dpm-solver", 0.75, 0.0),
+    "DPM-Solver++, eta 1": ("dpm-solver", 1.0, 0.0),
+    "DPM-Solver++, late noise": ("dpm-solver", 1.0, NOISE_FROM),
 }
 FIELDS = ["net", "sampler", "calls", "guidance", "n", "against", "seed", "fid"]
 
 
 def drawing(net: str, name: str, calls: int, seed: int, guidance: float) -> Drawing:
-    sampler, eta = CONTENDERS[name]
+    sampler, eta, noise_from = CONTENDERS[name]
     found = pretrained(net)
     prepare(found.denoise.net)
-    return Drawing(found, net, seed, calls, guidance=guidance, sampler=sampler, eta=eta)
+    return Drawing(
+        found, net, seed, calls, guidance=guidance, sampler=sampler, eta=eta, noise_from=noise_from
+    )
 
 
 def drawn(of: Drawing, n: int) -> Tensor:
@@ -129,7 +132,7 @@ def speed(args: argparse.Namespace) -> None:
     ways = {
         f"{who}, {steps} steps": (who, steps)
         for steps in (10, 20)
-        for who in ("ddpm_abc, DPM-Solver++, eta 0.75", "diffusers, DPMSolverMultistep")
+        for who in ("ddpm_abc, DPM-Solver++, late noise", "diffusers, DPMSolverMultistep")
     }
 
     def sheet(who: str, steps: int, n: int) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from importlib.resources import files
+from typing import Protocol
 
 import torch
 from safetensors.torch import load as read_tensors
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 
 # %% auto #0
 __all__ = ['CLASSIFIER_SPLIT', 'REFERENCE', 'HELD_OUT', 'CLASSIFIER_SHA256', 'Classifier', 'train_classifier', 'digit_classifier',
-           'features']
+           'FeatureNet', 'features']
 
 # %% ../nbs/98_classifier.ipynb #c1a55006
 _DEALT = torch.arange(10_000) * 7919 % 10_000  # the bundled digits, in an order unrelated to theirs
@@ -115,12 +116,23 @@ def digit_classifier() -> Classifier:  # in evaluation mode, on the CPU
     return net.eval()
 
 # %% ../nbs/98_classifier.ipynb #c1a55026
+class FeatureNet(Protocol):
+    "What measures look through: a `Classifier`, an `inception.Inception`, or a network of your own."
+
+    def features(
+        self,
+        x: Tensor,  # (B, C, H, W) in [-1, 1]
+    ) -> Tensor:  # (B, D)
+        "What the network sees."
+        ...
+
+
 @torch.no_grad()
 def features(
-    net: Classifier,  # in evaluation mode
+    net: FeatureNet,  # in evaluation mode
     images: Tensor,  # (N, C, H, W) floats in [-1, 1]
-) -> Tensor:  # (N, 64) float64
-    """What a classifier's last layer sees in each image.
+) -> Tensor:  # (N, D) float64, D 64 for a `Classifier`
+    """What a network sees in each image.
 
     Raises `ValueError` for images of another shape or type, or not finite.
     """

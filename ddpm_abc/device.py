@@ -14,7 +14,7 @@ from torch import Tensor, nn
 _Net = TypeVar("_Net", bound=nn.Module)
 
 # %% auto #0
-__all__ = ['pick_device', 'has_fast_bf16', 'prepare', 'describe', 'training_memory']
+__all__ = ['pick_device', 'has_fast_bf16', 'fast_precision', 'prepare', 'describe', 'training_memory']
 
 # %% ../nbs/99_device.ipynb #99ba947e
 def pick_device(
@@ -45,12 +45,22 @@ def has_fast_bf16(
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False
 
+
+def fast_precision(
+    device: torch.device,  # where the network runs
+) -> torch.dtype | None:  # what convolutions are computed in there; None for float32
+    "bfloat16 where it pays; float16 on GPUs that have only that in hardware, Volta and Turing; else float32."
+    if has_fast_bf16(device):
+        return torch.bfloat16
+    half = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (7, 0)
+    return torch.float16 if half else None
+
 # %% ../nbs/99_device.ipynb #99c55022
 def prepare(
     net: _Net,  # the network to move; any module, but only a `UNetBase` has a precision to choose
     device: torch.device | str = "auto",  # where to
 ) -> _Net:  # the same network, moved and set up
-    """Move a network to the device, lay its weights out channels_last, and use bfloat16 where it pays.
+    """Move a network to the device, lay its weights out channels_last, and use 16 bits where that pays.
 
     MPS keeps the default layout. `describe` says what was chosen. Raises `ValueError` for an absent device.
     """
@@ -58,7 +68,7 @@ def prepare(
     layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
     net.to(device).to(memory_format=layout)
     if hasattr(net, "autocast_dtype"):
-        cast("Any", net).autocast_dtype = torch.bfloat16 if has_fast_bf16(device) else None
+        cast("Any", net).autocast_dtype = fast_precision(device)
     return net
 
 
@@ -72,7 +82,8 @@ def describe(
     kernels = [p for p in params if p.ndim == 4]
     last = bool(kernels) and all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
     layout = "channels_last" if last else "default layout"
-    precision = "bfloat16 autocast" if getattr(net, "autocast_dtype", None) else "float32"
+    dtype = getattr(net, "autocast_dtype", None)
+    precision = f"{str(dtype).removeprefix('torch.')} autocast" if dtype else "float32"
     return f"network: {sum(p.numel() for p in params):,} parameters on {where}, {layout}, {precision}"
 
 # %% ../nbs/99_device.ipynb #99d00009

@@ -166,9 +166,9 @@ def bits_per_dim(
         parts = some.repeat_interleave(draws, 0), t[-1].flatten(), torch.cat(noise).to(x0.device)
         pieces = zip(*(x.split(batch) for x in parts), strict=True)
         found = [bound_term(denoise, *piece, **options) for piece in pieces]
-        terms.append(torch.cat(found).double().cpu().view(-1, draws))
+        terms.append(torch.cat(found).cpu().double().view(-1, draws))
     drawn = torch.cat(t)
-    prior = prior_bits(denoise.sched, x0).double().cpu()
+    prior = prior_bits(denoise.sched, x0).cpu().double()
     return Bits(prior, drawn, torch.cat(terms), 1 / (draws * p[drawn]))
 
 # %% ../nbs/11_likelihood.ipynb #11000030
@@ -192,7 +192,7 @@ def pilot_times(
     for t in grid.tolist():
         eps = torch.randn(x0.shape, generator=g, dtype=x0.dtype).to(x0.device)
         terms = bound_term(denoise, x0, torch.full((len(x0),), t), eps, **options)
-        sizes.append(terms.double().square().mean().sqrt().item())
+        sizes.append(terms.cpu().double().square().mean().sqrt().item())
     every = np.arange(1, T + 1)
     size = torch.from_numpy(np.interp(np.log(every), np.log(grid), sizes))
     return torch.cat([torch.zeros(1, dtype=torch.float64), 0.95 * size / size.sum() + 0.05 / T])

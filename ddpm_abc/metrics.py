@@ -5,13 +5,15 @@
 # %% ../nbs/06_evaluation.ipynb #4c9a9dbc
 from __future__ import annotations
 
+import math
 import warnings
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .classifier import CLASSIFIER_SPLIT, HELD_OUT, REFERENCE, Classifier, digit_classifier, features
+from .classifier import CLASSIFIER_SPLIT, HELD_OUT, REFERENCE
+from .classifier import Classifier, FeatureNet, digit_classifier, features
 
 # %% auto #0
 __all__ = ['fid', 'kid', 'radii', 'PRDC', 'prdc', 'nearest_neighbors', 'Report', 'Reference', 'measure_reference',
@@ -127,7 +129,7 @@ def nearest_neighbors(
 
 # %% ../nbs/06_evaluation.ipynb #6da1596d
 class Report(NamedTuple):
-    "What `evaluate` measures. Compare only reports of the same classifier, reference and N."
+    "What `evaluate` measures. Compare only reports of the same features, reference and N."
 
     n: int  # images judged
     fid: float  # (6.2), against the reference; lower is better
@@ -137,23 +139,23 @@ class Report(NamedTuple):
     recall: float  # share of real points within a generated point's ball (6.5)
     density: float  # real balls that a generated point lies in, over k (6.6)
     coverage: float  # share of real balls that hold a generated point (6.6)
-    class_kl: float  # divergence of the classes' shares, in nats
+    class_kl: float  # divergence of the classes' shares, in nats; nan without a classifier
     novelty: float  # median distance to the nearest digit not held out, over that of held-out ones; copies: 0
 
 # %% ../nbs/06_evaluation.ipynb #0600refs
 class Reference(NamedTuple):
     "What generated images are compared with, measured once by `measure_reference`."
 
-    net: Classifier  # whose features are compared
-    features: Tensor  # (M, 64), float64
+    net: FeatureNet  # whose features are compared
+    features: Tensor  # (M, D), float64
     radii: Tensor  # (M,) of the balls about them
-    shares: Tensor  # (n_classes,) of the classes, as the classifier reads them
+    shares: Tensor  # (n_classes,) of the classes, as the classifier reads them; nan where there is none
     searched: Tensor  # (K, C, H, W) training images, among which nearest neighbours are searched
     usual: float  # median distance of a held-out image to its nearest neighbour among them
 
 
 def measure_reference(
-    net: Classifier,  # whose features to compare
+    net: FeatureNet,  # whose features to compare
     real: Tensor,  # (M, C, H, W) real images in [-1, 1] to compare with, M above 5
     searched: Tensor,  # (K, C, H, W) training images, among which to search nearest neighbours
     held_out: Tensor,  # (L, C, H, W) images held out from the training, which set the usual distance
@@ -175,7 +177,9 @@ def reference_digits(
     return measure_reference(net, real[REFERENCE], real[searched], real[HELD_OUT[:1000]])
 
 
-def _shares(net: Classifier, points: Tensor) -> Tensor:  # (N, 64) -> (n_classes,)
+def _shares(net: FeatureNet, points: Tensor) -> Tensor:  # (N, D) -> (n_classes,)
+    if not isinstance(net, Classifier):
+        return points.new_full((1,), math.nan)
     read = net.head(points.float()).argmax(1)
     return torch.bincount(read, minlength=net.head.out_features).double() / len(points)
 
@@ -243,9 +247,10 @@ def table(
     "Reports as a table, to print."
     lines = [" " * 23 + "".join(f"{heading:>{width}}" for heading, width in _COLUMNS.items())]
     for name, r in reports.items():
+        kl = "-" if math.isnan(r.class_kl) else f"{r.class_kl:.3f}"
         with_error = f"{r.kid:.2f} +- {r.kid_error:.2f}"
         lines.append(
             f"{name:23} {r.n:>5,} {r.fid:>7.2f} {with_error:>16}{r.precision:>7.3f}{r.recall:>7.3f}"
-            f"{r.density:>6.2f}{r.coverage:>7.3f}{r.class_kl:>6.3f}{r.novelty:>8.2f}"
+            f"{r.density:>6.2f}{r.coverage:>7.3f}{kl:>6}{r.novelty:>8.2f}"
         )
     return "\n".join(lines)

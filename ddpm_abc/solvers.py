@@ -113,14 +113,17 @@ def dpm_solver(
     noise: Noise,  # where the noise of each step comes from; not asked if eta is 0
     *,
     eta: float = 0.0,  # how much noise, from 0, the ODE, to 1, the stochastic solver
+    noise_from: float = 0.0,  # no noise before alpha_bar has reached this, in 0..1
     clip: bool = True,  # clip x0_hat to [-1, 1]
 ) -> Iterator[Tensor]:  # the state after each step, at times[1:]
     """DPM-Solver++(2M), one call of the network a step: Lu et al. 2022, Algorithm 2.
 
-    Raises `ValueError` if `times` does not fall strictly within T..0, and for an eta outside 0..1.
+    Raises `ValueError` if `times` does not fall strictly within T..0, and for eta or noise_from outside 0..1.
     """
     check_times(times, denoise.sched.T)
     _check_eta(eta)
+    if not 0 <= noise_from <= 1:
+        raise ValueError(f"noise_from must lie in 0..1, as alpha_bar does, got {noise_from}")
     lam = [_half_log_snr(denoise.sched, t) for t in times]
     before: Tensor | None = None
     for i, (t, s) in enumerate(pairwise(times)):
@@ -128,7 +131,8 @@ def dpm_solver(
         x0 = ahead = _guess(denoise, x, t, clip).x0
         if before is not None and s > 0:
             ahead = x0 + (lam[i + 1] - lam[i]) / (2 * (lam[i] - lam[i - 1])) * (x0 - before)
-        rho = (a_t * b_s / (a_s * b_t)) ** eta  # exp(-eta h)
+        eta_t = eta if extract(denoise.sched.alpha_bar, t) >= noise_from else 0.0
+        rho = (a_t * b_s / (a_s * b_t)) ** eta_t  # exp(-eta h)
         x = _mix(a_s, b_s, Prediction(ahead, predict_eps(denoise.sched, x, t, ahead)), rho, noise)
         before = x0
         yield x

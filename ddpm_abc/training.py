@@ -71,6 +71,10 @@ class EMA:
         self.decay = decay
         self.n = 0
 
+    def past(self) -> float:  # in [0, 1)
+        "What the past weighs in update n."
+        return min(self.decay, (1 + self.n) / (10 + self.n))
+
     @torch.no_grad()
     def update(
         self,
@@ -78,9 +82,9 @@ class EMA:
     ) -> None:
         "Move the average a little towards the network's weights; buffers are copied."
         self.n += 1
-        decay = min(self.decay, (1 + self.n) / (10 + self.n))
+        share = 1 - self.past()
         for average, new in zip(self.model.parameters(), model.parameters(), strict=True):
-            average.lerp_(new, 1 - decay)
+            average.lerp_(new, share)
         for kept, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             kept.copy_(buffer)
 
@@ -214,6 +218,28 @@ class Sharing(Protocol):
         "The numbers of all processes, in the order of their ranks."
         ...
 
+# %% ../nbs/04_training.ipynb #04b00007
+def _loss_scale(net: nn.Module, opt: Optimizer) -> float:
+    "What the loss is multiplied by, so that small gradients do not vanish in float16: 1 in other numbers."
+    if getattr(net, "autocast_dtype", None) is not torch.float16:
+        return 1.0
+    group = opt.param_groups[0]  # saved with the optimizer, as initial_lr is
+    scale, steps = group.get("loss_scale", 2.0**16), group.get("good_steps", 0)
+    group |= {"loss_scale": 2 * scale, "good_steps": 1} if steps == 2000 else {"good_steps": steps + 1}
+    return group.setdefault("loss_scale", scale)
+
+
+def _drop_gradient(net: nn.Module, opt: Optimizer, step: int, t: Tensor, losses: Tensor) -> None:
+    "Leave out a step whose gradient only float16 cannot hold, and halve the scale; raise for any other."
+    scale = opt.param_groups[0].get("loss_scale", 1.0)
+    half = getattr(net, "autocast_dtype", None) is torch.float16
+    if not half or scale <= 1 or not losses.isfinite().all():
+        raise FloatingPointError(_not_finite(step, t, losses))
+    opt.param_groups[0] |= {"loss_scale": scale / 2, "good_steps": 0}
+    opt.zero_grad()  # no optimizer moves a parameter that has no gradient
+    why = f"its gradient times {scale:g} is too large for float16"
+    warnings.warn(f"step {step + 1} is left out: {why}. The next is taken with {scale / 2:g}", stacklevel=3)
+
 # %% ../nbs/04_training.ipynb #04b00004
 def _set_lr(opt: Optimizer, factor: float) -> None:
     for group in opt.param_groups:  # initial_lr is saved with the optimizer: a resumed run finds it there
@@ -227,15 +253,18 @@ def _set_gradient(
     "That of the mean loss, part after part. Returns the losses, (B,)."
     opt.zero_grad()
     net: Any = denoise.net
-    n, losses = len(batch.t), []
+    n, losses, scale = len(batch.t), [], _loss_scale(net, opt)
     size = -(-n // accumulate)
     for k in range(0, n, size):
         part = batch.part(slice(k, k + size))
         found = loss(denoise, part.x0, part.t, part.eps, **part.given)
         counted = found if weight is None else found * broadcast(extract(weight, part.t), found)
         with team.averaging(net) if team and k + size >= n else nullcontext():
-            (counted.sum() / n).backward()
+            (counted.sum() / n * scale).backward()
         losses.append(found.detach())
+    for p in net.parameters() if scale != 1 else ():
+        if p.grad is not None:
+            p.grad /= scale
     return torch.cat(losses)
 
 # %% ../nbs/04_training.ipynb #04b00002
@@ -290,7 +319,7 @@ def train(
         t, losses = team.pooled(drawn.t, losses) if team else (drawn.t, losses)
         grad_norm = nn.utils.clip_grad_norm_(net.parameters(), clip_norm)
         if not torch.isfinite(grad_norm + losses.sum()):
-            raise FloatingPointError(_not_finite(step, t, losses))
+            _drop_gradient(net, opt, step, t, losses)
         opt.step()
         if ema is not None:
             ema.update(net)

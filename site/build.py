@@ -8,6 +8,7 @@ API is read from source. A warning is an error. Works without a network once _bu
 
 import base64
 import configparser
+import gzip
 import json
 import re
 import shutil
@@ -24,6 +25,7 @@ sys.path[:0] = [str(HERE), str(ROOT / "tools")]
 import api  # noqa: E402
 import equation_index  # noqa: E402
 import figures  # noqa: E402
+import formulas  # noqa: E402
 import house  # noqa: E402
 import maths  # noqa: E402
 import pages  # noqa: E402
@@ -65,13 +67,19 @@ def assets() -> None:
     FIGURES.mkdir(parents=True)
     shutil.copytree(HERE / "static", STATIC, dirs_exist_ok=True)
     colours = "".join(f"--{name}: {colour}; " for name, colour in house.palette().items())
-    css = (HERE / "static" / "site.css").read_text(encoding="utf-8")
-    write("_static/site.css", re.sub(r"/\* palette: [^*]*\*/", colours.strip(), css, count=1))
+    css = re.sub(r"/\* palette: [^*]*\*/", colours.strip(), figures.CSS, count=1)
+    dark = re.search(r'\[data-theme="dark"\] \{(.*?)\}', css, re.S)[1]
+    write("_static/site.css", re.sub(r"/\* dark: [^*]*\*/", dark.strip(), css, count=1))
+    write("_static/schedule.js", formulas.javascript())
     for name in ("katex", "fonts"):
         shutil.copytree(
             vendor.VENDOR / name, STATIC / name, ignore=shutil.ignore_patterns("*.js", ".package")
         )
-    shutil.copytree(vendor.VENDOR / "ort", STATIC / "ort", ignore=shutil.ignore_patterns(".package"))
+    ort = vendor.VENDOR / "ort"
+    shutil.copytree(ort, STATIC / "ort", ignore=shutil.ignore_patterns(".package", "*.wasm"))
+    # Packed, and under a name that no server takes for packed: draw/worker.js unpacks it.
+    runtime = (ort / "ort-wasm-simd-threaded.wasm").read_bytes()
+    (STATIC / "ort" / "runtime.bin").write_bytes(gzip.compress(runtime, 9, mtime=0))
     images, labels = figures.load_digits(ROOT / "ddpm_abc" / "assets" / "digits.npz")
     ten = [images[labels == k][0] for k in range(10)]
     packed = base64.b64encode(b"".join(x.tobytes() for x in ten)).decode()
@@ -104,7 +112,8 @@ def hero(sampling: Page) -> dict:
 
 def card(page: Page) -> dict:
     "The picture for a chapter's card: a part of one of its figures."
-    words, box = CARDS.get(page.name, ("", (0, 0, 1, 1)))
+    whole = (0, 0, 1, 1)
+    words, box = CARDS.get(page.name, ("", whole))
     fitting = [f for f in page.figures if words in f.alt]
     if not fitting:
         raise ValueError(
@@ -112,6 +121,8 @@ def card(page: Page) -> dict:
             f"site/course.py"
         )
     figure = max(fitting, key=lambda f: f.width * f.height)
+    if box == whole and not figure.animated:
+        return {"file": figure.file, "width": figure.width, "height": figure.height}
     name = f"card-{page.name}"
     png = figures.cropped((FIGURES / f"{figure.file}.png").read_bytes(), box)
     (FIGURES / f"{name}.png").write_bytes(png)
@@ -201,6 +212,7 @@ def stage() -> None:
 
     course = {
         "settings": cfg,
+        "paper": figures.PAPER,
         "question": library.question,
         "chapters": [
             {

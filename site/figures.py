@@ -1,18 +1,23 @@
 """Figures for the page: dark twins, pictures for the cards, and the frames of the live picture."""
 
 import io
+import re
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
+import formulas
 import numpy as np
 from house import palette
 from PIL import Image, ImageColor, ImageDraw, ImageSequence
 from scipy import ndimage
 
+HERE = Path(__file__).resolve().parent
 PALETTE = {name: ImageColor.getrgb(color) for name, color in palette().items()}
-DARK = (16, 21, 31)  # --paper of the dark theme, in static/site.css
-BARS = np.cumprod([1, *1 - np.linspace(1e-4, 0.02, 1000)])  # alpha_bar of the paper, as `linear_schedule()`
+CSS = (HERE / "static" / "site.css").read_text(encoding="utf-8")
+PAPER = re.findall(r"--paper: (#\w+)", CSS)  # light, dark
+DARK = ImageColor.getrgb(PAPER[1])
+BARS = formulas.paper_bars()
 
 
 def size(png: bytes) -> tuple[int, int]:

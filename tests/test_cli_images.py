@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 from shell import CPU, done, interrupt_after, losses, names, refused, run
 
+from ddpm_abc.run.config import TrainConfig
+from ddpm_abc.run.images import images_of
 from ddpm_abc.storage import load_weights, read_metadata
 
 TINY = ["--channels", "16,16", "--batch-size", 8, "--T", 30, *CPU]
@@ -219,3 +221,10 @@ def test_the_recipe_of_the_paper_on_files_in_its_form(monkeypatch):
     again = ["train", "--resume", "--recipe", "ddpm-cifar10", "--channels", "64,64", "--batch-size", 4, *CPU]
     assert "has done its 3 steps" not in done(*again, "--steps", 3)
     assert "--lr 0.001 is not what the run in" in refused(*again, "--lr", 0.001)
+
+
+def test_a_folder_with_the_name_of_a_data_set_is_mentioned():
+    paint("emoji", 4, (8, 8))
+    with pytest.warns(UserWarning, match=r"--data emoji is the data set .* here is --data \./emoji"):
+        data, held = images_of(TrainConfig(data="emoji"))
+    assert len(data) + len(held) == 3781

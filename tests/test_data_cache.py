@@ -86,7 +86,7 @@ def times(source):
 def test_nothing_is_decoded_twice(mine, monkeypatch):
     first, _ = decode(mine)
     assert len(first.parts) == 4
-    monkeypatch.setattr(room, "_workers", None)  # nobody is asked to decode
+    monkeypatch.setattr(room, "_decoders", None)  # nobody is asked to decode
     again, seen = decode(mine)
     assert torch.equal(again[0:20], first[0:20])
     assert seen["reshaped"] == 20
@@ -170,24 +170,82 @@ def test_large_images_make_small_parts(mine, monkeypatch):
     assert (source.per_part, len(source.parts)) == (2, 10)
 
 
+def python(folder, *lines):
+    "Run a script, as a user would who knows nothing of processes."
+    script = folder / "script.py"
+    script.write_text("\n".join(lines))
+    return subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+
+
 def test_those_who_decode_do_not_outlive_their_parent(tmp_path):
-    script = tmp_path / "decode.py"
-    script.write_text(
-        "import os\nfrom ddpm_abc.data import cache\n\n"
-        "if __name__ == '__main__':\n"
-        "    pool = cache._workers(2)\n"
-        "    asked = [pool.submit(os.getpid) for _ in range(9)]\n"
-        "    print(*{one.result() for one in asked}, flush=True)\n"
-        "    os.kill(os.getpid(), 9)\n"
+    found = python(
+        tmp_path,
+        "import os",
+        "from ddpm_abc.data import cache",
+        "with cache._decoders(2) as idle:",
+        "    print(*(idle.get().pid for _ in range(2)), flush=True)",
+        "    os.kill(os.getpid(), 9)",
     )
-    found = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert found.returncode == -9
     pids = [int(word) for word in found.stdout.split()]
-    assert pids
+    assert len(pids) == 2
     end = time.monotonic() + 20
     while alive := [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
         assert time.monotonic() < end, alive
         time.sleep(0.2)
+
+
+def test_a_script_needs_no_guard(mine):
+    "With multiprocessing, each process would begin the script anew."
+    call = "cached(home, sorted(home.rglob('*.png')), Form((8, 8), 3), home.parent / 'cache')"
+    found = python(
+        mine.parent,
+        "from pathlib import Path",
+        "from ddpm_abc.data import Form, cached",
+        f"home = Path({str(mine)!r})",
+        f"print(len({call}[0]))",
+    )
+    assert (found.stdout, found.stderr) == ("20\n", "")
+
+
+def test_those_who_decode_import_no_torch():
+    seen = room._DECODER.replace("serve()", "print({'torch', 'ddpm_abc'} & sys.modules.keys())")
+    command = [sys.executable, "-c", seen, str(Path(room.__file__).parent), *sys.path]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60).stdout == "set()\n"
+
+
+def test_one_who_decodes_and_ends_is_named(mine):
+    with room._decoders(1) as idle:
+        decoder = idle.get()
+        decoder.kill()
+        decoder.wait()
+        idle.put(decoder)
+        with pytest.raises(RuntimeError, match="decodes images ended, with status -9: out of memory?"):
+            room._decode(idle, mine / "x.part", files_of(mine), COLOUR)
+
+
+def test_what_the_disk_has_against_a_part_is_an_os_error(mine):
+    with room._decoders(1) as idle, pytest.raises(OSError, match="No such file or directory: '.*missing"):
+        room._decode(idle, mine / "missing" / "x.part", files_of(mine), COLOUR)
+
+
+def test_an_interruption_leaves_no_process_and_no_piece(mine, monkeypatch):
+    begun = []
+    start = room.Popen
+    monkeypatch.setattr(room, "Popen", lambda *args, **more: begun.append(start(*args, **more)) or begun[-1])
+
+    def interrupted(futures):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m:
+        m.setattr(room, "as_completed", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            decode(mine)
+    assert begun
+    assert all(process.poll() is not None for process in begun)
+    assert {path.suffix for path in mine.parent.glob("cache/*")} <= {".part"}
+    source, _ = decode(mine)
+    assert torch.equal(source[0:20], image_folder(mine, 8, 3).images)
 
 
 def test_a_disk_that_is_too_small_is_named_before_the_work(mine, monkeypatch):

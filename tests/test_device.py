@@ -8,7 +8,7 @@ import torch
 from small_networks import small
 
 from ddpm_abc import device
-from ddpm_abc.device import describe, has_fast_bf16, pick_device, prepare, training_memory
+from ddpm_abc.device import describe, fast_precision, has_fast_bf16, pick_device, prepare, training_memory
 
 
 def test_pick_device_cpu():
@@ -53,6 +53,16 @@ def test_has_fast_bf16(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, c=capability: c)
         assert has_fast_bf16(torch.device("cuda")) is want
     assert has_fast_bf16(torch.device("mps")) is False
+
+
+@pytest.mark.parametrize(
+    ("capability", "want"),
+    [((6, 1), None), ((7, 0), torch.float16), ((7, 5), torch.float16), ((8, 0), torch.bfloat16)],
+)
+def test_a_gpu_without_bfloat16_gets_float16(monkeypatch, capability, want):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert fast_precision(torch.device("cuda")) == want
+    assert fast_precision(torch.device("mps")) is None
 
 
 @pytest.mark.parametrize(("bf16", "tolerance"), [(False, 1e-4), (True, 0.03)])

@@ -8,10 +8,12 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from small_networks import small
 from walks import F64, best
 
 from ddpm_abc.classifier import HELD_OUT
 from ddpm_abc.data import digits, to_unit
+from ddpm_abc.device import pick_device
 from ddpm_abc.gaussian import GaussianMixture
 from ddpm_abc.likelihood import (
     BOUND_WEIGHT,
@@ -298,6 +300,21 @@ def test_an_image_does_not_depend_on_its_batch_nor_on_its_place_in_it():
     other = bits_per_dim(denoise, x0, times=p, draws=5, seed=4)
     assert (other.each - whole.each).abs().min() > 1e-4
     assert torch.allclose(whole.part(1, 1) + whole.part(2, 6) + whole.part(7), whole.part(1))
+
+
+@pytest.mark.equation("11.2", by="bits_per_dim")
+def test_bits_do_not_depend_on_the_device():
+    device = pick_device()
+    if device.type == "cpu":
+        pytest.skip("there is no second device")
+    denoise, x0, found = Denoiser(small(), cosine_schedule()), levels(5, 1, 8, 8).float(), []
+    for where in ("cpu", device):
+        denoise.net.to(where)
+        p = pilot_times(denoise, x0.to(where), points=5)
+        found.append((p, bits_per_dim(denoise, x0.to(where), times=uniform_times(1000), seed=3).each))
+    for a, b in zip(*found, strict=True):
+        assert a.device == b.device == torch.device("cpu")
+        assert torch.allclose(a, b, rtol=1e-3)
 
 
 @pytest.mark.equation("11.2", by="bits_per_dim")

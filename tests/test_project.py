@@ -41,8 +41,10 @@ MAY_IMPORT = {
     "parameterization": {"gaussian", "schedule", "forward"},
     **dict.fromkeys(PROCESSES, THEORY),
     **dict.fromkeys(("solvers", "likelihood", "editing"), {*THEORY, "sampling"}),
+    "averaging": {"parameterization", "training", "storage"},
     "device": set(),
     "classifier": set(),
+    "inception": {"data"},
     "metrics": {"classifier"},
     "storage": {"schedule", "parameterization", *NETWORKS},
     "export": {"schedule", "parameterization", "sampling", *NETWORKS, "storage"},
@@ -51,7 +53,7 @@ MAY_IMPORT = {
     "cli": {*THEORY, *PROCESSES, *NETWORKS, "data", "device", "distributed", "plot", "storage"},
 }
 MAY_IMPORT["run"] |= {"classifier", "metrics"}
-MAY_IMPORT["cli"] |= {"classifier", "metrics", "run", "export"}
+MAY_IMPORT["cli"] |= {"classifier", "inception", "metrics", "run", "export"}
 
 every_module = pytest.mark.parametrize("module", MODULES)
 

@@ -206,6 +206,33 @@ def test_eta_sets_the_share_of_new_noise():
             assert got.item() ** 2 == pytest.approx(variance(eta), rel=1e-10)
 
 
+def test_noise_from_a_time_on():
+    "Before it the walk is that of eta 0, from it on that of the whole noise, and no other time is asked."
+    times, asked = [50, 40, 25, 10, 0], []
+
+    def noise(x):
+        asked.append(len(states))
+        return torch.ones_like(x)
+
+    x, states = torch.full((1, 1), 0.5, **F64), []
+    walk = partial(dpm_solver, EXACT, x, times, noise)
+    for state in walk(eta=1.0, noise_from=SCHED.alpha_bar[25].item()):
+        states.append(state)
+    plain, all_along = list(walk(eta=0.0)), list(walk(eta=1.0))
+    assert asked[:1] == [2], "steps from t = 50 and 40 have no noise, that from 25 has; the last adds none"
+    assert torch.equal(torch.cat(states[:2]), torch.cat(plain[:2]))
+    assert not torch.equal(states[2], plain[2])
+    assert all(not torch.equal(a, b) for a, b in zip(states[:2], all_along[:2], strict=True))
+    late = list(walk(eta=1.0, noise_from=0.0))
+    assert torch.equal(torch.cat(late), torch.cat(all_along))
+
+
+@pytest.mark.parametrize("noise_from", [-0.1, 1.1, math.nan])
+def test_noise_from_no_alpha_bar(noise_from):
+    with pytest.raises(ValueError, match=r"noise_from must lie in 0\.\.1"):
+        last(dpm_solver(EXACT, torch.zeros(1, 1, **F64), [10, 0], stream(), noise_from=noise_from))
+
+
 @pytest.mark.parametrize("sampler", [heun, ddim, dpm_solver])
 def test_no_noise_is_asked_for_at_eta_0(sampler):
     def never(x):

@@ -6,6 +6,7 @@ from itertools import islice
 
 import pytest
 import torch
+from small_networks import small
 from torch import nn
 
 from ddpm_abc.data import batches, digits, to_unit
@@ -13,6 +14,7 @@ from ddpm_abc.forward import q_sample
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.sampling import sample, spaced_times
 from ddpm_abc.schedule import cosine_schedule, linear_schedule
+from ddpm_abc.storage import load_checkpoint, save_checkpoint
 from ddpm_abc.training import EMA, sample_t, simple_loss, train, warmup_cosine
 from ddpm_abc.unet import UNet
 
@@ -368,3 +370,69 @@ def test_labels_that_the_network_does_not_know_are_refused():
         ):
             next(train(Denoiser(net, SCHED), [(x0, torch.tensor(bad))], opt))
     assert next(train(Denoiser(net, SCHED), [(x0, torch.tensor([0, 2]))], opt)).step == 1
+
+
+def half(seed=0):
+    "A network that computes in float16, its optimizer, and batches of one fixed kind."
+    net = small(seed)
+    net.autocast_dtype = torch.float16
+    g = torch.Generator().manual_seed(seed)
+    data = [torch.rand(4, 1, 8, 8, generator=g) * 2 - 1 for _ in range(8)]
+    return Denoiser(net, linear_schedule()), torch.optim.AdamW(net.parameters(), lr=1e-3), data
+
+
+def test_float16_scales_the_loss_and_not_the_step():
+    "A small gradient that float16 alone would lose comes through; what is reported has no scale in it."
+    denoise, opt, data = half()
+    weight = torch.full((1001,), 1e-6)
+    (step,) = train(denoise, data[:1], opt, generator=torch.Generator().manual_seed(1), weight=weight)
+    assert opt.param_groups[0]["loss_scale"] == 2**16
+    other, opt, data = half()
+    other.net.autocast_dtype = None
+    (want,) = train(other, data[:1], opt, generator=torch.Generator().manual_seed(1), weight=weight)
+    assert "loss_scale" not in opt.param_groups[0]
+    assert step.grad_norm.item() == pytest.approx(want.grad_norm.item(), rel=0.02)
+    assert step.loss == pytest.approx(want.loss, rel=0.02)
+
+
+def test_a_step_that_float16_cannot_hold_is_left_out_and_said():
+    denoise, opt, data = half()
+    opt.param_groups[0]["loss_scale"] = 2.0**40
+    before = [p.clone() for p in denoise.net.parameters()]
+    steps = train(denoise, data, opt, generator=torch.Generator().manual_seed(1))
+    with pytest.warns(
+        UserWarning, match=r"step 1 is left out: .* too large for float16. The next .* 5\.49756e\+11"
+    ):
+        first = next(steps)
+    assert not first.grad_norm.isfinite()
+    assert first.losses.isfinite().all()
+    assert all(torch.equal(a, b) for a, b in zip(before, denoise.net.parameters(), strict=True))
+    assert not opt.state
+    opt.param_groups[0]["loss_scale"] = 2.0**10
+    second = next(steps)
+    assert second.grad_norm.isfinite()
+    assert not any(torch.equal(a, b) for a, b in zip(before, denoise.net.parameters(), strict=True))
+    opt.param_groups[0] |= {"good_steps": 2000}
+    next(steps)
+    assert (opt.param_groups[0]["loss_scale"], opt.param_groups[0]["good_steps"]) == (2.0**11, 1)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**10])
+def test_float16_excuses_no_loss_that_is_not_finite(scale):
+    denoise, opt, data = half()
+    opt.param_groups[0]["loss_scale"] = scale
+    with torch.no_grad():
+        denoise.net.conv_out.bias.fill_(1e30)  # its square overflows
+    with pytest.raises(FloatingPointError, match="the loss is not finite"):
+        next(train(denoise, data, opt))
+
+
+def test_the_scale_goes_on_with_the_run(tmp_path):
+    denoise, opt, data = half()
+    opt.param_groups[0]["loss_scale"] = 2.0**12
+    for _ in train(denoise, data[:3], opt, generator=torch.Generator().manual_seed(1)):
+        pass
+    save_checkpoint(tmp_path / "c.safetensors", denoise, opt, step=3)
+    again, new, _ = half(1)
+    assert load_checkpoint(tmp_path / "c.safetensors", again, new) == 3
+    assert [new.param_groups[0][key] for key in ("loss_scale", "good_steps")] == [2.0**12, 3]

@@ -28,7 +28,8 @@ SAMPLERS = ("dpm-solver", "ddim", "ddpm")  # those of `ddpm_abc.solvers`, known 
 _SAMPLER = """the walk from noise to images (chapter 10): dpm-solver, ddim, or ddpm, the paper's, which needs
 many steps"""
 _STEPS = "reverse steps, at most the T of the training; fewer are faster and coarser"
-_ETA = """fresh noise on the way, for dpm-solver and ddim: from 0, none, to 1, as much as ddpm's"""
+_ETA = """fresh noise on the way, for dpm-solver, in the later part of it, and ddim: from 0, none, to 1, as
+much as ddpm's"""
 DEFAULT_WEIGHTS = "mnist-labels"  # of `sample` and `evaluate`, from the package
 
 
@@ -40,7 +41,7 @@ class DrawConfig:
     guidance: float = setting(0.0, Number(metavar="W"), _GUIDANCE, otherwise="0")
     sampler: str = setting("dpm-solver", Choice(SAMPLERS), _SAMPLER)
     steps: int | None = setting(None, Whole(1), _STEPS, otherwise="20, with ddpm T")
-    eta: float | None = setting(None, Number(), _ETA, otherwise="0.75 for dpm-solver, 0 for ddim")
+    eta: float | None = setting(None, Number(), _ETA, otherwise="1 for dpm-solver, 0 for ddim")
     seed: int = setting(0, Whole(0, 2**63 - 1, "less than 2^63"), SEED)
     device: str = setting("auto", Name(), DEVICE)
 

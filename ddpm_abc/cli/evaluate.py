@@ -20,6 +20,7 @@ from ddpm_abc.run.settings import Flag, Name, Whole, setting, shown
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ddpm_abc.inception import Inception
     from ddpm_abc.run.draw import Drawing
     from ddpm_abc.run.judge import Real
 
@@ -27,6 +28,9 @@ _DATA = """what to compare with: a folder of images that the network did not see
 trained on, of which some were held out; for digits, digits, 3,000 of the bundled ones, or mnist, the 10,000
 of the test set, downloaded"""
 _N = "how many images, from 20 to as many as they are compared with; compare only figures of the same N"
+_FEATURES = """whose features are compared: those of classifier, trained here on the same classes, and
+packaged for digits; or of inception, the network of published FIDs, whose weights (95 MB) are in FILE with
+inception:FILE, and else downloaded into {root}; it needs pip install "ddpm_abc[fid]\""""
 _CACHE = """keep the images there as they come, an .npz of 8 bits a pixel, and go on from there if it is
 begun: for a run of hours"""
 _COMPILE = """compile the network first, with torch.compile: worth its minute for a run of hours, and
@@ -43,6 +47,7 @@ class EvaluateConfig(DrawConfig):
     data: str | None = setting(None, Name(), _DATA, otherwise="what the weights were trained on")
     root: str = setting("data", Name("FOLDER"), ROOT)
     image_cache: str = setting("", Name("FOLDER"), IMAGE_CACHE, otherwise=CACHE)
+    features: str = setting("classifier", Name(), _FEATURES)
     n: int = setting(1000, Whole(20, 10_000), _N)
     cache: str | None = setting(None, Name("FILE"), _CACHE, otherwise="keep none")
     compile: bool = setting(False, Flag(), _COMPILE, otherwise="not compiled")
@@ -95,12 +100,28 @@ def _judge_of(config: EvaluateConfig, drawing: Drawing) -> Callable[[Tensor], No
     if config.compile and device_of(config.device).type == "cpu" and not compiler:
         raise Refused("--compile needs a C++ compiler, such as g++: install one, or leave --compile out")
     info = drawing.found.info
+    if inception := _inception_of(config):
+        return _judge_own(config, drawing, inception)
     data = config.data or ("digits" if _trained_on(info) in (None, "digits", "mnist") else None)
     if data in ("digits", "mnist"):
         _check_digits(config, drawing, data)
         real = _digits(config, data)
         return lambda images: _judge_digits(images, *real)
     return _judge_own(config, drawing)
+
+
+def _inception_of(config: EvaluateConfig) -> Inception | None:
+    "The network that published FIDs look through, if it is asked for."
+    name, colon, path = config.features.partition(":")
+    if name == "classifier" and not colon:
+        return None
+    if name != "inception" or colon and not path:
+        told = shown(config.features)
+        raise Refused(f"--features must be classifier, inception or inception:FILE, got {told}")
+    from ddpm_abc.inception import Inception
+    from ddpm_abc.run.setup import device_of
+
+    return Inception(path, config.root, progress=watched()).to(device_of(config.device))
 
 
 def _trained_on(info: dict[str, Any]) -> str | None:
@@ -201,8 +222,10 @@ def _judge_digits(digits: Tensor, train: Tensor, test: Tensor | None) -> None:
     say(f"{seen}; chapter 06 explains FID and its floor")
 
 
-def _judge_own(config: EvaluateConfig, drawing: Drawing) -> Callable[[Tensor], None]:
-    "A judge for images that are no digits."
+def _judge_own(
+    config: EvaluateConfig, drawing: Drawing, net: Inception | None = None
+) -> Callable[[Tensor], None]:
+    "A judge for images that are no digits, or for any through Inception's features."
     from ddpm_abc.run.judge import FEWEST, can_measure, real_for
 
     where = {"root": config.root, "image_cache": config.image_cache}
@@ -216,23 +239,35 @@ def _judge_own(config: EvaluateConfig, drawing: Drawing) -> Callable[[Tensor], N
         raise Refused(f"{config.weights} draws images of {shapes[0]}, and those of --data are {shapes[1]}")
     if real.train is None:
         raise Refused(f"the images that {config.weights} was trained on are not there to look for copies in")
-    if not can_measure(real, config.n):
+    if net and not can_measure(real, config.n, net):
+        n, m = len(real.train), len(real.held)
+        need = f"{config.n + 1} images of the training, and there are {n}; 20 held out, and there are {m}"
+        raise Refused(f"--n {config.n} needs {need}: give a smaller --n, or other --data")
+    if not can_measure(real, config.n, net):
         need = f"images of several classes, {max(FEWEST, 2 * config.n)} to train on and 20 held out"
-        note(f"no FID: its judge is trained on the same images, and needs {need}, of 8x8 at least")
-    return lambda images: _say_judgement(images, real)
+        other = "--features inception needs no classes"
+        note(f"no FID: its judge is trained on the same images, and needs {need}, of 8x8 at least; {other}")
+    return lambda images: _say_judgement(images, real, net)
 
 
-def _say_judgement(images: Tensor, real: Real) -> None:
+def _say_judgement(images: Tensor, real: Real, net: Inception | None) -> None:
     from ddpm_abc.metrics import table
     from ddpm_abc.run.judge import judge
 
-    found = judge(images, real)
+    found = judge(images, real, net=net)
     share = f"{found.near_copies:.1%} of the {len(images):,} images"
     among = f"of {found.looked_through:,} training images looked through, and of {len(real.held):,} held out"
     say(f"near copies: {share} lie closer to a training image than 99% of those held out ({among})")
     if found.report is None or found.floor is None:
         return
     say(table({"real, of the training": found.floor, "these weights": found.report}))
-    seen = f"seen by a classifier trained on {found.looked_through - len(images):,} of the training images"
-    say(f"{seen}; it knows the class of {found.accuracy:.1%} of those held out")
+    if net:
+        from ddpm_abc.inception import INCEPTION_SHA256
+
+        say(f"seen by Inception-v3, 2,048 features, weights with sha256 {INCEPTION_SHA256[:12]}...")
+        if (few := min(len(images), len(real.held))) <= 2048:
+            note(f"2,048 features of {few:,} images give too large a FID: read it beside its floor")
+    else:
+        seen = f"a classifier trained on {found.looked_through - len(images):,} of the training images"
+        say(f"seen by {seen}; it knows the class of {found.accuracy:.1%} of those held out")
     say("compare only figures of the same images and N; chapter 06 explains each column")

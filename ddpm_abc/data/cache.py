@@ -8,25 +8,27 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import multiprocessing
 import os
 import shutil
-import signal
-import threading
-import time
+import sys
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from queue import SimpleQueue
+from subprocess import PIPE, Popen
+from typing import TextIO, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from .picture import Form, read_picture
+from . import picture
+from .picture import Form
 
 # %% auto #0
 __all__ = ['LARGEST_PART', 'Mapped', 'part_key', 'cached']
@@ -92,50 +94,66 @@ def part_key(
     form: Form,  # what they are made into
 ) -> str:  # 32 hexadecimal digits
     "What a part is looked up by: names, sizes and times of its files, and the form."
-    stats = ((path.relative_to(folder).as_posix(), path.stat()) for path in files)
+    home = f"{folder.as_posix()}/"
+    stats = ((path.as_posix().removeprefix(home), os.stat(path)) for path in files)
     seen = [(name, s.st_size, s.st_mtime_ns) for name, s in stats]
     about = [_RULES, form.size, form.channels, form.background, form.fit, seen]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 
 # %% ../../nbs/90f_cache.ipynb #90f00013
-def _decode(path: Path, files: Sequence[Path], form: Form) -> Counter[str]:
-    "Make a part, and return what was noticed. Runs in a process of its own."
-    pixels, seen = np.empty((len(files), *form.shape), np.uint8), Counter[str]()
-    for k, file in enumerate(files):
-        picture = read_picture(file, form)
-        pixels[k] = picture.pixels
-        seen.update(picture.noted())
-    about = {"sha256": hashlib.sha256(pixels.data).hexdigest(), "seen": seen}
+_DECODER = "import sys; sys.path[:] = sys.argv[1:]; from picture import serve; serve()"
+_Decoders = SimpleQueue[Popen[str]]  # processes without work
+
+
+@contextmanager
+def _decoders(n: int) -> Iterator[_Decoders]:
+    "So many processes that decode; killed at the end, whatever they do then."
+    home = str(Path(picture.__file__).parent)
+    command = [sys.executable, "-c", _DECODER, home, *sys.path]
+    idle: _Decoders = SimpleQueue()
+    started = []
+    try:
+        for _ in range(n):
+            started.append(Popen(command, stdin=PIPE, stdout=PIPE, encoding="ascii"))
+            idle.put(started[-1])
+        yield idle
+    finally:
+        for decoder in started:
+            decoder.kill()
+            decoder.communicate()  # wait, and close the pipes
+
+# %% ../../nbs/90f_cache.ipynb #90f0013b
+def _ask(decoder: Popen[str], path: Path, files: Sequence[Path], form: Form) -> Counter[str]:
+    "Have a part made; raise what it raised."
+    to, answers = cast("TextIO", decoder.stdin), cast("TextIO", decoder.stdout)
+    asked = str(path), [str(file) for file in files], astuple(form)
+    with suppress(BrokenPipeError):  # it has ended: the next line says so
+        print(json.dumps(asked), file=to, flush=True)
+    if not (line := answers.readline()):
+        status = decoder.wait()
+        raise RuntimeError(f"a process that decodes images ended, with status {status}: out of memory?")
+    answer = json.loads(line)
+    if isinstance(answer, dict):
+        return Counter(answer)
+    kind, said = answer
+    raise (OSError if kind == "OSError" else RuntimeError)(said)
+
+
+def _decode(idle: _Decoders, path: Path, files: Sequence[Path], form: Form) -> Counter[str]:
+    "Make a part, and return what was noticed."
     new = path.with_suffix(f".{os.getpid()}")
     try:
-        with open(new, "wb") as f:
-            f.write(pixels.data)
-            f.write(json.dumps(about).encode())
-            f.flush()
+        decoder = idle.get()
+        try:
+            seen = _ask(decoder, new, files, form)
+        finally:
+            idle.put(decoder)
+        with open(new, "r+b") as f:  # while the process makes another part
             os.fsync(f.fileno())
         os.replace(new, path)
         return seen
     finally:
         new.unlink(missing_ok=True)
-
-
-def _begin(parent: int) -> None:
-    "Of a process that decodes: one thread, no ear for Ctrl-C, and no life after its parent's."
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _workers(n: int) -> ProcessPoolExecutor:
-    "So many processes, each begun anew: a copy of one that has threads may hang."
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(n, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
 
 # %% ../../nbs/90f_cache.ipynb #90f00014
 def _noted(path: Path, size: int) -> Counter[str] | None:
@@ -182,17 +200,18 @@ def _decode_all(
 ) -> dict[Path, Counter[str]]:
     "Make the parts that are missing of n images; return what was noticed in each."
     noted = {}
-    there = n - sum(len(lot) for _, lot in todo)
+    there, several = n - sum(len(lot) for _, lot in todo), min(len(todo), os.cpu_count() or 1)
     bar = tqdm(total=n, initial=there, desc="decoding", unit="image", disable=not progress)
-    with bar, _workers(min(len(todo), os.cpu_count() or 1)) as pool:
-        begun = {pool.submit(_decode, path, lot, form): (path, lot) for path, lot in todo}
+    # Two threads a process: while one waits for the disk, the other has the next part made.
+    with bar, ThreadPoolExecutor(2 * several) as pool, _decoders(several) as idle:
+        begun = {pool.submit(_decode, idle, path, lot, form): (path, lot) for path, lot in todo}
         try:
             for done in as_completed(begun):
                 path, lot = begun[done]
                 noted[path] = done.result()
                 bar.update(len(lot))
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
     return noted
 
 

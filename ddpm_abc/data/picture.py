@@ -5,7 +5,13 @@
 # %% ../../nbs/90c_picture.ipynb #1d7890c0
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -15,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 # %% auto #0
-__all__ = ['FITS', 'IMAGE_ENDINGS', 'Form', 'Picture', 'read_picture']
+__all__ = ['FITS', 'IMAGE_ENDINGS', 'Form', 'Picture', 'read_picture', 'write_part', 'serve']
 
 # %% ../../nbs/90c_picture.ipynb #5017ddd5
 FITS = ("crop", "pad")  # what becomes of a picture of another shape: its middle, or all of it on the ground
@@ -117,26 +123,27 @@ def read_picture(
     form: Form,  # what to make of it
 ) -> Picture:  # its pixels, and what was noticed
     "Read one image. Raises `RuntimeError` that names the file and says why it could not be read."
-    path, (h, w) = Path(path), form.size
+    h, w = form.size
     try:
         with Image.open(path, formats=_FORMATS) as opened:
             if opened.mode[0] in "IF":
-                raise _TooDeep(_EIGHT_BITS.format(mode=opened.mode, name=path.name))
+                raise _TooDeep(_EIGHT_BITS.format(mode=opened.mode, name=Path(path).name))
             preview = opened.format == "MPO"  # a JPEG and its preview
             several = not preview and getattr(opened, "n_frames", 1) > 1
             ImageOps.exif_transpose(opened, in_place=True)
             image, transparent = _on_ground(opened, _ground(form.background))
             width, height = image.size
-            pixels = np.array(_fitted(image, form)).reshape(h, w, form.channels).transpose(2, 0, 1)
+            raw = bytearray(_fitted(image, form).tobytes())
     except Exception as e:  # whatever a decoder meets in a damaged file: Pillow's list has no end
         raise RuntimeError(f"cannot read the image {path}: {_reason(path, e)}") from e
     small = (width < w, height < h)  # cropping enlarges for either, padding only for both
     enlarged = any(small) if form.fit == "crop" else all(small)
-    constant = bool((pixels == pixels[:, :1, :1]).all())
+    pixels = np.frombuffer(raw, np.uint8).reshape(h, w, form.channels).transpose(2, 0, 1)
+    constant = raw == raw[: form.channels] * (h * w)
     return Picture(pixels, transparent, several, width * h != height * w, enlarged, constant)
 
 
-def _reason(path: Path, e: Exception) -> str:
+def _reason(path: str | os.PathLike[str], e: Exception) -> str:
     "Why an image could not be read, in one line."
     if isinstance(e, _TooDeep):
         return str(e)
@@ -146,3 +153,40 @@ def _reason(path: Path, e: Exception) -> str:
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         reason = "the file is empty"
     return f"{reason}. Repair it, or take it out of the folder"
+
+# %% ../../nbs/90c_picture.ipynb #90c00020
+def write_part(
+    path: str | os.PathLike[str],  # the file to write
+    files: Sequence[str | os.PathLike[str]],  # pictures, in their order
+    form: Form,  # what to make of them
+) -> Counter[str]:  # how many were what `Picture` notes
+    """Decode pictures into a file: (n, C, H, W) uint8, then as JSON their SHA-256 and what was noticed.
+
+    Raises `RuntimeError` for a picture that cannot be read, and `OSError` if the disk fails.
+    """
+    pixels, seen = np.empty((len(files), *form.shape), np.uint8), Counter[str]()
+    for k, file in enumerate(files):
+        picture = read_picture(file, form)
+        pixels[k] = picture.pixels
+        seen.update(picture.noted())
+    about = {"sha256": hashlib.sha256(pixels.data).hexdigest(), "seen": seen}
+    with open(path, "wb") as f:
+        f.write(pixels.data)
+        f.write(json.dumps(about).encode())
+    return seen
+
+
+def serve() -> None:
+    """Make the parts that standard input asks for, and answer each on standard output, until the input ends.
+
+    A line of JSON asks: path, files, and the form's size, channels, background and fit. The answer is what
+    `write_part` returns, or the kind and text of its error.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
+    for line in sys.stdin:
+        path, files, (size, *others) = json.loads(line)
+        try:
+            answer: Any = write_part(path, files, Form(tuple(size), *others))
+        except (RuntimeError, OSError) as e:
+            answer = ["OSError" if isinstance(e, OSError) else "RuntimeError", str(e)]
+        print(json.dumps(answer), flush=True)

@@ -25,7 +25,7 @@ from .settings import ConfigError, shown
 from .setup import digest, net_of
 
 # %% auto #0
-__all__ = ['SAMPLE_CHUNK', 'FEW_STEPS', 'ETA', 'image_labels', 'chunk_for', 'DrawState', 'Drawing', 'draw']
+__all__ = ['SAMPLE_CHUNK', 'FEW_STEPS', 'ETA', 'NOISE_FROM', 'image_labels', 'chunk_for', 'DrawState', 'Drawing', 'draw']
 
 # %% ../../nbs/93g_draw.ipynb #015364b9
 def image_labels(
@@ -80,7 +80,8 @@ def _often(drawing: Drawing) -> list[int] | None:
 # %% ../../nbs/93g_draw.ipynb #ddd4d91b
 SAMPLE_CHUNK = 64  # images computed at once: on a CPU larger batches outgrow the cache and are slower
 FEW_STEPS = 20  # of every sampler but ddpm, if no number is given
-ETA = {"dpm-solver": 0.75, "ddim": 0.0}  # noise on the way, if none is given: see chapter 10
+ETA = {"dpm-solver": 1.0, "ddim": 0.0}  # noise on the way, if none is given: see chapter 10
+NOISE_FROM = 1 / 3  # alpha_bar from which on dpm-solver has noise
 
 
 def chunk_for(
@@ -124,6 +125,7 @@ class Drawing:
     sampler: str = "ddpm"  # its name in `SAMPLERS`
     eta: float | None = None  # how much noise on the way, in 0..1, for those of `TAKES_ETA`; None for `ETA`
     in_turn: bool = False  # one class after the other: of n classes image k has number k mod n
+    noise_from: float = NOISE_FROM  # alpha_bar from which on dpm-solver has its noise
     of: str = field(init=False)  # all this in a line
 
     def __post_init__(self) -> None:
@@ -150,13 +152,20 @@ class Drawing:
         return chunk_for(self.net.image_shape)
 
 # %% ../../nbs/93g_draw.ipynb #ddabbex1
+def _late(drawing: Drawing) -> bool:
+    "Whether noise begins on the way."
+    return drawing.sampler == "dpm-solver" and bool(drawing.eta)
+
+
 def _in_a_line(drawing: Drawing) -> str:
     "All that image k depends on beside k."
     weights = digest(*drawing.net.state_dict().values())[:12]
     chosen = f", guidance {drawing.guidance}" if drawing.guidance else ""
     chosen += f", class {drawing.label}" if drawing.label else ", classes in turn" if drawing.in_turn else ""
     if drawing.sampler != "ddpm":
-        chosen += f", {drawing.sampler}" + (f" with eta {drawing.eta:g}" if drawing.eta is not None else "")
+        chosen += f", {drawing.sampler}"
+        chosen += f" with eta {drawing.eta:g}" if drawing.eta is not None else ""
+        chosen += f" from alpha_bar {drawing.noise_from:.3g} on" if _late(drawing) else ""
     return f"weights {weights}, {drawing.steps} steps, seed {drawing.seed}, 8 bits a pixel{chosen}"
 
 # %% ../../nbs/93g_draw.ipynb #bf7a53c5
@@ -194,7 +203,10 @@ def _device_of(drawing: Drawing) -> torch.device:
 def _walk(drawing: Drawing) -> Sampler:
     "The sampler, its noise set."
     walk = SAMPLERS[drawing.sampler]
-    return walk if drawing.eta is None else partial(walk, eta=drawing.eta)
+    if drawing.eta is None:
+        return walk
+    late = {"noise_from": drawing.noise_from} if _late(drawing) else {}
+    return partial(walk, eta=drawing.eta, **late)
 
 
 def _denoiser(drawing: Drawing, n: int, first: int) -> Any:

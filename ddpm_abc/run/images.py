@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ __all__ = ['Parts', 'form_of', 'images_of', 'split', 'images_digest']
 
 # %% ../../nbs/93k_images.ipynb #93k00008
 _OF_FOLDERS = "{%s} is for a folder of your own images, and {data} {name} has its own form: leave {%s} out"
+_ALSO_A_FOLDER = "--data {name} is the data set of that name; the folder of that name here is --data ./{name}"
 _TOO_FEW = "{batch_size} must be at most {n}, the number of images, got {got}"
 _NONE_LEFT = "{hold_out} must be less than {n}, the number of images, got {got}"
 _ONE_CLASS = """{labels} needs images of several classes, and {got} has one: put those of each class into a
@@ -46,6 +48,8 @@ def images_of(
     "The images, if they are enough and of enough classes. Raises `ConfigError`, and what `load` raises."
     form = None
     if config.data in NAMED:
+        if os.path.isdir(config.data):
+            warnings.warn(_ALSO_A_FOLDER.format(name=config.data), stacklevel=2)
         for name in ("size", "colour", "fit", "background"):
             if name in (config.given or ()) and getattr(config, name) != settings_of(config)[name].default:
                 raise ConfigError(_OF_FOLDERS % (name, name), name=config.data)

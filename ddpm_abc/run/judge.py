@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..classifier import Classifier, train_classifier
+from ..classifier import Classifier, FeatureNet, train_classifier
 from ..data import NAMED, TESTED, Images, cifar10, fashion_mnist, mnist, to_unit
 from ..metrics import Report, evaluate, measure_reference, nearest_neighbors
 from .config import TrainConfig, read_settings
@@ -99,16 +99,17 @@ class Judgement(NamedTuple):
 
     near_copies: float  # share that lie closer to a training image than 99% of the held-out ones do
     looked_through: int  # training images among which copies were looked for
-    accuracy: float | None  # of the classifier, on held-out images; None without classes
-    floor: Report | None  # as many real ones of the training, which the classifier did not see
+    accuracy: float | None  # of the classifier, on held-out images; None where none was trained
+    floor: Report | None  # as many real ones of the training, which no classifier saw
     report: Report | None  # the generated images
 
-
+# %% ../../nbs/93i_judge.ipynb #93i0008b
 def judge(
     generated: Tensor,  # (N, C, H, W) uint8, N at least 20
     real: Real,  # what to compare with
     seed: int = 0,  # of the classifier
-) -> Judgement:  # copies, and where there are classes the measures of chapter 06
+    net: FeatureNet | None = None,  # whose features to compare; a classifier's, trained here, if not given
+) -> Judgement:  # copies, and the measures of chapter 06 where `can_measure` says so
     """Judge generated images by real ones of the same kind.
 
     Raises `ValueError` if the training images are not there, and what `evaluate` raises.
@@ -120,23 +121,30 @@ def judge(
     drawn, usual = to_unit(generated), nearest_neighbors(unseen, images)[0]
     near = usual[usual > SAME].quantile(0.01).item() if (usual > SAME).any() else SAME
     copies = (nearest_neighbors(drawn, images)[0] <= near).double().mean().item()
-    if not can_measure(real, n):
+    if not can_measure(real, n, net):
         return Judgement(copies, len(images), None, None, None)
-    net = train_classifier(images[n:], labels[n:], steps=_steps(len(images) - n), seed=seed)
+    accuracy = None
+    if net is None:
+        net = classifier = train_classifier(images[n:], labels[n:], steps=_steps(len(images) - n), seed=seed)
+        accuracy = _accuracy(classifier, unseen, theirs)
     reference = measure_reference(net, unseen, images[n:], unseen)
-    floor, accuracy = evaluate(images[:n], reference), _accuracy(net, unseen, theirs)
+    floor = evaluate(images[:n], reference)
     return Judgement(copies, len(images), accuracy, floor, evaluate(drawn, reference))
 
 # %% ../../nbs/93i_judge.ipynb #93i000x9
 def can_measure(
     real: Real,  # what to compare with
     n: int,  # how many images are to be judged
-) -> bool:  # whether a classifier can be trained on what is there
-    "It needs several classes, and enough images of at least 8 pixels in height and width."
+    net: FeatureNet | None = None,  # whose features to compare; those of a classifier if not given
+) -> bool:  # whether there are enough images for that
+    "A classifier needs several classes, and enough images of at least 8 pixels in height and width."
     train, held = real.train, real.held
-    if train is None or len(train.classes) < 2 or min(train.images.shape[2:]) < 8:
+    if train is None or len(held) < 20:
         return False
-    return len(train) >= max(FEWEST, 2 * n) and len(held) >= 20
+    if net is not None:
+        return len(train) > n
+    small = len(train.classes) < 2 or min(train.images.shape[2:]) < 8
+    return not small and len(train) >= max(FEWEST, 2 * n)
 
 
 def _steps(n: int) -> int:

@@ -70,7 +70,7 @@ _NOT_ITS_OWN = (
 )
 _OTHER_GROUPS = "{path} was saved with another optimizer: its groups hold {was} parameters, this one's {now}"
 _OTHER_SETTING = "{path} was saved with another optimizer: its {key} is {was}, this one's {now}"
-_UNSET = {"initial_lr": 0.0}  # of a setting that need not be there: a new optimizer has none
+_UNSET = {"initial_lr": 0.0, "loss_scale": 0.0, "good_steps": 0}  # settings that a new optimizer lacks
 
 
 def _check_optimizer(

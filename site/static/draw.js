@@ -32,8 +32,6 @@ const network = (() => {
     });
   let ready = null;
   return {
-    calls: 0,
-    milliseconds: 0,
     load(progress) {
       tell = progress;
       return (ready ??= post({}).catch((e) => {
@@ -41,13 +39,7 @@ const network = (() => {
         throw e;
       }));
     },
-    async ask(message) {
-      const start = performance.now(),
-        v = await post(message);
-      this.calls++;
-      this.milliseconds += performance.now() - start;
-      return v;
-    },
+    ask: post,
   };
 })();
 
@@ -70,14 +62,21 @@ const beginWalk = ({ kind, steps, seed, n, digit }) => ({
   kind, seed, n,
   y: Array(n).fill(digit),
   times: timesFor(kind, T, steps),
+  calls: 0,
+  milliseconds: 0,
+  asking: null, // the step that is being taken: nobody takes it twice
   frames: [{ x: noiseOf({ seed, n }, 0) }],
 });
-async function takeStep(walk, w) {
+const takeStep = (walk, w) => (walk.asking ??= nextFrame(walk, w).finally(() => (walk.asking = null)));
+async function nextFrame(walk, w) {
   const i = walk.frames.length - 1,
     [t, s] = walk.times.slice(i),
     { x, before } = walk.frames[i],
-    guess = await askNetwork(x, t, walk.y, w),
-    z = walk.kind === "ddpm" && s > 0 ? noiseOf(walk, i + 1) : null,
+    start = performance.now(),
+    guess = await askNetwork(x, t, walk.y, w);
+  walk.calls++;
+  walk.milliseconds += performance.now() - start;
+  const z = walk.kind === "ddpm" && s > 0 ? noiseOf(walk, i + 1) : null,
     step = reverseStep(walk.kind, BAR, t, s, x, guess, { z, before });
   Object.assign(walk.frames[i], guess, { w, terms: step.terms });
   walk.frames.push({ x: step.x, before: step.before });
@@ -147,10 +146,10 @@ const SAID = { ddim: "DDIM", dpm: "DPM-Solver++(2M)", ddpm: "ancestral sampling"
 // The place where the network is asked for, until it is there
 function gate(say, begin) {
   const note = make("p", { className: "gate-note" }),
-    bar = make("progress", { max: 14.1, value: 0, hidden: true }),
-    start = button("Start the network", () => open(), "button primary large");
+    bar = make("progress", { max: 5.3, value: 0, hidden: true }),
+    start = button("Draw", () => open(), "button primary large");
   bar.setAttribute("aria-label", "Megabytes of the network that are here");
-  note.textContent = "14 MB, from this site. Nothing that you do here leaves your browser.";
+  note.textContent = "5 MB, from this site. Nothing that you do here leaves your browser.";
   async function open() {
     if (location.protocol === "file:") {
       note.textContent =
@@ -199,6 +198,9 @@ function readAddress() {
   if (turns.length && turns[0][0] === 0 && turns.every(([, w]) => w <= 8)) state.w = turns;
   return state;
 }
+// Whether anything but the digit is not as at first: then all settings are in sight
+const isSpecial = ({ w, ...state }) =>
+  w.length > 1 || w[0][1] !== DEFAULTS.w[0][1] || ["steps", "kind", "seed", "n"].some((name) => state[name] !== DEFAULTS[name]);
 const hashOf = ({ digit, w, steps, kind, seed, n, at }) =>
   "#" +
   new URLSearchParams({
@@ -248,9 +250,14 @@ function drawWidget(box) {
   nowCanvas.tabIndex = 0;
 
   // what is done
-  const go = button("Draw", () => (running && busy ? stop() : play()), "button primary"),
+  const go = button("Draw", () => (busy ? (stop(), look()) : play()), "button primary"),
     one = button("One step", () => step()),
     again = button("Begin again", () => restart(false)),
+    dice = button("Other noise", () => {
+      const next = (state.seed + 1) % 2 ** 32;
+      seed.value = next;
+      change({ seed: next });
+    }),
     link = button("Copy link", async () => {
       try {
         await navigator.clipboard.writeText(location.href);
@@ -287,18 +294,19 @@ function drawWidget(box) {
     counts = choice("At once", [[1, "1"], [16, "16"]], state.n, (n) => change({ n })),
     guidance = slider("Guidance <i>w</i>", 0, 4, state.w.at(-1)[1], 0.25, (v) => v.toFixed(2), () => steer(guidance.value)),
     steps = slider("Steps", 1, 100, state.steps, 1, String, () => change({ steps: steps.value })),
-    seed = make("input", { type: "number", min: 0, max: 4294967295, value: state.seed, inputMode: "numeric" }),
-    dice = button("Other noise", () => {
-      const next = (state.seed + 1) % 2 ** 32;
-      seed.value = next;
-      change({ seed: next });
-    });
+    seed = make("input", { type: "number", min: 0, max: 4294967295, value: state.seed, inputMode: "numeric" });
   seed.addEventListener("change", () => {
     const v = Math.max(0, Math.min(2 ** 32 - 1, Math.round(+seed.value) || 0));
     seed.value = v;
     change({ seed: v });
   });
-  const doors = gate("This is pure noise. There is no digit in it.<br>Let a network look at it, twenty times.", () => {
+  const more = make(
+    "details",
+    { className: "fold", open: isSpecial(state) },
+    make("summary", { textContent: "More settings" }),
+    make("div", { className: "controls" }, guidance.label, steps.label, make("label", { className: "seed" }, "Seed of the noise ", seed), kinds.field, counts.field),
+  );
+  const doors = gate("This is pure noise. There is no digit in it.<br>Let a network look at it, again and again.", () => {
     ready = true;
     box.classList.remove("waiting");
     play();
@@ -308,11 +316,11 @@ function drawWidget(box) {
   box.replaceChildren(
     digits.field,
     stage,
-    make("div", { className: "walkbar" }, go, one, again, scrub),
+    make("div", { className: "walkbar" }, go, one, again, dice, link, scrub),
     make("div", { className: "strip film" }, ...film.map((f) => f.b)),
     status,
     pixelBox,
-    make("div", { className: "controls" }, guidance.label, steps.label, make("label", { className: "seed" }, "Seed of the noise ", make("span", {}, seed, dice)), kinds.field, counts.field, make("div", {}, link)),
+    more,
   );
 
   function change(what) {
@@ -325,7 +333,8 @@ function drawWidget(box) {
     const from = shown > 0 && shown < state.steps ? shown : 0;
     stop();
     state.w = [...state.w.filter(([i]) => i < from), [from, w]];
-    walk.frames.length = from + 1; // what the network said of the last of them is asked again
+    const { x, before } = walk.frames[from]; // what the network said of it is asked again
+    walk = from ? { ...walk, asking: null, frames: [...walk.frames.slice(0, from), { x, before }] } : beginWalk(state);
     show(from);
     if (ready) play();
   }
@@ -354,7 +363,6 @@ function drawWidget(box) {
     until = null;
     busy = true;
     status.setAttribute("aria-busy", "true"); // a screen reader waits for the end
-    network.calls = network.milliseconds = 0;
     label();
     try {
       while (running === mine && shown < end) {
@@ -366,10 +374,28 @@ function drawWidget(box) {
         await new Promise((ok) => setTimeout(ok, Math.max(0, due - performance.now())));
       }
     } catch (e) {
-      status.textContent = `The network stopped: ${e.message}`;
-      status.className = "verdict bad";
+      return failed(e, mine);
     }
-    if (running === mine) stop();
+    if (running !== mine) return;
+    stop();
+    look();
+  }
+  function failed(e, mine) {
+    if (running !== mine) return;
+    stop();
+    status.textContent = `The network stopped: ${e.message}`;
+    status.className = "verdict bad";
+  }
+  // Where a walk has stopped, what the network sees in the image so far
+  async function look() {
+    const mine = running;
+    if (!ready || shown >= state.steps || walk.frames[shown].x0) return;
+    try {
+      await forward();
+    } catch (e) {
+      return failed(e, mine);
+    }
+    if (mine === running) show(shown);
   }
   // The frame after the one in sight is there
   async function forward() {
@@ -381,8 +407,14 @@ function drawWidget(box) {
     stop();
     if (shown >= state.steps) return;
     const mine = running;
-    await forward();
-    if (mine === running) show(shown + 1);
+    try {
+      await forward();
+    } catch (e) {
+      return failed(e, mine);
+    }
+    if (mine !== running) return;
+    show(shown + 1);
+    look();
   }
   // Browsers allow so many changes of an address in a minute
   function keepAddress() {
@@ -393,7 +425,7 @@ function drawWidget(box) {
     }, 250);
   }
   function label() {
-    go.textContent = busy ? "Stop" : shown > 0 && shown < state.steps ? "Go on" : shown ? "Draw again" : "Draw";
+    go.textContent = busy ? "Stop" : shown > 0 && shown < state.steps ? "Go on" : shown ? "Watch again" : "Draw";
   }
 
   function show(i) {
@@ -438,9 +470,9 @@ function drawWidget(box) {
   function tellStatus(i, last, t) {
     const w = guidanceAt(Math.max(0, i - 1));
     status.className = "verdict";
-    if (i === last && network.calls) {
-      const seconds = network.milliseconds / 1e3;
-      status.innerHTML = `<b>A digit that nobody wrote</b>, by ${SAID[walk.kind]}: ${network.calls} calls of the network in ${seconds.toFixed(2)} s. Go back with the slider, and see how it came about.`;
+    if (i === last) {
+      const seconds = walk.milliseconds / 1e3;
+      status.innerHTML = `<b>A digit that nobody wrote</b>, by ${SAID[walk.kind]}: ${walk.calls} calls of the network in ${seconds.toFixed(2)} s. Go back with the slider, and see how it came about.`;
       if (walk.n > 1) status.innerHTML = status.innerHTML.replace("A digit that nobody wrote", `${walk.n} digits that nobody wrote`);
     } else if (i === 0 && !walk.frames[0].x0) {
       status.innerHTML = "<b>Pure noise.</b> The network will look at it and split it in two: what could be a digit, and what must be noise.";
@@ -449,7 +481,7 @@ function drawWidget(box) {
     } else {
       status.innerHTML = `Step ${i} of ${last}: the two guesses were mixed again with <b>less noise</b>, and the network looks once more${w ? ` (guidance ${w})` : ""}.`;
     }
-    box.dataset.calls = network.calls;
+    box.dataset.milliseconds = walk.milliseconds;
   }
 
   // one pixel, in numbers
@@ -511,6 +543,7 @@ function drawWidget(box) {
     guidance.set(state.w.at(-1)[1]);
     steps.set(state.steps);
     seed.value = state.seed;
+    more.open ||= isSpecial(state);
     until = state.at;
     walk = beginWalk(state);
     show(0);

@@ -1,18 +1,5 @@
-// Schedules, noise, times and samplers, without a picture: the formulas of ddpm_abc.schedule, export, sampling and
-// solvers. They stand here once for all pages; site/tests compares them with Python's.
-
-// ---- schedules: alpha_bar for t = 0..T
-const linearBar = (T = 1000, lo = 1e-4, hi = 0.02) => {
-  const ab = [1];
-  for (let t = 1; t <= T; t++) ab.push(ab[t - 1] * (1 - (lo + (T > 1 ? ((hi - lo) * (t - 1)) / (T - 1) : 0))));
-  return ab;
-};
-const cosineBar = (T = 1000, s = 0.008) => {
-  const f = (t) => Math.cos(((t / T + s) / (1 + s)) * (Math.PI / 2)) ** 2,
-    ab = [1];
-  for (let t = 1; t <= T; t++) ab.push(ab[t - 1] * (1 - Math.min(0.999, 1 - f(t) / f(t - 1))));
-  return ab;
-};
+// Noise, times and samplers, without a picture: those of ddpm_abc.export, sampling and solvers, once for all pages;
+// site/tests compares them with Python's. The schedules are in schedule.js, which site/formulas.py writes.
 const mix = (x0, eps, ab) => x0.map((v, i) => Math.sqrt(ab) * v + Math.sqrt(1 - ab) * eps[i]);
 
 // ---- noise: Philox4x32-10 (Salmon et al. 2011), then Box and Muller, as ddpm_abc.export.portable_normals

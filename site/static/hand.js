@@ -164,7 +164,7 @@ function handWidget(box) {
     }
     const mine = ++run;
     go.textContent = "Other noise";
-    note.textContent = "Loading the network, 14 MB …";
+    note.textContent = "Loading the network, 5 MB …";
     try {
       await network.load(() => {});
       if (mine !== run) return;

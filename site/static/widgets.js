@@ -160,11 +160,13 @@ function scheduleExplorer(box) {
   const eps = normals(N, 7),
     state = { kind: "linear" };
   const change = () => draw();
+  const logs = (factor) => ({ lo: Math.log10(factor * PAPER.beta_min), hi: Math.log10(factor * PAPER.beta_max) }),
+    [paperT, betas] = [Math.log10(PAPER.T), logs(1)];
   const T = slider(
     "Steps <i>T</i>",
     1,
     3.4,
-    3,
+    paperT,
     0.01,
     (v) => String(Math.round(10 ** v)),
     () => {
@@ -176,7 +178,7 @@ function scheduleExplorer(box) {
     "β<sub>1</sub>, the first",
     -5,
     -1,
-    -4,
+    betas.lo,
     0.01,
     (v) => few(10 ** v),
     () => {
@@ -188,7 +190,7 @@ function scheduleExplorer(box) {
     "β<sub>T</sub>, the last",
     -4,
     -0.02,
-    Math.log10(0.02),
+    betas.hi,
     0.01,
     (v) => few(10 ** v),
     () => {
@@ -199,14 +201,11 @@ function scheduleExplorer(box) {
   const t = slider("Look at step <i>t</i>", 0, 1000, 300, 1, String, change);
   const digits = chooser(change);
   const presets = [
-    ["The paper", { kind: "linear", T: 3, lo: -4, hi: Math.log10(0.02) }],
-    ["Same betas, T = 200", { kind: "linear", T: Math.log10(200), lo: -4, hi: Math.log10(0.02) }],
-    ["Same betas, T = 50", { kind: "linear", T: Math.log10(50), lo: -4, hi: Math.log10(0.02) }],
-    [
-      "T = 50, betas rescaled",
-      { kind: "linear", T: Math.log10(50), lo: Math.log10(0.1 / 50), hi: Math.log10(20 / 50) },
-    ],
-    ["Cosine", { kind: "cosine", T: 3 }],
+    ["The paper", { kind: "linear", T: paperT, ...betas }],
+    ["Same betas, T = 200", { kind: "linear", T: Math.log10(200), ...betas }],
+    ["Same betas, T = 50", { kind: "linear", T: Math.log10(50), ...betas }],
+    ["T = 50, betas rescaled", { kind: "linear", T: Math.log10(50), ...logs(PAPER.T / 50) }],
+    ["Cosine", { kind: "cosine", T: paperT }],
     ["Cosine, T = 50", { kind: "cosine", T: Math.log10(50) }],
   ];
   const buttons = presets.map(([name, p]) => {
@@ -324,12 +323,12 @@ function scheduleExplorer(box) {
       c.text.textContent = `t = ${when}`;
       i === nearest ? c.b.setAttribute("aria-current", "true") : c.b.removeAttribute("aria-current");
     });
-    const bad = left > 0.02;
+    const bad = left > MOST_LEFT;
     verdict.className = bad ? "verdict bad" : "verdict";
     verdict.innerHTML =
       `At t = ${at}: ${few(signal[at])} of the digit, ${few(noise[at])} noise. At the end √ᾱ<sub>T</sub> = <b>${few(left)}</b>. ` +
       (bad
-        ? "<b>This schedule stops short of noise</b> (the limit is 0.02): sampling starts as if nothing were left."
+        ? `<b>This schedule stops short of noise</b> (the limit is ${MOST_LEFT}): sampling starts as if nothing were left.`
         : "The last state is noise, as sampling assumes.");
     box.dataset.left = left;
   }
@@ -339,7 +338,7 @@ function scheduleExplorer(box) {
 }
 
 function forwardSlider(box) {
-  const ab = linearBar(1000, 1e-4, 0.02);
+  const ab = linearBar();
   let seed = 1,
     eps = normals(N, seed);
   const t = slider("Step <i>t</i> of 1,000", 0, 1000, 200, 1, String, () => draw()),

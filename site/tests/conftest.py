@@ -16,8 +16,9 @@ import pytest
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "site"))
+sys.path[:0] = [str(ROOT / "site"), str(ROOT / "tools")]
 
+import bidi  # noqa: E402
 import vendor  # noqa: E402
 
 HTML = ROOT / "_build" / "html"
@@ -33,22 +34,26 @@ FLAGS = [
 ]
 
 
+def find(*names: str | None) -> str | None:
+    "The first of these programs that this machine has."
+    return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
 def find_chromium() -> str:
     "A Chromium on this machine."
-    names = (
-        os.environ.get("CHROMIUM"),
-        "chromium",
-        "chromium-browser",
-        "google-chrome-stable",
-        "google-chrome",
-    )
-    if path := next((path for name in names if name and (path := shutil.which(name))), None):
+    names = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+    if path := find(os.environ.get("CHROMIUM"), *names):
         return path
     pytest.exit(
         "The site's tests need Chromium, and none was found. Install it (on Debian: apt-get install "
         "chromium) or name one: CHROMIUM=/path/to/chromium make test-site",
         returncode=1,
     )
+
+
+def find_firefox() -> str | None:
+    "A Firefox on this machine."
+    return find(os.environ.get("FIREFOX"), "firefox-esr", "firefox")
 
 
 @pytest.fixture(scope="session")
@@ -108,6 +113,17 @@ def chromium():
         browser = p.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def firefox():
+    "A page in Firefox."
+    path = find_firefox()
+    if path is None:
+        pytest.skip("no Firefox was found: apt-get install firefox-esr, or FIREFOX=/path/to/firefox")
+    page = bidi.Firefox(path)
+    yield page
+    page.close()
 
 
 @pytest.fixture

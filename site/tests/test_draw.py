@@ -5,8 +5,9 @@ import itertools
 import json
 from pathlib import Path
 
+import formulas
 import pytest
-from test_site import pixels, violations
+from test_site import ROOT, pixels, violations
 
 TRUTH = json.loads((Path(__file__).parent / "truth.json").read_text(encoding="utf-8"))
 WIDGET = '.widget[data-widget="draw"]'
@@ -77,6 +78,18 @@ def test_noise_schedules_and_times_are_those_of_python(open_page):
         assert page.evaluate("([kind, n]) => timesFor(kind, 1000, n)", [kind, steps]) == times
 
 
+def test_schedules_are_written_from_their_python():
+    source = (ROOT / "ddpm_abc" / "schedule.py").read_text(encoding="utf-8")
+    assert "Math.min(0.999, (1 - (f(i + 1) / f(i))))" in formulas.javascript(source)
+    assert "Math.min(0.5, " in formulas.javascript(source.replace("max=0.999", "max=0.5"))
+    assert "beta_min: 0.0003, " in formulas.javascript(source.replace("1e-4", "3e-4"))
+    with pytest.raises(SystemExit, match=r"schedule\.py says torch\.sin\("):
+        formulas.javascript(source.replace("torch.cos(", "torch.sin("))
+    bars = formulas.paper_bars(source)
+    assert len(bars) == 1001
+    assert bars[-1] == pytest.approx(4.0358e-5, rel=1e-4)
+
+
 def test_walks_in_the_exact_field_are_those_of_python(open_page):
     page = open_page("10_solvers.html")
     walk = """({kind, steps, eta}) => {
@@ -102,26 +115,49 @@ def test_all_fifty_images_are_those_of_python(drawing):
     assert max(differences(drawing, TRUTH["images"])) <= 1
 
 
+def test_firefox_draws_the_images_of_python(firefox, base):
+    "All fifty, in a browser whose arithmetic is of another make."
+    firefox.goto(base + "draw.html?digit=4&steps=2&go=1")
+    shown(firefox, 2)
+    assert max(differences(firefox, TRUTH["images"])) <= 1
+    assert not firefox.errors
+
+
 # ---- the page
 
 
 def test_the_network_is_loaded_after_the_click_and_again_if_it_failed(open_page, base):
     page, size = open_page("404.html"), {}
-    page.on("response", lambda r: size.update({r.url: len(r.body())}))
+    page.on("response", lambda r: size.update({r.url: int(r.headers.get("content-length", 0))}))
     page.goto(base + "draw.html", wait_until="networkidle")
     assert sum(size.values()) <= 1e6
     assert not [url for url in size if "onnx" in url or "/ort" in url]
-    before = set(size)
+    before, note = set(size), page.locator(".gate-note").inner_text()
+    front = (ROOT / "_build/html/index.html").read_text(encoding="utf-8")
     page.route("**/*.onnx", lambda route: route.fulfill(status=503))
-    page.get_by_role("button", name="Start the network").click()
+    page.get_by_role("button", name="Draw", exact=True).click()
     page.get_by_role("button", name="Try again").wait_for(timeout=PATIENCE)
     assert "mnist-labels.onnx: 503" in page.locator(".gate").inner_text()
     page.unroute("**/*.onnx")
     page.get_by_role("button", name="Try again").click()
     shown(page, 20)
     loaded = {url: n for url, n in size.items() if url not in before}
-    assert 10e6 < sum(loaded.values()) <= 16e6, loaded
+    megabytes = sum(loaded.values()) / 1e6
+    assert 4 < megabytes <= 6, loaded
+    for told in (note, front):
+        assert f"{megabytes:.0f} MB" in told
     assert not page.outside
+
+
+def test_settings_are_folded_away_until_a_link_sets_one(open_page):
+    page = open_page("draw.html?digit=3")
+    guidance = page.locator(WIDGET).get_by_role("slider", name="Guidance")
+    assert page.locator(WIDGET).get_by_label("3", exact=True).is_checked()
+    assert not guidance.is_visible()
+    page.locator(f"{WIDGET} summary").press("Enter")
+    assert guidance.is_visible()
+    for setting in ("guidance=2", "guidance=1~3:2", "steps=9", "sampler=dpm", "seed=5", "images=16"):
+        assert open_page(f"draw.html?digit=3&{setting}").locator(f"{WIDGET} details[open]").count(), setting
 
 
 def test_a_walk_is_scrubbed_and_its_address_gives_it_again(drawing):
@@ -136,10 +172,21 @@ def test_a_walk_is_scrubbed_and_its_address_gives_it_again(drawing):
     shown(drawing, 1)
     drawing.evaluate(f"location.hash = '{address}'")
     shown(drawing, 2)
+    drawing.get_by_role("img", name="The network’s guess of the digit").wait_for()  # where a walk stops, too
     assert pixels(drawing, ".stage canvas") == middle
     drawing.get_by_role("button", name="Go on").click()
     shown(drawing, 6)
     assert pixels(drawing, ".stage canvas") == digit
+    assert "6 calls of the network" in drawing.locator(f"{WIDGET} .verdict").inner_text()
+
+
+def test_a_step_that_is_asked_for_twice_is_taken_once(drawing):
+    twice = """async () => {
+      const walk = beginWalk({kind: "ddim", steps: 2, seed: 1, n: 1, digit: 1});
+      await Promise.all([takeStep(walk, 0), takeStep(walk, 0)]);
+      return [walk.frames.length, walk.calls];
+    }"""
+    assert drawing.evaluate(twice) == [2, 1]
 
 
 def test_guidance_turns_on_the_way_and_single_steps_go_on(drawing):
@@ -214,7 +261,7 @@ def test_the_network_at_work_is_for_everyone(drawing):
 
 def test_from_a_disk_it_says_what_to_do(open_page, built):
     page = open_page((Path(__file__).parents[2] / "_build/html/draw.html").as_uri())
-    page.get_by_role("button", name="Start the network").click()
+    page.get_by_role("button", name="Draw", exact=True).click()
     assert "python -m http.server" in page.locator(".gate").inner_text()
 
 

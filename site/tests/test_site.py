@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import re
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlparse
@@ -13,7 +12,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 HTML = ROOT / "_build" / "html"
-sys.path[:0] = [str(ROOT / "site"), str(ROOT / "tools")]
 
 
 def names() -> list[str]:
@@ -50,8 +48,8 @@ def test_it_builds_in_a_minute_without_a_warning(built):
 
 def test_sizes(built):
     total = sum(p.stat().st_size for p in HTML.rglob("*") if p.is_file())
-    # a hundred pages, the notebooks to download, and 14 MB that only the page Draw loads
-    assert total <= 40e6, f"{total / 1e6:.1f} MB"
+    # a hundred pages, the notebooks to download, and 5 MB that only the page Draw loads
+    assert total <= 31e6, f"{total / 1e6:.1f} MB"
 
 
 def test_every_chapter_has_its_page_buttons_and_download(built):

@@ -8,17 +8,17 @@ const NULL_CLASS = 10,
   SIZE = 28 * 28,
   T = 1000;
 
-async function download(path, tell) {
+async function download(path, tell, ...through) {
   const answer = await fetch(here(path));
   if (!answer.ok) throw new Error(`${path}: ${answer.status} ${answer.statusText}`);
-  const parts = [];
-  for (const reader = answer.body.getReader(); ; ) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    parts.push(value);
-    tell(value.length);
-  }
-  return new Uint8Array(await new Blob(parts).arrayBuffer());
+  const count = {
+    transform(chunk, out) {
+      tell(chunk.length);
+      out.enqueue(chunk);
+    },
+  };
+  const body = [new TransformStream(count), ...through].reduce((from, to) => from.pipeThrough(to), answer.body);
+  return new Uint8Array(await new Response(body).arrayBuffer());
 }
 
 let loading = null;
@@ -27,7 +27,7 @@ const load = () =>
     let bytes = 0;
     const tell = (n) => self.postMessage({ bytes: (bytes += n) });
     const [runtime, model] = await Promise.all([
-      download("../ort/ort-wasm-simd-threaded.wasm", tell),
+      download("../ort/runtime.bin", tell, new DecompressionStream("gzip")), // packed by build.py
       download("mnist-labels.onnx", tell),
     ]);
     ort.env.wasm.wasmBinary = runtime.buffer;
