@@ -23,7 +23,7 @@ def drop_labels(
     drop_prob: float = 0.1,  # the probability that a label is dropped, in [0, 1]
     generator: torch.Generator | None = None,  # a CPU generator; the global one if not given
 ) -> Tensor:  # (B,) int64 labels, some of them `null_class`
-    """Replace labels at random by the one that says nothing: Ho & Salimans 2022, Algorithm 1.
+    """Replace labels at random by the null class: Ho & Salimans 2022, Algorithm 1.
 
     Raises `ValueError` for a probability outside [0, 1].
     """

@@ -60,7 +60,7 @@ def kid(
     eye = torch.eye(10, dtype=torch.float64, device=a.device)
     tenths_a, tenths_b = (eye[torch.arange(len(x)) % 10] for x in (a, b))  # (N, 10), (M, 10)
 
-    def estimate(kept: Tensor) -> Tensor:  # from the tenths that are 1 and not 0 in it, (10,)
+    def estimate(kept: Tensor) -> Tensor:  # from the tenths whose entry in it is 1, (10,)
         in_a, in_b = tenths_a @ kept, tenths_b @ kept  # (N,), (M,): 1 for a point that counts, else 0
         pairs = ((xx, in_a), (yy, in_b))
         own = [(w @ k @ w - w @ k.diagonal()) / (w.sum() * (w.sum() - 1)) for k, w in pairs]
@@ -70,7 +70,7 @@ def kid(
     error = (0.9 * (without - without.mean()).square().sum()).sqrt()
     return estimate(eye.sum(0)).item(), error.item()
 
-# %% ../nbs/06_evaluation.ipynb #0d89a90e
+# %% ../nbs/06_evaluation.ipynb #0600radi
 def radii(
     points: Tensor,  # (M, D), M above k
     k: int = 5,  # a point's ball reaches its k-th nearest neighbour
@@ -82,9 +82,9 @@ def radii(
 def _distances(x: Tensor, y: Tensor) -> Tensor:  # (N, D), (M, D) -> (N, M)
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
-
+# %% ../nbs/06_evaluation.ipynb #0d89a90e
 class PRDC(NamedTuple):
-    "How two clouds of features lie to each other: precision, recall, density, coverage."
+    "How two clouds of features overlap: precision, recall, density, coverage."
 
     precision: float  # share of generated points within a real point's ball
     recall: float  # share of real points within a generated point's ball
@@ -142,7 +142,7 @@ class Report(NamedTuple):
     class_kl: float  # divergence of the classes' shares, in nats; nan without a classifier
     novelty: float  # median distance to the nearest digit not held out, over that of held-out ones; copies: 0
 
-# %% ../nbs/06_evaluation.ipynb #58cf6b48
+# %% ../nbs/06_evaluation.ipynb #0600refs
 class Reference(NamedTuple):
     "What generated images are compared with, measured once by `measure_reference`."
 
@@ -150,21 +150,21 @@ class Reference(NamedTuple):
     features: Tensor  # (M, D), float64
     radii: Tensor  # (M,) of the balls about them
     shares: Tensor  # (n_classes,) of the classes, as the classifier reads them; nan where there is none
-    searched: Tensor  # (K, C, H, W) images of the training among which neighbours are looked for
-    usual: float  # median distance of an image that was held out to the nearest of them
+    searched: Tensor  # (K, C, H, W) training images, among which nearest neighbours are searched
+    usual: float  # median distance of a held-out image to its nearest neighbour among them
 
 
 def measure_reference(
     net: FeatureNet,  # whose features to compare
     real: Tensor,  # (M, C, H, W) real images in [-1, 1] to compare with, M above 5
-    searched: Tensor,  # (K, C, H, W) images of the training, among which to look for neighbours
-    held_out: Tensor,  # (L, C, H, W) others, whose distance to their neighbours is the usual one
+    searched: Tensor,  # (K, C, H, W) training images, among which to search nearest neighbours
+    held_out: Tensor,  # (L, C, H, W) images held out from the training, which set the usual distance
 ) -> Reference:  # for `evaluate`
     "Measure real images once, to compare generated ones with them."
     points, usual = features(net, real), nearest_neighbors(held_out, searched)[0].median().item()
     return Reference(net, points, radii(points), _shares(net, points), searched, usual)
 
-
+# %% ../nbs/06_evaluation.ipynb #58cf6b48
 def reference_digits(
     real: Tensor,  # (10000, 1, 28, 28) in [-1, 1]: the bundled digits, in their order
     net: Classifier | None = None,  # whose features to compare; the packaged one's if not given
@@ -183,7 +183,7 @@ def _shares(net: FeatureNet, points: Tensor) -> Tensor:  # (N, D) -> (n_classes,
     read = net.head(points.float()).argmax(1)
     return torch.bincount(read, minlength=net.head.out_features).double() / len(points)
 
-# %% ../nbs/06_evaluation.ipynb #4ec46963
+# %% ../nbs/06_evaluation.ipynb #0600eval
 def evaluate(
     images: Tensor,  # (N, C, H, W) in about [-1, 1], N at least 20; values outside are clipped
     reference: Reference,  # what `reference_digits` or `measure_reference` returns
@@ -202,7 +202,7 @@ def evaluate(
     measured = fid(a, b), *kid_and_error, *prdc(a, b, real_radii=reference.radii)
     return Report(len(images), *measured, class_kl, own / reference.usual)
 
-
+# %% ../nbs/06_evaluation.ipynb #4ec46963
 def _clipped(images: Tensor, name: str) -> Tensor:
     if not images.is_floating_point():
         raise ValueError(f"{name} must be floats in [-1, 1], got {images.dtype}: scale pixels with `to_unit`")

@@ -34,7 +34,7 @@ def velocity(
     alpha_bar = extract(sched.alpha_bar, t)
     return broadcast(alpha_bar.sqrt(), x0) * eps - broadcast((1 - alpha_bar).sqrt(), x0) * x0
 
-# %% ../nbs/08_parameterization.ipynb #74f99185
+# %% ../nbs/08_parameterization.ipynb #0800x0v0
 def x0_from_v(
     sched: Schedule,  # the noise schedule
     xt: Tensor,  # (B, ...) noisy data
@@ -46,7 +46,7 @@ def x0_from_v(
     alpha_bar = extract(sched.alpha_bar, t)
     return broadcast(alpha_bar.sqrt(), xt) * xt - broadcast((1 - alpha_bar).sqrt(), xt) * v
 
-
+# %% ../nbs/08_parameterization.ipynb #74f99185
 def eps_from_v(
     sched: Schedule,  # the noise schedule
     xt: Tensor,  # (B, ...) noisy data
@@ -114,7 +114,7 @@ class Denoiser:
             return velocity(self.sched, x0, t, eps)
         return eps if self.predicts == "eps" else x0
 
-# %% ../nbs/08_parameterization.ipynb #2323798a
+# %% ../nbs/08_parameterization.ipynb #0800splt
 def split_answer(
     xt: Tensor,  # (B, ...) noisy data
     out: Tensor,  # what a network answered: like xt, or with twice as many channels
@@ -129,7 +129,7 @@ def split_answer(
     check_same_shape(xt=xt, answer=out)
     return out, None
 
-
+# %% ../nbs/08_parameterization.ipynb #2323798a
 def complete(
     predicts: str,  # "eps", "x0" or "v"
     sched: Schedule,  # the noise schedule

@@ -98,13 +98,13 @@ def heun(
         x = end
         yield x
 
-# %% ../nbs/10_solvers.ipynb #10501015
+# %% ../nbs/10_solvers.ipynb #1000lsnr
 def _half_log_snr(sched: Schedule, t: int) -> float:
     "lambda_t = log(sqrt(alpha_bar) / sqrt(1 - alpha_bar)); infinite where one of the two is 0."
     a, b = _coefficients(sched, t)
     return math.inf if b == 0 else -math.inf if a == 0 else math.log(a / b)
 
-
+# %% ../nbs/10_solvers.ipynb #10501015
 @torch.no_grad()
 def dpm_solver(
     denoise: Denoiser,  # best with the averaged network, in evaluation mode
@@ -168,13 +168,13 @@ def bent_times(
         raise ValueError(f"power must be a finite number above 0, got {power}")
     return _whole([sched.T * (1 - (i / steps) ** power) for i in range(steps)], sched.T)
 
-# %% ../nbs/10_solvers.ipynb #1050101c
+# %% ../nbs/10_solvers.ipynb #1000wher
 def _where(sched: Schedule, wanted: Tensor) -> list[int]:
     "The times whose lambda is nearest to the wanted ones."
     lam = torch.tensor([_half_log_snr(sched, t) for t in range(1, sched.T + 1)])
     return [int((lam - value).abs().argmin()) + 1 for value in wanted]
 
-
+# %% ../nbs/10_solvers.ipynb #1000lsti
 def log_snr_times(
     sched: Schedule,  # the noise schedule; alpha_bar is not 0 at its end
     steps: int,  # how many steps to take, 1..T
@@ -187,7 +187,7 @@ def log_snr_times(
     low, high = _half_log_snr(sched, sched.T), _half_log_snr(sched, 1)
     return _whole(_where(sched, torch.linspace(low, high, steps)), sched.T)
 
-
+# %% ../nbs/10_solvers.ipynb #1050101c
 def karras_times(
     sched: Schedule,  # the noise schedule; alpha_bar is not 0 at its end
     steps: int,  # how many steps to take, 1..T
@@ -199,7 +199,7 @@ def karras_times(
     sigma = torch.linspace(high, low, steps, dtype=torch.float64) ** rho
     return _whole(_where(sched, -sigma.log()), sched.T)
 
-# %% ../nbs/10_solvers.ipynb #10501030
+# %% ../nbs/10_solvers.ipynb #1000x0er
 @torch.no_grad()
 def x0_errors(
     denoise: Denoiser,  # best with the averaged network, in evaluation mode
@@ -214,7 +214,7 @@ def x0_errors(
     noisy = ((t, q_sample(denoise.sched, x0, t, noise(x0))) for t in times[:-1])
     return torch.stack([(_guess(denoise, xt, t, clip).x0 - x0).square().mean(0) for t, xt in noisy])
 
-
+# %% ../nbs/10_solvers.ipynb #10501030
 @torch.no_grad()
 def analytic_dpm(
     denoise: Denoiser,  # best with the averaged network, in evaluation mode
