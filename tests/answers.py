@@ -1,7 +1,7 @@
-"""Answers to the exercises of the chapters: wrong ones that a student might give, right ones in other words.
+"""Answers to the exercises of the notebooks: wrong ones that a student might give, right ones in other words.
 
 The check of the notebook itself must refuse `WRONG` and accept `RIGHT`; see test_exercises.py. A key is a
-chapter and the number of an exercise. Each answer is what stands in the place of the gap.
+notebook and the number of an exercise. Each answer is what stands in the place of the gap.
 """
 
 WRONG = {
@@ -449,6 +449,155 @@ WRONG = {
         "fair = nearest_neighbors(unseen, unseen)[0] >= 15",  # among themselves
         "fair = nearest_neighbors(unseen, real)[0] >= 15.0 / 2",
     ],
+    ("90a", 1): [
+        "def n_different(start): return 156 * 64",  # accepted once: nothing was counted
+        "def n_different(start): return 10_000",
+        "def n_different(start): return 10_000 - start * 64 % 10_000",
+        "def n_different(start): return 9984 if start % 156 == 0 else 7500",
+        "def n_different(start):\n"  # from the first batch on
+        "    return len(torch.cat(list(islice(_shuffled(pixels, 64, 0, 0), 156))).unique())",
+        "def n_different(start):\n"  # of pixels, not of images
+        "    return len(torch.cat(list(islice(batches(pixels, 64, start=start), 156))).unique())",
+        "def n_different(start):\n"
+        "    return len(torch.cat(list(islice(_shuffled(pixels, 64, 0, start), 155))).unique())",
+    ],
+    ("90a", 2): [
+        "def gain(change, t): return 0.0",  # accepted once: any small number was
+        "def gain(change, t): return 0.009",
+        "def gain(change, t): return share_found(change(unit), t)",
+        "def gain(change, t): return share_found(unit, t) - share_found(change(unit), t)",
+        "def gain(change, t): return share_found(change(unit), 400) - share_found(unit, 400)",
+        "def gain(change, t): return share_found(change(unit), t) / share_found(unit, t) - 1",
+        "def gain(change, t): return change(share_found(unit, t)) - share_found(unit, t)",
+    ],
+    ("91", 1): [
+        "def late(window): return window",
+        "def late(window): return window / 2",
+        "def late(window): return (window + 1) / 2",
+        "def late(window): return window - 1",
+        "def late(window): return window // 2",
+        "def late(window): return 49.5",
+        "def late(window): return -(window - 1) / 2",
+    ],
+    ("91", 2): [
+        # accepted once: of that mean and deviation, and no picture of the states
+        "normed = torch.randn(7, 1, 28, 28)\n"
+        "normed = (normed - normed.mean((1, 2, 3), keepdim=True)) / normed.std((1, 2, 3), keepdim=True) / 2",
+        "normed = states[:1].expand(7, 1, 28, 28)\n"
+        "normed = (normed - normed.mean((1, 2, 3), keepdim=True)) / normed.std((1, 2, 3), keepdim=True) / 2",
+        "normed = -(states - states.mean((1, 2, 3), keepdim=True)) / states.std((1, 2, 3), keepdim=True) / 2",
+        "normed = states.clamp(-1, 1)\n"
+        "normed = (normed - normed.mean((1, 2, 3), keepdim=True)) / normed.std((1, 2, 3), keepdim=True) / 2",
+        "normed = (states - states.mean()) / states.std() / 2",
+        "normed = (states - states.mean((1, 2, 3), keepdim=True)) / states.std((1, 2, 3), keepdim=True)",
+        "normed = states / states.std((1, 2, 3), keepdim=True) / 2",
+        "normed = states.clone()",
+    ],
+    ("92c", 1): [
+        "moved = 1e-4",  # accepted once: anything from 1e-5 to 5e-3 was
+        "moved = 0.001",
+        "moved = 0.0",
+        "moved = torch.finfo(torch.float16).eps",
+        "moved = 0.01",
+        "state = denoise.net.state_dict()\n"  # of the weights, not of the answers
+        "flat = torch.cat([v.flatten() for v in state.values()])\n"
+        "moved = (flat - flat.half().float()).square().mean().sqrt().item()",
+        "with torch.no_grad():\n    moved = denoise.net(xt, t).square().mean().sqrt().item()",
+        "with torch.no_grad():\n"  # of a rounded answer
+        "    eps = denoise.net(xt, t)\n"
+        "moved = (eps - eps.half().float()).square().mean().sqrt().item()",
+    ],
+    ("92d", 1): [
+        "def without(part, kept): return fresh(seed=3)",
+        "def without(part, kept): return first",
+        "def without(part, kept):\n"  # other weights
+        "    denoise, opt, ema, generator = fresh(seed=3)\n"
+        '    opt.load_state_dict(kept["optimizer"])\n'
+        '    generator.set_state(kept["generator"])\n'
+        '    ema.model.load_state_dict(kept["ema"])\n'
+        "    return denoise, opt, ema, generator",
+        "def without(part, kept):\n"  # all parts, whatever is asked
+        "    denoise, opt, ema, generator = fresh(seed=3)\n"
+        "    denoise.net.load_state_dict(weights)\n"
+        '    opt.load_state_dict(kept["optimizer"])\n'
+        '    generator.set_state(kept["generator"])\n'
+        '    ema.model.load_state_dict(kept["ema"])\n'
+        "    return denoise, opt, ema, generator",
+        "def without(part, kept):\n"  # that part alone
+        "    denoise, opt, ema, generator = fresh(seed=3)\n"
+        "    denoise.net.load_state_dict(weights)\n"
+        '    if part == "optimizer":\n'
+        '        opt.load_state_dict(kept["optimizer"])\n'
+        '    if part == "generator":\n'
+        '        generator.set_state(kept["generator"])\n'
+        '    if part == "ema":\n'
+        '        ema.model.load_state_dict(kept["ema"])\n'
+        "    return denoise, opt, ema, generator",
+        "def without(part, kept):\n"  # the average is never put back
+        "    denoise, opt, ema, generator = fresh(seed=3)\n"
+        "    denoise.net.load_state_dict(weights)\n"
+        '    if part != "optimizer":\n'
+        '        opt.load_state_dict(kept["optimizer"])\n'
+        '    if part != "generator":\n'
+        '        generator.set_state(kept["generator"])\n'
+        "    return denoise, opt, ema, generator",
+        "def without(part, kept):\n"  # the optimizer's settings without its moments
+        "    denoise, opt, ema, generator = fresh(seed=3)\n"
+        "    denoise.net.load_state_dict(weights)\n"
+        '    opt.load_state_dict({**kept["optimizer"], "state": {}})\n'
+        '    if part != "generator":\n'
+        '        generator.set_state(kept["generator"])\n'
+        '    if part != "ema":\n'
+        '        ema.model.load_state_dict(kept["ema"])\n'
+        "    return denoise, opt, ema, generator",
+    ],
+    ("93", 1): [
+        f"def second(n, seed): return {f}"
+        for f in (
+            '["--n", n, "--seed", seed]',
+            '["--first", n, "--seed", seed, "--n", 2 * n]',
+            '["--n", n, "--first", n + 1, "--seed", seed]',
+            '["--n", n, "--first", n]',
+            '["--n", n, "--first", n, "--seed", seed + 1]',
+            '["--n", n, "--start", n, "--seed", seed]',
+            '["--n", 2, "--first", 2, "--seed", 5]',
+        )
+    ],
+    ("94", 1): [
+        f"def copies(levels, blocks): return {f}"
+        for f in (
+            "levels * blocks",
+            "levels * blocks + 1",
+            "levels * (blocks + 1) + 1",
+            "levels * (blocks + 1) - 1",
+            "(levels - 1) * (blocks + 1)",
+            "levels * (blocks + 2)",
+            "12",
+        )
+    ],
+    ("95", 1): [
+        f"def enough(error, z): return {f}"
+        for f in (
+            "math.ceil((z / error) ** 2)",
+            "math.ceil(2 * z / error)",
+            "math.ceil((z / error) ** 2 / 2)",
+            "int(2 * (z / error) ** 2)",
+            "2 * (z / error) ** 2",
+            "math.ceil(2 * (z * error) ** 2)",
+            "20_000",
+        )
+    ],
+    ("98", 1): [
+        "def sure(images): return 1.0",
+        "def sure(images): return 0.1",
+        "def sure(images): return 0.9998704",  # what was asked for once, and nothing else
+        "@torch.no_grad()\ndef sure(images): return net(x).softmax(1).amax(1).mean()",  # of digits alone
+        "@torch.no_grad()\ndef sure(images): return net(images).softmax(1).amax()",
+        "@torch.no_grad()\ndef sure(images): return net(images).softmax(1).mean()",
+        "@torch.no_grad()\ndef sure(images): return net(images).softmax(0).amax(1).mean()",
+        "@torch.no_grad()\ndef sure(images): return net(images).sigmoid().amax(1).mean()",
+        "@torch.no_grad()\ndef sure(images): return net(images).softmax(1).amax(1).median()",
+    ],
 }
 
 RIGHT = {
@@ -518,5 +667,35 @@ RIGHT = {
     ("12", 2): ["quarter = torch.zeros(28, 28, dtype=torch.bool)\nquarter[::2, ::2] = True"],
     ("12", 3): [
         "def mix(noises, weights): return sum(w * x for w, x in zip(weights, noises)) / weights.norm()"
+    ],
+    ("90a", 1): [
+        "from ddpm_abc.data import labelled_batches\n"
+        "def n_different(start):\n"
+        "    pairs = islice(labelled_batches(pixels, torch.arange(10_000), 64, start=start), 156)\n"
+        "    return len({number for _, numbers in pairs for number in numbers.tolist()})"
+    ],
+    ("91", 1): ["def late(window): return (window - 1) / 2"],
+    ("91", 2): [
+        "deviation = states.flatten(1).std(1, correction=0)[:, None, None, None]\n"
+        "normed = 0.5 * (states - states.flatten(1).mean(1)[:, None, None, None]) / deviation"
+    ],
+    ("92d", 1): [
+        "def without(part, kept):\n"
+        "    run = fresh(seed=3)\n"
+        "    run[0].net.load_state_dict(weights)\n"
+        "    loads = {'optimizer': run[1].load_state_dict, 'generator': run[3].set_state}\n"
+        "    loads['ema'] = run[2].model.load_state_dict\n"
+        "    for name in kept.keys() - {part}:\n"
+        "        loads[name](kept[name])\n"
+        "    return run"
+    ],
+    ("93", 1): ["def second(n, seed): return f'--seed={seed} --first={n} --n={n}'.split()"],
+    ("94", 1): ["def copies(levels, blocks): return 1 + levels * blocks + (levels - 1)"],
+    ("95", 1): [
+        "def enough(error, z): return next(n for n in range(2, 10**6) if error >= z * (2 / n) ** 0.5)"
+    ],
+    ("98", 1): [
+        "def sure(images):\n"
+        "    return torch.cat([F.softmax(net(part), 1).max(1).values for part in images.split(7)]).mean()"
     ],
 }
