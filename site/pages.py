@@ -214,7 +214,9 @@ def citations(pages: list[Page]) -> dict[str, set[str]]:
 def entry(key: str) -> str:
     "One entry of the bibliography, as HTML."
     authors, year, title, venue, url = BIBLIOGRAPHY[key]
-    label = "arXiv:" + url.rsplit("/", 1)[-1] if "arxiv" in url else "doi:" + url.split("doi.org/")[-1]
+    host, _, rest = url.removeprefix("https://").partition("/")
+    names = {"arxiv.org": "arXiv:" + rest.rsplit("/", 1)[-1], "doi.org": "doi:" + rest}
+    label = names.get(host, host)
     return (
         f'<span class="authors">{html.escape(authors)}</span> ({year}). <cite>{html.escape(title)}.</cite> '
         f'{html.escape(venue)}. <a href="{url}">{label}</a>. '
