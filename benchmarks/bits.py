@@ -9,11 +9,11 @@ that is told classes is told none. Each finished row is added to the CSV file, a
 """
 
 import argparse
-import csv
 import time
 from pathlib import Path
 
 import torch
+from kept import keep, matching
 
 from ddpm_abc.cli.bits import unlabelled
 from ddpm_abc.data import mnist, to_unit
@@ -25,23 +25,6 @@ from ddpm_abc.storage import PRETRAINED_SHA256
 PARTS = {"L_0": (1, 1), "t 2..10": (2, 10), "t 11..100": (11, 100), "t > 100": (101, None)}  # times
 FIELDS = ["net", "variance", "images", "n", "draws", "seed", "bits", "error", *PARTS, "L_T"]
 PILOT = 64  # training images that say which times matter
-
-
-def rows(path: Path) -> list[dict]:
-    if not path.exists():
-        return []
-    with path.open(newline="") as f:
-        return list(csv.DictReader(f))
-
-
-def keep(path: Path, row: dict) -> None:
-    new = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="") as f:
-        writer = csv.DictWriter(f, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def measure(
@@ -69,14 +52,13 @@ def main() -> None:
     heads = ["network", "variance", "images", "bits a dimension", *FIELDS[8:]]
     print(f"| {' | '.join(heads)} |\n" + "|---" * len(heads) + "|")
     for net in args.nets or [name for name in PRETRAINED_SHA256 if name.startswith("mnist")]:
-        denoise = unlabelled(weights_of(net).denoise)
-        learned = weights_of(net).denoise.net.config["learn_variance"]
+        packaged = weights_of(net).denoise
+        denoise, learned = unlabelled(packaged), packaged.net.config["learn_variance"]
         for variance in ("learned",) if learned else ("beta_tilde", "beta"):
             for which, x0 in images.items():
                 key = dict(zip(FIELDS, (net, variance, which, args.n, args.draws, args.seed), strict=False))
-                known = [r for r in rows(args.csv) if all(r[k] == str(v) for k, v in key.items())]
                 begun = time.monotonic()
-                if known:
+                if known := matching(args.csv, key):
                     row = known[0]
                 else:
                     row = key | measure(denoise, pilot, x0[: args.n], variance, args.draws, args.seed)

@@ -20,7 +20,8 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import torch
-from bits import PILOT, keep, measure, rows
+from bits import PILOT, measure
+from kept import keep, matching, rows
 from samplers import references
 from torch import Tensor
 
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     for seed, schedule, learn in product(args.seeds, SCHEDULES, VARIANCES):
         key = {"schedule": schedule, "trained": "learned" if learn else "fixed", "steps": args.steps}
         key |= {"batch": args.batch, "ema": args.ema, "n": args.n, "draws": args.draws, "seed": seed}
-        if any(all(row[k] == str(v) for k, v in key.items()) for row in rows(args.csv)):
+        if matching(args.csv, key):
             continue
         begun = time.monotonic()
         denoise = trained(args, images, schedule, learn, seed)

@@ -12,12 +12,12 @@ Each finished row is added to the CSV file, and a row that is there is not drawn
 """
 
 import argparse
-import csv
 import time
 from pathlib import Path
 from statistics import mean, median, stdev
 
 import torch
+from kept import keep, matching
 from torch import Tensor
 
 from ddpm_abc.classifier import HELD_OUT, REFERENCE, digit_classifier, features
@@ -65,10 +65,7 @@ def references(root: str | None, n: int) -> tuple[Tensor, Tensor, str]:
 
 def measure(args: argparse.Namespace) -> None:
     against, pile, what = references(args.mnist, args.n)
-    floor, net, done = fid(pile, against), digit_classifier(), []
-    if args.csv.exists():
-        with args.csv.open(newline="") as f:
-            done = list(csv.DictReader(f))
+    floor, net = fid(pile, against), digit_classifier()
     print(f"N = {args.n:,}, guidance {args.guidance:g}; floor {floor:.3f} ({what})\n")
     print(f"| {args.net} | " + " | ".join(map(str, args.calls)) + " |\n|---|" + "---|" * len(args.calls))
     for name in args.only or CONTENDERS:
@@ -79,7 +76,7 @@ def measure(args: argparse.Namespace) -> None:
                 key = dict(
                     zip(FIELDS, (args.net, name, calls, args.guidance, args.n, what, seed), strict=False)
                 )
-                known = [r for r in done if all(r[k] == str(v) for k, v in key.items())]
+                known = matching(args.csv, key)
                 if not known:
                     x = drawn(drawing(args.net, name, calls, seed, args.guidance), args.n)
                     row = {k: str(v) for k, v in key.items()} | {
@@ -91,15 +88,6 @@ def measure(args: argparse.Namespace) -> None:
             spread = f" ± {stdev(scores):.2f}" if len(scores) > 1 else ""
             cells.append(f"{mean(scores):.{2 if len(scores) > 1 else 3}f}{spread}")
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
-
-
-def keep(path: Path, row: dict[str, str]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="") as f:
-        writer = csv.DictWriter(f, FIELDS)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
 
 
 def theirs(found, steps: int, seed: int, n: int) -> Tensor:

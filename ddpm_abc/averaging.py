@@ -159,8 +159,8 @@ def rebuild(
     shares = posthoc_weights(torch.tensor(ends), torch.tensor(gammas), step, sigma_rel_to_gamma(sigma_rel))
     denoise, _ = load_weights(paths[0])
     net: Any = denoise.net
-    total = {name: torch.zeros_like(v, dtype=torch.float64) for name, v in net.state_dict().items()}
-    for path, share in zip(paths, shares.tolist(), strict=True):
+    total = {name: shares[0].item() * v.double() for name, v in net.state_dict().items()}
+    for path, share in zip(paths[1:], shares[1:].tolist(), strict=True):
         stored: Any = load_weights(path).denoise.net
         if stored.config != net.config:
             raise ValueError(f"{path} holds another network than {paths[0]}: give the files of one run")
