@@ -176,7 +176,7 @@ function gate(begin) {
   function name(digit) {
     const told = digit === ANY ? "" : `, told “${digit}”,`;
     start.textContent = digit === ANY ? "Draw a digit" : `Draw ${an(digit)}`;
-    say.innerHTML = `This is pure noise. There is no digit in it.<br>A neural network${told} guesses one all the same. A little noise is taken away, and it guesses again.`;
+    say.innerHTML = `This is pure noise. There is no digit in it.<br>A neural network${told} guesses one all the same, again and again.`;
   }
   const box = make("div", { className: "gate" }, say, start, bar, note);
   note.setAttribute("role", "status");
