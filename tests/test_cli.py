@@ -166,15 +166,18 @@ def test_help_names_every_network_of_the_package(command, option):
         (["--out", ""], "--out must be a name that can be written"),
         (["--data", "a\0b"], "--data must be a name that can be written"),
         (["--out", "\udcff"], "--out must be a name that can be written"),
-        (["--T", "20"], "--T must be at least 21 with the linear schedule.*--schedule cosine"),
-        (["--schedule", "square"], "--schedule must be linear or cosine, got square"),
-        (["--predict", "x0"], "--predict must be eps or v, got x0"),
+        (
+            ["--T", "20", "--schedule", "linear"],
+            "--T must be at least 21 with the linear schedule.*--schedule cosine",
+        ),
+        (["--schedule", "square"], "--schedule must be cosine or linear, got square"),
+        (["--predict", "x0"], "--predict must be v or eps, got x0"),
         (["--channels", "16;32"], "--channels must be whole numbers with commas.*got 16;32"),
         (
             ["--channels", "16,20"],
-            "--channels must be multiples of 8 from 16 on, as in 32,64,96, got 20 in 16,20",
+            "--channels must be multiples of 8 from 16 on, as in 16,48,96, got 20 in 16,20",
         ),
-        (["--channels", "3"], "--channels must be multiples of 8 from 16 on, as in 32,64,96, got 3 in 3"),
+        (["--channels", "3"], "--channels must be multiples of 8 from 16 on, as in 16,48,96, got 3 in 3"),
         (
             ["--channels", "16,16,16,16"],
             "--channels must name at most 3 levels for images of 28x28.*got 4.*16,16,16",

@@ -124,7 +124,7 @@ def test_the_loss_falls():
 
 def test_the_linear_schedule_reaches_noise_at_every_T():
     for T in ("25", "1000"):
-        done("train", *SMALL[:4], *CPU, "--T", T, "--steps", 1, "--out", T)
+        done("train", *SMALL[:4], *CPU, "--schedule", "linear", "--T", T, "--steps", 1, "--out", T)
         assert load_weights(f"{T}/weights.safetensors").denoise.sched.alpha_bar[-1].sqrt() < 0.02
     paper = {"kind": "linear", "T": 1000, "beta_min": 1e-4, "beta_max": 0.02}
     assert read_metadata("1000/weights.safetensors").sched == paper
@@ -262,9 +262,9 @@ def test_resume_takes_more_steps_and_the_same_settings(out):
         ["--channels", "16,48"],
         ["--T", "40"],
         ["--batch-size", "9"],
-        ["--schedule", "cosine"],
+        ["--schedule", "linear"],
         ["--data", "mnist"],
-        ["--predict", "v"],
+        ["--predict", "eps"],
     ],
 )
 def test_resume_refuses_other_settings(flag, out):
@@ -277,7 +277,7 @@ def test_resume_refuses_other_settings(flag, out):
 
 def test_resume_names_a_flag_that_the_run_began_without(out):
     began = "is not what the run in out/checkpoint-1.safetensors began with"
-    assert f"--labels {began} (without it)" in refused("train", "--resume", "--labels", "--steps", 2)
+    assert f"--learn-variance {began} (without it)" in refused("train", "--resume", "--learn-variance")
     assert f"--seed 1 {began} (0)" in refused("train", "--resume", "--seed", 1, "--steps", 2)
 
 
@@ -414,7 +414,7 @@ def test_a_run_of_a_release_that_knew_fewer_settings_goes_on(monkeypatch):
                 )
 
             m.setattr(room, "save_checkpoint", old)
-            trained("--steps", 1, "--out", str(first))
+            trained("--predict", "eps", "--no-labels", "--steps", 1, "--out", str(first))
         assert "init_from" not in read_metadata(f"{first}/checkpoint-1.safetensors").info["run"]
         done("train", "--resume", "--steps", 2, "--out", str(first), *CPU)
         now = read_metadata(f"{first}/checkpoint-2.safetensors").info["run"]
@@ -656,7 +656,7 @@ def test_the_data_reach_the_network_in_their_range(monkeypatch):
 
 
 def test_a_learned_variance_is_kept_by_a_resume_and_saved_with_the_weights():
-    trained("--steps", 1, "--learn-variance")
+    trained("--no-labels", "--steps", 1, "--learn-variance")
     done("train", "--resume", "--steps", 2, *CPU)
     found = load_weights("out/weights.safetensors")
     assert found.denoise.net.config["learn_variance"] is True

@@ -46,10 +46,10 @@ _NO_STEPS = f"{DEFAULT_STEPS}; without limit if only {{minutes}} is given"
 _MINUTES = """stop after so long; the learning rate falls with the time used, or with the steps done if they
 are further on, so no two runs are the same"""
 _LONG = Number(0, metavar="M")
-_SCHEDULES = Choice(("linear", "cosine"), others=("betas",))
-_SCHEDULE = "noise schedule: linear, with betas from 0.1/T to 20/T, or cosine"
+_SCHEDULES = Choice(("cosine", "linear"), others=("betas",))
+_SCHEDULE = "noise schedule: cosine, or linear, the paper's, with betas from 0.1/T to 20/T"
 _T = "steps of the noise schedule, at most 1000000"
-_PREDICT = "what the network learns to predict: eps, the noise, as in the paper, or v, as in chapter 08"
+_PREDICT = "what the network learns to predict: v, as in chapter 08, or eps, the noise, as in the paper"
 CACHE = "~/.cache/ddpm_abc"
 IMAGE_CACHE = "where a folder of more than 256 MB of pixels is decoded to, once for all runs"
 _HOLD_OUT = "images to hold out of the training, to measure on; the same ones in every run"
@@ -68,6 +68,8 @@ _DROPOUT = "share of the features that each block drops in training, against lea
 _DECAY = "the learning rate falls along half a cosine, or stays after a warm-up of 5000 steps"
 _EMA = "weight of the past in the averaged weights, which are drawn with"
 _LABELS = "tell the network the class of each image, as in chapter 09, so that it can be asked for one"
+_TOLD = Flag("no-labels")
+_IF_CLASSES = "it is told, if the images have classes"
 _VARIANCE = "let the network learn how sure it is of each pixel too, with the loss L_hybrid of chapter 11"
 _INIT_FROM = """begin with the network in weights.safetensors of another run, or with mnist-labels, mnist-v,
 mnist, mnist-bits or emoji, from the package; its network, size, colour, schedule, T and prediction are taken,
@@ -82,15 +84,20 @@ TIMEOUT = "seconds that a process waits for another, before all end (started by 
 
 # %% ../../nbs/93b_config.ipynb #24085bd8
 RECIPES: dict[str, dict[str, Any]] = {  # settings that go together, as if they were typed
+    "paper": {  # what Ho et al. 2020 predict and under which schedule, as in chapters 03 to 05
+        "schedule": "linear", "predict": "eps", "labels": False, "channels": (32, 64, 96), "batch_size": 64,
+        "lr": 2e-3,
+    },
     "ddpm-cifar10": {  # Ho et al. 2020, appendix B
-        "net": "paper", "schedule": "linear", "T": 1000, "predict": "eps", "batch_size": 128, "lr": 2e-4,
-        "decay": "none", "dropout": 0.1, "ema": 0.9999, "flip": True, "steps": 800_000,
+        "net": "paper", "schedule": "linear", "T": 1000, "predict": "eps", "labels": False,
+        "batch_size": 128, "lr": 2e-4, "decay": "none", "dropout": 0.1, "ema": 0.9999, "flip": True,
+        "steps": 800_000,
     },
 }  # fmt: skip
 
 # %% ../../nbs/93b_config.ipynb #24085bx0
 NETS: dict[str, dict[str, Any]] = {  # the presets of {net}: channels, and residual blocks a level
-    "small": {"channels": (32, 64, 96), "blocks": 1},
+    "small": {"channels": (16, 48, 96), "blocks": 1},
     "medium": {"channels": (64, 128, 192), "blocks": 2},
     "paper": {"channels": (128, 256, 256, 256), "blocks": 2},
 }
@@ -119,10 +126,10 @@ class NetConfig:
     channels: tuple[int, ...] = setting(None, Levels(), _CHANNELS, otherwise=_OF_NET, of_weights=True)  # all
     attention: tuple[int, ...] | None = setting(None, Levels(), _ATTENTION, otherwise=_OF_NET)  # heights
     dropout: float = setting(0.0, Number(low=0, below=1), _DROPOUT, otherwise="0")  # in each block
-    labels: bool = setting(False, Flag(), _LABELS, otherwise="it is not told", of_weights=True)  # chapter 09
-    schedule: str = setting("linear", _SCHEDULES, _SCHEDULE, of_weights=True)  # of the noise
+    labels: bool | None = setting(None, _TOLD, _LABELS, otherwise=_IF_CLASSES, of_weights=True)  # chapter 09
+    schedule: str = setting("cosine", _SCHEDULES, _SCHEDULE, of_weights=True)  # of the noise
     T: int = setting(1000, Whole(1, 1_000_000), _T, of_weights=True)  # the schedule's length
-    predict: str = setting("eps", Choice(("eps", "v"), ("x0",)), _PREDICT, of_weights=True)  # chapter 08
+    predict: str = setting("v", Choice(("v", "eps"), ("x0",)), _PREDICT, of_weights=True)  # chapter 08
     learn_variance: bool = setting(False, Flag(), _VARIANCE, otherwise="it is fixed", of_weights=True)  # 11
     init_from: str = setting("", Name("FILE"), _INIT_FROM, otherwise="begin anew")  # weights to begin with
 
@@ -143,7 +150,7 @@ _ONE_STREAM = "{noise} device needs {shards}: give cpu, or leave {shards} out"
 class ScaleConfig:
     "What a run is told about many processes, and about little memory: see 96."
 
-    batch_size: int = setting(64, Whole(1), "images a step")  # at most as many as there are
+    batch_size: int = setting(32, Whole(1), "images a step")  # at most as many as there are
     shards: int | None = setting(None, Whole(0), _SHARDS, otherwise=_MOST_SHARDS)  # micro-shards of a batch
     accumulate: int = setting(1, Whole(1), _ACCUMULATE, kept=False)  # parts of a process's share
     noise: str = setting("cpu", Choice(("cpu", "device")), _NOISE)  # which generators
@@ -238,7 +245,7 @@ def settled(
 # %% ../../nbs/93b_config.ipynb #01187692
 _SAVED = [name for name, s in settings_of(TrainConfig).items() if s.kept or name in LIMITS]
 _FIRST = ("data", "steps", "minutes", "batch_size", "lr", "schedule", "T", "channels", "seed")  # of old
-_OF_OLD = {"hold_out": 0, "shards": 0}  # releases that knew neither held nothing out, and had one stream
+_OF_OLD = {"hold_out": 0, "shards": 0, "predict": "eps", "labels": False}  # what first releases did
 _NOT_OURS = "{path} was not written by `ddpm-abc train`: go on from it in Python, with load_checkpoint"
 _CANNOT_BE = "{path} holds a {name} that cannot be, {value}: start anew in another {out}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -70,6 +71,8 @@ def _new(config: TrainConfig, progress: bool, team: Team) -> Run:
         setup.check_new(config)
     device = setup.own_device(config.device, team)
     data, _ = parts = images_of(config, progress)
+    if config.labels is None:
+        config = replace(config, labels=init is None and len(data.classes) > 1)
     digests = {"images_sha256": images_digest(data, config.labels)}
     if init is None:
         sched = build_schedule(setup.recipe_of(config))

@@ -1,0 +1,280 @@
+"""The board: what digits are worth after so many seconds of training from nothing, recipe by recipe.
+
+    python benchmarks/board.py --pace          # how long a step of each takes; on an idle machine
+    python benchmarks/board.py                 # three trainings of 120 seconds of each
+    python benchmarks/board.py --only "+ labels, w = 1" --seconds 600
+    python benchmarks/board.py --table         # the rows there are, and no training
+
+The protocol. Data: the 10,000 bundled digits, of MNIST's training set. Time: a training of S seconds has as
+many steps as two idle cores take in S seconds, by the pace that was measured there, so that it can be
+repeated to the bit, and on a busy machine. The learning rate follows the steps to their end, so each time is
+a training of its own. Drawn: N digits by the noise of the seed, in 50 steps of the recipe's own sampler with
+its averaged weights; 0 to 9 in turn where the network is told the label. Judge: the FID of chapter 06 against
+its 3,000 reference digits, and the share that its classifier reads as the digit that was ordered. The judge's
+digits are among the bundled ones; so with --mnist FOLDER there is a second FID, against MNIST's test set,
+which no recipe has seen.
+
+Each row goes to a CSV file when it is finished, and a row that is there is not measured again. To enter a
+recipe, add it to ENTRIES: whatever takes the digits and returns a Contender of speed.py.
+"""
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, median, stdev
+from typing import NamedTuple
+
+import torch
+from kept import keep, matching, rows
+from speed import BATCH, BUILD, Contender, count
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ddpm_abc.classifier import HELD_OUT, REFERENCE, digit_classifier, features
+from ddpm_abc.data import Images, digits, labelled_batches, mnist, to_uint8, to_unit
+from ddpm_abc.device import has_fast_bf16, prepare
+from ddpm_abc.guidance import drop_labels, guided
+from ddpm_abc.metrics import fid
+from ddpm_abc.muon import Muon
+from ddpm_abc.parameterization import Denoiser
+from ddpm_abc.plot import save_images
+from ddpm_abc.sampling import sample, spaced_times
+from ddpm_abc.schedule import cosine_schedule
+from ddpm_abc.training import EMA, draw_batch, train, warmup_cosine
+from ddpm_abc.unet import UNet
+
+RESULTS = Path(__file__).parent / "results"
+SCHED, NULL, STEPS = cosine_schedule(), 10, 50  # the class of no label; reverse steps
+
+
+@dataclass(frozen=True)
+class Recipe:
+    "A recipe of this library; the defaults are those of chapters 03 to 05."
+
+    predict: str = "eps"
+    channels: tuple[int, ...] = (32, 64, 96)
+    batch: int = BATCH
+    optimizer: type[Optimizer] = torch.optim.AdamW
+    lr: float = 2e-3
+    labels: bool = False
+    guidance: float = 0.0  # when digits are drawn
+
+    def contender(self, data: Images, seed: int = 0) -> Contender:
+        "A network, its training and its sampler."
+        net = prepare(UNet(channels=self.channels, n_classes=NULL + 1 if self.labels else None), "cpu")
+        denoise, ema, progress = Denoiser(net, SCHED, self.predict), EMA(net), 0.0
+        g = torch.Generator().manual_seed(seed)
+
+        def drawn(x0: Tensor, y: Tensor):
+            given = {"y": drop_labels(y, NULL, generator=g)} if self.labels else {}
+            return draw_batch(SCHED, x0, g, given)
+
+        batches = labelled_batches(data.images, data.labels, self.batch, seed=seed)
+        opt = self.optimizer(net.parameters(), lr=self.lr, weight_decay=0.01)
+        loop = train(
+            denoise, (drawn(x0, y) for x0, y in batches), opt,
+            ema=ema, lr_factor=lambda _: warmup_cosine(progress),
+        )  # fmt: skip
+
+        def step(done: float) -> None:
+            nonlocal progress
+            progress = done
+            next(loop)
+
+        def draw(n: int, steps: int) -> Tensor:
+            averaged = replace(denoise, net=ema.model)
+            told = guided(averaged, torch.arange(n) % NULL, NULL, self.guidance) if self.labels else averaged
+            return sample(told, (n, 1, 28, 28), times=spaced_times(SCHED.T, steps), device="cpu")
+
+        return Contender(count(net), step, draw)
+
+
+class Entry(NamedTuple):
+    "What stands on the board."
+
+    build: Callable[[Images, int], Contender]  # of the digits and a seed
+    batch: int = BATCH
+    labels: bool = False  # whether image k is drawn as digit k mod 10
+
+
+def entry(recipe: Recipe) -> Entry:
+    return Entry(recipe.contender, recipe.batch, recipe.labels)
+
+
+PAPER = Recipe()
+V = replace(PAPER, predict="v")
+THIN = replace(V, channels=(16, 48, 96), batch=32)
+TOLD = replace(THIN, labels=True, guidance=1.0)
+WINNER = replace(TOLD, optimizer=Muon, lr=4e-3)  # the default of `ddpm-abc train`
+ENTRIES = {
+    "chapters 03 to 05": entry(PAPER),
+    "+ v": entry(V),
+    "+ thin, batches of 32": entry(THIN),
+    "+ labels, w = 1": entry(TOLD),
+    "+ muon": entry(WINNER),
+}
+ENTRIES |= {
+    name: Entry(lambda data, seed, build=build: build(data.images))
+    for name, build in BUILD.items()
+    if name != "ddpm_abc"
+}
+
+
+class Judge:
+    "Real digits, as the packaged classifier sees them."
+
+    def __init__(self, root: str | None):
+        self.net, data = digit_classifier(), digits()
+        real = to_unit(data.images)
+        self.reference = features(self.net, real[REFERENCE])
+        self.held_out, self.labels = real[HELD_OUT], data.labels[HELD_OUT]
+        self.test = features(self.net, to_unit(mnist(root, False).images)) if root else None
+
+    def __call__(self, images: Tensor, ordered: Tensor | None) -> dict[str, str]:
+        "FID, FID against the test set, share read as ordered; empty where there is nothing to compare with."
+        seen = features(self.net, images)
+        with torch.no_grad():
+            read = self.net(images).argmax(1)
+        return {
+            "fid": f"{fid(seen, self.reference):.3f}",
+            "fid_test": "" if self.test is None else f"{fid(seen, self.test):.3f}",
+            "read": "" if ordered is None else f"{(read == ordered).double().mean():.4f}",
+        }
+
+
+def machine() -> str:
+    "What the pace depends on."
+    with open("/proc/cpuinfo") as f:
+        cpu = next(
+            (line.split(":")[1].strip() for line in f if line.startswith("model name")), platform.machine()
+        )
+    bf16 = "with" if has_fast_bf16(torch.device("cpu")) else "without"
+    return f"{os.cpu_count()} cores of {cpu} {bf16} bfloat16"
+
+
+def measure_pace(names: list[str], path: Path, rounds: int, seconds: float) -> None:
+    "Seconds a step, the median of rounds in which the entries take turns."
+    data = digits()
+    contenders = {name: ENTRIES[name].build(data, 0) for name in names}
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for k in range(rounds + 1):  # the first warms up
+        for name, c in contenders.items():
+            begun, n = time.perf_counter(), 0
+            while (taken := time.perf_counter() - begun) < seconds:
+                c.step(0.5)
+                n += 1
+            found[name] += [taken / n] * (k > 0)
+    for name, paces in found.items():
+        spread = f"{min(paces):.4f} to {max(paces):.4f}"
+        keep(
+            path,
+            {
+                "machine": machine(),
+                "entry": name,
+                "pace": f"{median(paces):.4f}",
+                "rounds": rounds,
+                "range": spread,
+            },
+        )
+        rate = ENTRIES[name].batch / median(paces)
+        print(f"{name}: {1e3 * median(paces):.1f} ms a step, {rate:.0f} images/s", flush=True)
+
+
+def drawn(contender: Contender, n: int, seed: int) -> Tensor:
+    "N images, 8 bits a pixel; fifty at a time, so that digits 0 to 9 stay in turn."
+    torch.manual_seed(seed)
+    parts = [contender.draw(min(50, n - i), STEPS) for i in range(0, n, 50)]
+    return to_unit(to_uint8(torch.cat(parts)))
+
+
+def train_all(args: argparse.Namespace, names: list[str]) -> None:
+    data, judge = digits(), Judge(args.mnist)
+    floor = judge(judge.held_out[: args.n], judge.labels[: args.n])
+    print(f"real digits, held out: {floor}; {torch.get_num_threads()} threads, torch {torch.__version__}")
+    for name in names:
+        paces = matching(args.paces, {"machine": args.machine, "entry": name})
+        if not paces:
+            raise SystemExit(
+                f"no pace of {name!r} on {args.machine!r}: run with --pace on that machine, idle"
+            )
+        steps = int(args.seconds / float(paces[-1]["pace"]))
+        for seed in range(args.seeds):
+            key = {
+                "machine": args.machine,
+                "entry": name,
+                "seconds": f"{args.seconds:g}",
+                "n": args.n,
+                "seed": seed,
+            }
+            if matching(args.csv, key):
+                continue
+            torch.manual_seed(seed)
+            contender = ENTRIES[name].build(data, seed)
+            for step in range(steps):
+                contender.step(step / steps)
+            images = drawn(contender, args.n, seed)
+            ordered = torch.arange(args.n) % NULL if ENTRIES[name].labels else None
+            row = key | {"steps": steps, "images": steps * ENTRIES[name].batch} | judge(images, ordered)
+            keep(args.csv, row)
+            print(row, flush=True)
+            file = f"{name.replace(' ', '-')}-{args.seconds:g}s-{seed}.png".replace("+-", "")
+            args.out.mkdir(parents=True, exist_ok=True)
+            save_images(images[:100], args.out / file, columns=10)
+
+
+def spread(values: list[str], form: str) -> str:
+    numbers = [float(v) for v in values if v]
+    if not numbers:
+        return ""
+    text = format(mean(numbers), form)
+    return f"{text} ± {format(stdev(numbers), form)}" if len(numbers) > 1 else text
+
+
+def table(path: Path) -> None:
+    "Mean and standard deviation over the seeds."
+    print("| recipe | seconds | images seen | N | seeds | FID | FID, test set | read as ordered |")
+    print("|---|---|---|---|---|---|---|---|")
+    found = rows(path)
+    for key in dict.fromkeys((r["machine"], r["entry"], r["seconds"], r["n"]) for r in found):
+        of = matching(path, dict(zip(("machine", "entry", "seconds", "n"), key, strict=True)))
+        columns = {"fid": ".2f", "fid_test": ".2f", "read": ".1%"}
+        scores = [spread([r[k] for r in of], form) for k, form in columns.items()]
+        _, name, seconds, n = key
+        seeds = ", ".join(r["seed"] for r in of)
+        print(
+            f"| {name} | {seconds} | {int(of[0]['images']):,} | {n} | {seeds} | " + " | ".join(scores) + " |"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", choices=list(ENTRIES), action="append", help="this entry alone")
+    parser.add_argument("--seconds", type=float, default=120, help="of training (default: 120)")
+    parser.add_argument("--seeds", type=int, default=3, help="0, 1, ... (default: 3)")
+    parser.add_argument("--n", type=int, default=1000, help="digits to judge (default: 1000)")
+    parser.add_argument("--mnist", metavar="FOLDER", help="judge by the test set there, too")
+    parser.add_argument("--pace", action="store_true", help="measure the pace, and train nothing")
+    parser.add_argument("--rounds", type=int, default=5, help="of measuring the pace (default: 5)")
+    parser.add_argument("--machine", default=machine(), help="whose pace counts (default: this one's)")
+    parser.add_argument("--csv", type=Path, default=RESULTS / "board.csv")
+    parser.add_argument("--paces", type=Path, default=RESULTS / "board_pace.csv")
+    parser.add_argument("--out", type=Path, default=Path("out/board"), help="for pictures")
+    parser.add_argument("--table", action="store_true", help="print the rows there are, and train nothing")
+    args = parser.parse_args()
+    names = args.only or list(ENTRIES)
+    if args.pace:
+        measure_pace(names, args.paces, args.rounds, 3.0)
+        return
+    if not args.table:
+        train_all(args, names)
+    table(args.csv)
+
+
+if __name__ == "__main__":
+    main()
