@@ -84,6 +84,7 @@ MODULE_ORDER = [
     "paper_unet",
     "training",
     "averaging",
+    "muon",
     "sampling",
     "solvers",
     "likelihood",

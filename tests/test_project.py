@@ -43,6 +43,7 @@ MAY_IMPORT = {
     **dict.fromkeys(("solvers", "likelihood", "editing"), {*THEORY, "sampling"}),
     "averaging": {"parameterization", "training", "storage"},
     "device": set(),
+    "muon": {"device"},
     "classifier": set(),
     "inception": {"data"},
     "metrics": {"classifier"},

@@ -1,0 +1,314 @@
+"""Muon against exact singular values in numpy, against torch's own where torch has it, and in a run that
+stops and goes on."""
+
+import math
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from small_networks import small
+from torch import nn
+
+import ddpm_abc.muon
+from ddpm_abc.data import batches
+from ddpm_abc.muon import COEFFICIENTS, Muon, is_hidden, orthogonal
+from ddpm_abc.parameterization import Denoiser
+from ddpm_abc.schedule import cosine_schedule
+from ddpm_abc.storage import load_checkpoint, save_checkpoint
+from ddpm_abc.training import EMA, train, warmup_cosine
+from ddpm_abc.unet import UNet
+
+SHAPES = [(16, 16), (24, 60), (60, 24), (48, 432)]
+NS = pytest.param(True, id="bfloat16"), pytest.param(False, id="float32")
+every_shape = pytest.mark.parametrize("shape", SHAPES, ids=str)
+
+
+def matrix(m, n, seed=0, decay=1.0):
+    "Of singular values 1, e^-decay, ... e^-4decay, in float64."
+    rng = np.random.default_rng(seed)
+    r = min(m, n)
+    u, v = (np.linalg.qr(rng.normal(size=(k, r)))[0] for k in (m, n))
+    return torch.from_numpy(u * np.exp(-decay * np.linspace(0, 4, r)) @ v.T)
+
+
+def factors(g):
+    u, s, vt = np.linalg.svd(g.double().numpy(), full_matrices=False)
+    return u, s, vt
+
+
+def weight(shape, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return nn.Parameter(torch.randn(shape, generator=g) / 10)
+
+
+@pytest.fixture(params=NS)
+def bf16(request, monkeypatch):
+    monkeypatch.setattr(ddpm_abc.muon, "has_fast_bf16", lambda device: request.param)
+    return request.param
+
+
+@pytest.fixture
+def exact(monkeypatch):
+    monkeypatch.setattr(ddpm_abc.muon, "has_fast_bf16", lambda device: False)
+
+
+# --- the orthogonal factor ----------------------------------------------------------------------------------
+
+
+@every_shape
+@pytest.mark.parametrize("steps", [0, 1, 5])
+def test_each_round_is_a_polynomial_of_the_singular_values(shape, steps):
+    "Another program: the singular values alone, in numpy."
+    g = 7.3 * matrix(*shape)
+    u, s, vt = factors(g)
+    s = s / np.linalg.norm(s)
+    for _ in range(steps):
+        s = np.polynomial.Polynomial([0, COEFFICIENTS[0], 0, COEFFICIENTS[1], 0, COEFFICIENTS[2]])(s)
+    assert np.abs(orthogonal(g, steps).numpy() - u * s @ vt).max() < 1e-12
+
+
+@every_shape
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_singular_values_come_near_one(shape, dtype):
+    "All above 0.0015 of the norm; those of bfloat16 with its rounding."
+    g = matrix(*shape)
+    slack = 0.06 if dtype == torch.bfloat16 else 1e-4
+    assert factors(g)[1].min() / g.norm() > 0.0015
+    found = orthogonal(g.to(dtype))
+    assert found.dtype == dtype
+    s = factors(found)[1]
+    assert 0.68 - slack < s.min() <= s.max() < 1.203 + slack
+
+
+def test_the_bounds_are_those_of_the_docstring():
+    "The polynomial on a fine grid: from 0.0015 on between 0.68 and 1.203, below it lower and rising."
+    low = torch.linspace(0, 0.0015, 1001, dtype=torch.float64)
+    x = torch.cat([low, torch.logspace(math.log10(0.0015), 0, 100_001, dtype=torch.float64)])
+    for _ in range(5):
+        x = sum(c * x**k for c, k in zip(COEFFICIENTS, (1, 3, 5), strict=True))
+    assert 0.679 < x[1001:].min() < 0.68 < 1.2 < x[1001:].max() < 1.203
+    assert (x[:1001].diff() > 0).all()
+
+
+@every_shape
+def test_it_is_near_the_exact_factor(shape):
+    u, _, vt = factors(g := matrix(*shape))
+    found = orthogonal(g).numpy()
+    assert np.linalg.norm(found - u @ vt, 2) < 0.33
+    assert np.linalg.norm(orthogonal(g.T.contiguous()).numpy() - found.T) < 1e-12
+
+
+def test_a_multiple_gives_the_same_and_zero_gives_zero():
+    g = matrix(24, 60)
+    assert torch.allclose(orthogonal(1e-4 * g), orthogonal(1e4 * g), atol=1e-12)
+    assert orthogonal(torch.zeros(24, 60)).equal(torch.zeros(24, 60))
+
+
+# --- a step -------------------------------------------------------------------------------------------------
+
+
+@every_shape
+@pytest.mark.usefixtures("exact")
+def test_a_step_has_the_size_of_the_learning_rate(shape):
+    p = weight(shape)
+    before = p.detach().clone()
+    p.grad = matrix(*shape, decay=0.5).float()
+    Muon([p], lr=0.01, weight_decay=0).step()
+    rms = (p - before).square().mean().sqrt().item() / 0.01
+    s = factors(orthogonal(p.grad))[1]
+    assert rms == pytest.approx(math.sqrt((s**2).mean()), rel=1e-4)
+    assert 0.68 < rms < 1.203
+
+
+def by_hand(w, grads, lr, momentum, decay):
+    "Muon in numpy, for matrices, with the polynomial on singular values."
+    m = np.zeros_like(w)
+    for g in grads:
+        m = momentum * m + (1 - momentum) * g
+        u, s, vt = np.linalg.svd(momentum * m + (1 - momentum) * g, full_matrices=False)
+        s = s / np.linalg.norm(s)
+        for _ in range(5):
+            s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+        w = (1 - lr * decay) * w - lr * max(w.shape) ** 0.5 * u * s @ vt
+    return w
+
+
+@every_shape
+def test_steps_are_those_of_numpy(shape):
+    grads = [matrix(*shape, seed=k) for k in range(4)]
+    p = nn.Parameter(weight(shape).detach().double())
+    wanted = by_hand(p.detach().numpy(), [g.numpy() for g in grads], 0.02, 0.9, 0.1)
+    opt = Muon([p], lr=0.02, momentum=0.9, weight_decay=0.1)
+    for g in grads:
+        p.grad = g
+        opt.step()
+    assert np.abs(p.detach().numpy() - wanted).max() < 1e-12
+
+
+@every_shape
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has it from 2.9 on")
+def test_torchs_own_takes_the_same_steps(shape, monkeypatch):
+    "With the scale of Liu et al. 2025, which is 0.2 of ours. It always computes in bfloat16."
+    monkeypatch.setattr(ddpm_abc.muon, "has_fast_bf16", lambda device: True)
+    ours, theirs = weight(shape), weight(shape)
+    opts = (
+        Muon([ours], lr=0.004, momentum=0.9, weight_decay=0.1),
+        torch.optim.Muon([theirs], lr=0.02, momentum=0.9, weight_decay=0.02, adjust_lr_fn="match_rms_adamw"),
+    )
+    for k in range(6):
+        for p, opt in zip((ours, theirs), opts, strict=True):
+            p.grad = matrix(*shape, seed=k).float()
+            opt.step()
+        assert (ours - theirs).abs().max() < 1e-6
+
+
+def test_other_parameters_take_the_steps_of_adamw(bf16):
+    ours, theirs = ([weight(s) for s in ((10, 64), (7,), (1, 16, 3, 3), ())] for _ in range(2))
+    settings = {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-6, "weight_decay": 0.1}
+    opts = Muon(ours, **settings), torch.optim.AdamW(theirs, **settings)
+    for k in range(5):
+        for params, opt in zip((ours, theirs), opts, strict=True):
+            for p in params:
+                p.grad = weight(p.shape, seed=10 + k).detach()
+            opt.step()
+    for p, q in zip(ours, theirs, strict=True):
+        assert torch.allclose(p, q, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_a_kernel_is_its_matrix(layout, kernel, bf16):
+    shape = (20, 24, kernel, kernel)
+    p = nn.Parameter(weight(shape).detach().to(memory_format=layout))
+    q = nn.Parameter(weight(shape).detach().flatten(1).clone())
+    opts = Muon([p]), Muon([q])
+    for k in range(3):
+        p.grad = weight(shape, seed=k + 1).detach().to(memory_format=layout)
+        q.grad = weight(shape, seed=k + 1).detach().flatten(1)
+        for opt in opts:
+            opt.step()
+    assert torch.equal(p.flatten(1), q)
+    assert p.is_contiguous(memory_format=layout)
+    assert opts[0].state[p]["momentum"].stride() == p.stride()
+
+
+def test_a_zero_gradient_moves_nothing(bf16):
+    params = [weight((20, 24, 3, 3)), weight((20, 24)), weight((5,))]
+    before = [p.detach().clone() for p in params]
+    for p in params:
+        p.grad = torch.zeros_like(p)
+    Muon(params, weight_decay=0).step()
+    assert all(torch.equal(p, q) for p, q in zip(params, before, strict=True))
+
+
+def test_a_parameter_without_gradient_stays_as_it_is():
+    p, q = weight((16, 16)), weight((16, 16))
+    p.grad = matrix(16, 16).float()
+    opt = Muon([p, q])
+    opt.step()
+    assert torch.equal(q, weight((16, 16)))
+    assert [*opt.state] == [p]
+
+
+def test_a_closure_gives_gradients_and_the_loss():
+    p = weight((16, 16))
+    opt = Muon([p])
+
+    def closure():
+        opt.zero_grad()
+        loss = p.square().sum()
+        loss.backward()
+        return loss
+
+    first = opt.step(closure)
+    assert first == weight((16, 16)).square().sum()
+    assert opt.step(closure) < first
+    assert opt.step() is None
+
+
+def test_which_weights_are_hidden():
+    net = UNet(channels=(16, 32), n_classes=10)
+    other = {name for name, p in net.named_parameters() if p.ndim >= 2 and not is_hidden(p)}
+    assert other == {"class_emb.weight", "conv_in.weight", "conv_out.weight"}
+    shapes = {(16, 16): True, (15, 16): False, (16, 15): False, (16, 2, 3, 3): True, (16, 1, 3, 3): False}
+    shapes |= {(): False, (100,): False, (0, 16): False}
+    assert {shape: is_hidden(torch.zeros(shape)) for shape in shapes} == shapes
+
+
+# --- what is refused ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lr": 0.0}, r"lr must be finite and above 0, got 0.0: 0.004 is usual"),
+        ({"lr": -1e-3}, r"lr must be finite and above 0, got -0.001"),
+        ({"lr": math.nan}, r"lr must be finite and above 0, got nan"),
+        ({"lr": math.inf}, r"lr must be finite and above 0, got inf"),
+        ({"momentum": 1.0}, r"momentum must be finite and in \[0, 1\), got 1.0: 0.95 is usual"),
+        ({"momentum": -0.1}, r"momentum must be finite and in \[0, 1\), got -0.1"),
+        ({"betas": (1.0, 0.999)}, r"betas\[0\] must be finite and in \[0, 1\), got 1.0: 0.9 is usual"),
+        ({"betas": (0.9, -0.1)}, r"betas\[1\] must be finite and in \[0, 1\), got -0.1: 0.999 is usual"),
+        ({"eps": 0.0}, r"eps must be finite and above 0, got 0.0: 1e-08 is usual"),
+        ({"weight_decay": -0.01}, r"weight_decay must be finite and 0 or above, got -0.01: 0.01 is usual"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Muon([weight((16, 16))], **settings)
+    opt = Muon([weight((16, 16))])
+    with pytest.raises(ValueError, match=message):
+        opt.add_param_group({"params": [weight((5,))], **settings})
+    assert len(opt.param_groups) == 1
+
+
+# --- a run --------------------------------------------------------------------------------------------------
+
+IMAGES = torch.randint(0, 256, (20, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+SCHED = cosine_schedule(50)
+
+
+class Run:
+    "A small network with Muon and all that a checkpoint keeps."
+
+    def __init__(self, layout):
+        self.net = small(channels=(16, 32)).to(memory_format=layout)
+        self.denoise = Denoiser(self.net, SCHED, "v")
+        self.opt, self.ema = Muon(self.net.parameters()), EMA(self.net)
+        self.rest = {"ema": self.ema, "generator": torch.Generator().manual_seed(0)}
+        self.done = 0
+
+    def go(self, steps):
+        data = islice(batches(IMAGES, 6, seed=3, start=self.done), steps)
+        loop = train(
+            self.denoise, data, self.opt, **self.rest,
+            lr_factor=lambda step: warmup_cosine(step / 6, warmup=0.3), start=self.done,
+        )  # fmt: skip
+        losses = [out.loss for out in loop]
+        self.done += steps
+        return losses
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_a_run_goes_on_to_the_bit(layout, tmp_path, bf16):
+    whole = Run(layout)
+    losses = whole.go(6)
+    first = Run(layout)
+    assert first.go(2) == losses[:2]
+    save_checkpoint(tmp_path / "c.safetensors", first.denoise, first.opt, step=2, **first.rest)
+    second = Run(layout)
+    second.done = load_checkpoint(tmp_path / "c.safetensors", second.denoise, second.opt, **second.rest)
+    assert second.go(4) == losses[2:]
+    for p, q in zip(whole.net.parameters(), second.net.parameters(), strict=True):
+        assert torch.equal(p, q)
+        kept, loaded = whole.opt.state[p], second.opt.state[q]
+        assert kept.keys() == loaded.keys()
+        assert kept.keys() == ({"momentum"} if is_hidden(p) else {"step", "exp_avg", "exp_avg_sq"})
+        for name, v in kept.items():
+            assert torch.equal(v, loaded[name])
+            assert v.stride() == loaded[name].stride()
+
+
+def test_two_runs_are_one(bf16):
+    assert Run(torch.contiguous_format).go(6) == Run(torch.contiguous_format).go(6)
