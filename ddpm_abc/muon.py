@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from .device import has_fast_bf16
-
 # %% auto #0
 __all__ = ['COEFFICIENTS', 'orthogonal', 'is_hidden', 'Muon']
 
@@ -113,9 +111,7 @@ def _orthogonal_step(p: Tensor, grad: Tensor, state: dict[str, Tensor], group: M
         state["momentum"] = torch.zeros_like(p)
     m = state["momentum"].lerp_(grad, 1 - group["momentum"])
     g = grad.lerp(m, group["momentum"]).flatten(1)  # Nesterov's momentum
-    if p.dtype == torch.float32 and has_fast_bf16(p.device):
-        g = g.bfloat16()
-    return max(g.shape) ** 0.5 * orthogonal(g).to(p.dtype).view_as(p)
+    return max(g.shape) ** 0.5 * orthogonal(g).view_as(p)
 
 
 def _adam_step(p: Tensor, grad: Tensor, state: dict[str, Tensor], group: Mapping[str, Any]) -> Tensor:

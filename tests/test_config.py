@@ -184,8 +184,8 @@ def test_settled_takes_over_and_refuses_only_what_was_asked_for():
         OtherSetting, match=r"seed 0 is not what the run began with \(3\): leave seed out, or start anew"
     ):
         settled(asked, before, WHOSE, INSTEAD)
-    flag = TrainConfig(labels=True)
-    with pytest.raises(OtherSetting, match=r"^labels is not what the run began with \(without it\)"):
+    flag = TrainConfig(flip=True)
+    with pytest.raises(OtherSetting, match=r"^flip is not what the run began with \(without it\)"):
         settled(flag, before, WHOSE, INSTEAD)
     moved = settled(TrainConfig(data="elsewhere"), before, WHOSE, INSTEAD)  # compared by content, later
     assert moved.data == "elsewhere"
@@ -220,7 +220,7 @@ def test_settings_survive_json():
         data="mine", minutes=2.5, channels=(16, 32), labels=True, init_from="w", background="black"
     )
     found = read_settings(json.loads(json.dumps(saved_settings(config))), "file")
-    assert replace(config, given=None, shards=64) == TrainConfig(**found)
+    assert replace(config, given=None, shards=32) == TrainConfig(**found)
     assert not {"root", "device", "out"} & found.keys()
 
 

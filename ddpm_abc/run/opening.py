@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from torch import nn
 from ..data import NAMED
 from ..device import prepare
 from ..distributed import Team, first_goes_first, joined, noticing_loss, restarted
+from ..muon import Muon
 from ..parameterization import Denoiser
 from . import setup
 from .config import OtherSetting, TrainConfig, read_settings, settled
@@ -37,12 +39,15 @@ from ddpm_abc.storage import (
 from ..training import EMA
 
 # %% auto #0
-__all__ = ['RunExists', 'open_run']
+__all__ = ['OPTIMIZERS', 'RunExists', 'open_run']
 
 # %% ../../nbs/93l_opening.ipynb #ed8dc340
 _UNEQUAL = """{batch_size} {batch} in {shards} {n} cannot be dealt evenly to {size} processes: start as many
 as divide {n}, or a run with other {shards}"""
 _TOO_MANY_PARTS = "{accumulate} must be at most {n}, the images of each process in a batch, got {got}"
+
+
+OPTIMIZERS: dict[str, Any] = {"muon": Muon, "adamw": torch.optim.AdamW}
 
 
 def _assembled(
@@ -54,7 +59,8 @@ def _assembled(
         raise ConfigError(_UNEQUAL, batch=config.batch_size, n=n, size=team.size)
     if config.accumulate > (most := config.batch_size // team.size):
         raise ConfigError(_TOO_MANY_PARTS, n=most, got=config.accumulate)
-    opt = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=0.01)
+    make = OPTIMIZERS[config.optimizer]
+    opt = make(net.parameters(), lr=config.lr, weight_decay=0.01)
     generator = torch.Generator().manual_seed(config.seed)
     denoise = Denoiser(net, sched, config.predict)
     return Run(config, denoise, *parts, opt, EMA(net, config.ema), generator, digests, team=team)
