@@ -109,7 +109,7 @@ PAPER = Recipe()
 V = replace(PAPER, predict="v")
 THIN = replace(V, channels=(16, 48, 96), batch=32)
 TOLD = replace(THIN, labels=True, guidance=1.0)
-WINNER = replace(TOLD, optimizer=Muon, lr=4e-3)  # the default of `ddpm-abc train`
+WINNER = replace(TOLD, optimizer=Muon)  # the default of `ddpm-abc train`
 ENTRIES = {
     "chapters 03 to 05": entry(PAPER),
     "+ v": entry(V),

@@ -71,7 +71,7 @@ class Muon(Optimizer):
     def __init__(
         self,
         params: Iterable[nn.Parameter] | Iterable[dict[str, Any]],  # to train, or groups of them
-        lr: float = 4e-3,  # learning rate of all parameters, above 0
+        lr: float = 2e-3,  # learning rate of all parameters, above 0
         momentum: float = 0.95,  # what the past gradients weigh, in [0, 1): of hidden weights
         betas: tuple[float, float] = (0.9, 0.999),  # Adam's, each in [0, 1): of all others
         eps: float = 1e-8,  # Adam's, above 0

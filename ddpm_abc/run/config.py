@@ -65,7 +65,7 @@ _CHANNELS = "channels at each level of the network, multiples of 8 from 16 on; e
 _OF_NET = "those of {net}"
 _ATTENTION = "heights of the levels with attention, beside the lowest"
 _DROPOUT = "share of the features that each block drops in training, against learning by heart"
-_OPTIMIZER = "which optimizer: muon (appendix 94c), or adamw, as in chapter 04, at a lower {lr} such as 0.002"
+_OPTIMIZER = "which optimizer: muon (appendix 94c), or adamw, as in chapter 04"
 _DECAY = "the learning rate falls along half a cosine, or stays after a warm-up of 5000 steps"
 _EMA = "weight of the past in the averaged weights, which are drawn with"
 _LABELS = "tell the network the class of each image, as in chapter 09, so that it can be asked for one"
@@ -87,7 +87,7 @@ TIMEOUT = "seconds that a process waits for another, before all end (started by 
 RECIPES: dict[str, dict[str, Any]] = {  # settings that go together, as if they were typed
     "paper": {  # what Ho et al. 2020 predict and under which schedule, as in chapters 03 to 05
         "schedule": "linear", "predict": "eps", "labels": False, "channels": (32, 64, 96), "batch_size": 64,
-        "optimizer": "adamw", "lr": 2e-3,
+        "optimizer": "adamw",
     },
     "ddpm-cifar10": {  # Ho et al. 2020, appendix B
         "net": "paper", "schedule": "linear", "T": 1000, "predict": "eps", "labels": False,
@@ -182,7 +182,7 @@ class TrainConfig(ScaleConfig, NetConfig, DataConfig):
     steps: int | None = setting(None, Whole(1), _STEPS, otherwise=_NO_STEPS, kept=False)  # how many
     minutes: float | None = setting(None, _LONG, _MINUTES, otherwise="none", kept=False)  # how long
     optimizer: str = setting("muon", Choice(("muon", "adamw")), _OPTIMIZER)  # how the weights move
-    lr: float = setting(4e-3, Number(0), "highest learning rate, reached after a warm-up")  # of it
+    lr: float = setting(2e-3, Number(0), "highest learning rate, reached after a warm-up")  # of it
     decay: str = setting("cosine", Choice(("cosine", "none")), _DECAY)  # of the learning rate
     ema: float = setting(0.999, Number(low=0, below=1), _EMA)  # the decay of the averaged weights
     preview: int = setting(500, Whole(0), _PREVIEW, kept=False)  # how often to look
