@@ -383,7 +383,7 @@ function drawWidget(box) {
         if (still && shown + 1 < end) shown++; // whoever asked for less motion sees the end
         else show(shown + 1);
         const early = start + pace * shown - performance.now();
-        if (early > 0) await new Promise((ok) => setTimeout(ok, early));
+        await new Promise((ok) => setTimeout(ok, Math.max(0, early)));
       }
     } catch (e) {
       return failed(e, mine);
