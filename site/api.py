@@ -275,11 +275,11 @@ def names(modules: dict[str, Module]) -> dict[str, str]:
 
 
 def _highlight(code: str) -> str:
+    from listing import Listing
     from pygments import highlight
-    from pygments.formatters import HtmlFormatter
     from pygments.lexers import PythonLexer
 
-    return highlight(code, PythonLexer(), HtmlFormatter(nowrap=True))
+    return highlight(code, PythonLexer(), Listing(nowrap=True))
 
 
 def _cell(text: str) -> str:

@@ -11,7 +11,7 @@ course = json.loads((SOURCE / "course.json").read_text(encoding="utf-8"))
 cfg = course["settings"]
 
 project, release, copyright = cfg["title"], cfg["version"], cfg["copyright"]
-extensions = ["myst_parser", "maths", "finder"]
+extensions = ["myst_parser", "maths", "finder", "listing"]
 exclude_patterns = ["_static", "_downloads"]
 myst_enable_extensions = ["dollarmath", "amsmath", "attrs_inline", "deflist"]
 myst_heading_anchors = 3

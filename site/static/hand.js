@@ -149,7 +149,7 @@ function handWidget(box) {
     showShown();
     blank(result);
     captions[0].textContent = "yours";
-    captions[2].textContent = "";
+    captions[2].textContent = "no answer yet";
     note.className = "verdict";
     note.innerHTML =
       task === "half"

@@ -315,7 +315,7 @@ function walkExplorer(box, { kinds = ALL_KINDS, first = crescents, title = "Walk
     verdict.innerHTML =
       `${name}: <b>${walk.calls}</b> call${walk.calls > 1 ? "s" : ""} of the network, and <b>${Math.round(100 * share)}%</b> of 400 points ` +
       "end where data lie. Of draws from the data it would be 99%. " +
-      (off === null ? "Each walk has its own dice, and no one end is the exact one." : `On average they end <b>${few(off)}</b> from where the exact path leads.`);
+      (off === null ? "Each walk draws its own noise, so there is no one exact end to compare with." : `On average they end <b>${few(off)}</b> from where the exact path leads.`);
     box.dataset.calls = walk.calls;
     box.dataset.share = share;
     if (off !== null) box.dataset.off = off;

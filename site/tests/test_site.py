@@ -49,7 +49,19 @@ def test_it_builds_in_a_minute_without_a_warning(built):
 def test_sizes(built):
     total = sum(p.stat().st_size for p in HTML.rglob("*") if p.is_file())
     # a hundred pages, the notebooks to download, and 5 MB that only the page Draw loads
-    assert total <= 31.5e6, f"{total / 1e6:.1f} MB"
+    assert total <= 30e6, f"{total / 1e6:.1f} MB"
+
+
+def test_code_has_tags_only_where_it_is_coloured(built):
+    css = (HTML / "_static/site.css").read_text(encoding="utf-8")
+    found = {
+        kind
+        for name in names()
+        for pre in re.findall(r"<pre.*?</pre>", (HTML / name).read_text(encoding="utf-8"), re.S)
+        for kind in re.findall(r'<span class="([^"]+)">', pre)
+    }
+    assert {"k", "s2", "c1", "mi", "nf", "nb"} <= found
+    assert not [kind for kind in found if not re.search(rf"^\.{kind}\b", css, re.M)]
 
 
 def test_every_chapter_has_its_page_buttons_and_download(built):
