@@ -91,9 +91,9 @@ def test_kinds_read_what_is_typed(kind, text, value):
         (Number(0), "-0.0", "must be a number greater than 0, got -0.0"),
         (Number(0), "much", "must be a number greater than 0, got much"),
         (Choice(("a", "b"), ("c",)), "c", "must be a or b, got c"),
-        (Levels(), "16,", "must be whole numbers with commas between them, as 32,64,96, got 16,"),
-        (Name(), "", "must be a name that can be written and printed, and is empty"),
-        (Name(), "a\0b", "must be a name that can be written and printed, and holds a byte that is no text"),
+        (Levels(), "16,", "must be whole numbers with commas between them, such as 32,64,96, got 16,"),
+        (Name(), "", "must not be empty"),
+        (Name(), "a\0b", "must be a name that can be printed, and holds a byte that is not text"),
         (Flag(), "yes", "takes no value, got yes"),
     ],
 )
