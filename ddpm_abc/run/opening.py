@@ -122,7 +122,7 @@ def _check_init(config: TrainConfig, path: Path, saved: Metadata, was: str) -> N
 
 # %% ../../nbs/93l_opening.ipynb #a74bb91e
 _OTHER_PARTS = (
-    "{} was written by {} processes, each with its share in {} parts, and now there are {} with {}: "
+    "{} was written with {}, and the run goes on with {}: "
     "images, times and noise stay the same, but the last digits of the weights may differ"
 )
 
@@ -143,10 +143,13 @@ def _resumed(config: TrainConfig, progress: bool, team: Team) -> Run:
     run.step = load_checkpoint(path, run.denoise, run.opt, ema=run.ema, generator=run.generator)
     run.seconds, run.losses = saved.info["seconds"], read_losses(run.out / "loss.csv", run.step)
     run.records = read_records(run.out / "metrics.jsonl", run.step)
-    was, now = ([shown(part.get(name, 1)) for name in parts_of(run)] for part in (saved.info, parts_of(run)))
+    was, now = (
+        ", ".join(f"{name} {shown(part.get(name, 1))}" for name in parts_of(run))
+        for part in (saved.info, parts_of(run))
+    )
     if was != now:
         masks = ", and the masks of dropout do" if config.dropout else ""
-        warnings.warn(_OTHER_PARTS.format(path, *was, *now) + masks, stacklevel=2)
+        warnings.warn(_OTHER_PARTS.format(path, was, now) + masks, stacklevel=2)
     return run
 
 # %% ../../nbs/93l_opening.ipynb #a6327688
