@@ -69,6 +69,7 @@ CITATIONS = {
     r"LeCun et al\.,? \(?1998\)?": "lecun1998",
     r"Krizhevsky,? \(?2009\)?": "krizhevsky2009",
     r"Patarasuk (?:&|and) Yuan,? \(?2009\)?": "patarasuk2009",
+    r"Shallue et al\.,? \(?2019\)?": "shallue2019",
     r"Hoogeboom et al\.,? \(?2023\)?": "hoogeboom2023",
 }
 
@@ -414,6 +415,14 @@ BIBLIOGRAPHY = {
         "Bandwidth Optimal All-Reduce Algorithms for Clusters of Workstations",
         "Journal of Parallel and Distributed Computing 69(2)",
         "https://doi.org/10.1016/j.jpdc.2008.09.002",
+    ),
+    "shallue2019": (
+        "Christopher J. Shallue, Jaehoon Lee, Joseph Antognini, Jascha Sohl-Dickstein, Roy Frostig, "
+        "George E. Dahl",
+        2019,
+        "Measuring the Effects of Data Parallelism on Neural Network Training",
+        "Journal of Machine Learning Research 20(112)",
+        "https://jmlr.org/papers/v20/18-789.html",
     ),
     "lecun1998": (
         "Yann LeCun, Léon Bottou, Yoshua Bengio, Patrick Haffner",

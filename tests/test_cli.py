@@ -160,12 +160,12 @@ def test_help_names_every_network_of_the_package(command, option):
         (["--steps", "-" + "9" * 5000], "--steps must be at least 1"),
         (
             ["--channels", "16,1000000000"],
-            "--channels 16,1000000000 makes a network of inf parameters: at most 1,000,000,000",
+            "--channels 16,1000000000 makes a network of inf parameters: at most 1,000,000,000 are allowed",
         ),
         (["--channels", "100000"], "parameters: at most 1,000,000,000"),
-        (["--out", ""], "--out must be a name that can be written"),
-        (["--data", "a\0b"], "--data must be a name that can be written"),
-        (["--out", "\udcff"], "--out must be a name that can be written"),
+        (["--out", ""], "--out must not be empty"),
+        (["--data", "a\0b"], "--data must be a name that can be printed"),
+        (["--out", "\udcff"], "--out must be a name that can be printed"),
         (
             ["--T", "20", "--schedule", "linear"],
             "--T must be at least 21 with the linear schedule.*--schedule cosine",

@@ -173,11 +173,11 @@ def test_kept_digits_are_those_of_one_drawing(weights, monkeypatch):
     assert Path("drawn.npz").read_bytes() == longer  # a shorter run takes none of a longer one's away
 
     for other in (["--steps", 3], ["--seed", 1]):  # the last of two counts
-        assert "holds digits of another run" in refused(*command, *other)
+        assert "holds images of weights" in refused(*command, *other)
     earlier = of.replace(", 8 bits", ", 64 at once, 8 bits")  # when the noise of a batch came from one stream
     np.savez_compressed("drawn.npz", images=images, of=earlier)
     done(*command)
-    assert "holds digits of another run" in refused(*command, "--n", 110)
+    assert "holds images of weights" in refused(*command, "--n", 110)
 
     flipped = bytearray(before)
     flipped[len(before) // 2] ^= 1

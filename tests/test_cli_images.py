@@ -142,8 +142,8 @@ def test_another_folder_judges_what_the_training_held_in():
     [
         (["--size", "30"], "at most 2 levels for images of 30x30.* as in 16,16, or with --size 32x32"),
         (["--size", "24x42"], "at most 2 levels for images of 24x42.*got 3.*or with --size 24x44"),
-        (["--size", "0"], "--size must lie in 1..4096, got 0"),
-        (["--size", "a"], "--size must be one number, as 32, or height and width, as 24x40, got a"),
+        (["--size", "0"], "--size must be from 1 to 4096 pixels, got 0"),
+        (["--size", "a"], "--size must be a number, such as 32, or height and width, such as 24x40, got a"),
         (["--size", "32", "--attention", "7"], "--attention must name heights .* 32,16,8, got 7"),
         (["--size", "32", "--net", "paper"], "--channels must be multiples of 32 from 64 on.*got 16"),
         (["--dropout", "1"], "--dropout must be a number at least 0 and less than 1, got 1"),
@@ -161,7 +161,7 @@ def test_what_cannot_be_is_refused_with_what_can(asked, said):
 @pytest.mark.parametrize("asked", [["--size", "32"], ["--colour"], ["--fit", "pad"], ["--background", "red"]])
 def test_a_form_is_for_folders(asked):
     err = refused("train", "--steps", 1, *asked, *TINY)
-    assert f"{asked[0]} is for a folder of your own images, and --data digits has its own form" in err
+    assert f"{asked[0]} is for a folder of your own images, and --data digits has a fixed form" in err
 
 
 def test_presets():

@@ -299,10 +299,10 @@ def test_a_film_that_cannot_be_written_is_a_note(weights, monkeypatch):
         (["--weights", "two.safetensors"], "draws images of 2 channels"),
         (["--steps", "31"], "--steps must be at most 30, the T that these weights were trained with, got 31"),
         (["--sampler", "euler"], "--sampler must be dpm-solver or ddim or ddpm, got euler"),
-        (["--eta", "1.5"], "--eta must lie in 0..1, from no noise on the way to that of the paper's sampler"),
+        (["--eta", "1.5"], "--eta must be from 0, no noise on the way, to 1, as much as ddpm adds, got 1.5"),
         (
             ["--sampler", "ddpm", "--eta", "0"],
-            "--eta is for --sampler dpm-solver and ddim: ddpm has none to set",
+            "--eta is for --sampler dpm-solver and ddim: ddpm has none to set, leave --eta out",
         ),
         (["--weights", "nowhere.safetensors"], "there is no file nowhere.safetensors"),
         (["--weights", "pickled.pt"], "pickled.pt is a pickle"),

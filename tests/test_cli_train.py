@@ -381,7 +381,7 @@ def test_a_checkpoint_with_an_odd_network_is_refused(odd, out, monkeypatch):
 @pytest.mark.parametrize(
     ("odd", "said"),
     [
-        ({"lr": -1.0}, "holds a lr that cannot be, -1.0: start anew in another --out"),
+        ({"lr": -1.0}, "holds lr -1.0, which is not allowed: start anew in another --out"),
         ({"T": 10**9}, "holds a T that"),
         ({"seed": "0"}, "was not written by"),
         ({"steps": 0}, "holds a steps that"),
@@ -630,6 +630,13 @@ def test_weights_that_do_not_fit_are_named(args, said, weights):
     assert said in refused("train", "--init-from", "w.safetensors", *args)
 
 
+@pytest.mark.parametrize(("dropout", "masks"), [(0, ""), (0.1, ", and the masks of dropout do")])
+def test_a_run_that_goes_on_in_other_parts_says_what_may_differ(dropout, masks):
+    trained("--dropout", dropout, "--steps", 1)
+    _, _, err = run("train", "--resume", "--steps", 2, "--accumulate", 2, *CPU)
+    assert f"but the last digits of the weights may differ{masks}\n" in f"{err}\n"
+
+
 def test_weights_that_know_labels_go_on_with_labels(two_classes):
     trained("--data", "pairs", "--labels", "--steps", 1)
     command = ["train", "--init-from", "out/weights.safetensors", "--steps", 1, "--batch-size", 8, *CPU]
@@ -637,7 +644,7 @@ def test_weights_that_know_labels_go_on_with_labels(two_classes):
     Path("pairs").rename("others")
     Path("others/below").rename("others/underneath")
     status, _, err = run(*command, "--data", "others", "--out", "two")
-    note = "note: where out/weights.safetensors was told above,below, it is now told above,underneath"
+    note = "note: out/weights.safetensors learned the classes above,below, which now mean above,underneath"
     assert (status, err) == (0, note)
     assert list(load_weights("two/weights.safetensors").info["classes"]) == ["above", "underneath"]
 

@@ -91,9 +91,9 @@ def test_kinds_read_what_is_typed(kind, text, value):
         (Number(0), "-0.0", "must be a number greater than 0, got -0.0"),
         (Number(0), "much", "must be a number greater than 0, got much"),
         (Choice(("a", "b"), ("c",)), "c", "must be a or b, got c"),
-        (Levels(), "16,", "must be whole numbers with commas between them, as 32,64,96, got 16,"),
-        (Name(), "", "must be a name that can be written and printed, and is empty"),
-        (Name(), "a\0b", "must be a name that can be written and printed, and holds a byte that is no text"),
+        (Levels(), "16,", "must be whole numbers with commas between them, such as 32,64,96, got 16,"),
+        (Name(), "", "must not be empty"),
+        (Name(), "a\0b", "must be a name that can be printed, and holds a byte that is not text"),
         (Flag(), "yes", "takes no value, got yes"),
     ],
 )
@@ -247,8 +247,8 @@ def test_settings_of_earlier_releases_are_read():
         ({**FIRST, "lr": "0.1"}, "was not written by"),
         ({**FIRST, "T": None}, "was not written by"),
         ({**FIRST, "channels": ["x"]}, "was not written by"),
-        ({**FIRST, "T": 10**9}, "holds a T that cannot be, 1000000000: start anew in another out"),
-        ({**FIRST, "lr": float("nan")}, "holds a lr that cannot be"),
+        ({**FIRST, "T": 10**9}, "holds T 1000000000, which is not allowed: start anew in another out"),
+        ({**FIRST, "lr": float("nan")}, "holds lr nan, which is not allowed"),
         ({**FIRST, "minutes": -1}, "holds a minutes that"),
     ],
 )

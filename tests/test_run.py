@@ -229,7 +229,7 @@ def test_what_images_depend_on_is_kept_with_them(drawing):
     plain = ({"seed": 6}, {"steps": 5}, {"label": "a"}, {"guidance": 1.0}, {"sampler": "ddim"})
     for changed in (*plain, {"in_turn": True}):
         other = Drawing(drawing.found, "w", **{"seed": 5, "steps": 4, **changed})
-        with pytest.raises(ConfigError, match="holds digits of another run"):
+        with pytest.raises(ConfigError, match="holds images of weights"):
             read_kept("kept.npz", other.of, 2)
     write_image("one.png", x[0], drawing.of)
     with Image.open("one.png") as im:

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from ddpm_abc.run.draw import Drawing
     from ddpm_abc.run.pictures import Film
 
-_GUIDANCE = """with weights of `train --labels`, such as mnist-labels: 0 keeps to the class as trained, 1 or
-2 more closely (chapter 09); any value but 0 takes twice the time"""
+_GUIDANCE = """guidance weight w of Ho and Salimans 2022, eps = (1 + w) eps(class) - w eps(no class), for a
+network that is told the class, such as mnist-labels: 0 is no guidance, 1 or 2 keep to the class more closely.
+Programs that call 1 + w the scale, as diffusers does, call these 1, 2 and 3. Any w but 0 takes twice the time"""
 _WEIGHTS = """weights.safetensors of a training run; or mnist-labels, mnist-v, mnist or mnist-bits, which
 draw digits, or emoji, from the package"""
 SAMPLERS = ("dpm-solver", "ddim", "ddpm")  # those of `ddpm_abc.solvers`, known without torch
-_SAMPLER = """the walk from noise to images (chapter 10): dpm-solver, ddim, or ddpm, the paper's, which needs
-many steps"""
+_SAMPLER = "sampler (chapter 10): dpm-solver, ddim, or ddpm, the paper's, which needs many steps"
 _STEPS = "reverse steps, at most the T of the training; fewer are faster and coarser"
-_ETA = """fresh noise on the way, for dpm-solver, in the later part of it, and ddim: from 0, none, to 1, as
-much as ddpm's"""
+_ETA = """noise added on the way, for dpm-solver and ddim: 0 adds none, 1 as much as ddpm; dpm-solver adds it in
+the later steps only"""
 DEFAULT_WEIGHTS = "mnist-labels"  # of `sample` and `evaluate`, from the package
 
 
@@ -41,7 +41,7 @@ class DrawConfig:
     weights: str = setting(DEFAULT_WEIGHTS, Name("FILE"), _WEIGHTS)
     guidance: float = setting(0.0, Number(metavar="W"), _GUIDANCE, otherwise="0")
     sampler: str = setting("dpm-solver", Choice(SAMPLERS), _SAMPLER)
-    steps: int | None = setting(None, Whole(1), _STEPS, otherwise="20, with ddpm T")
+    steps: int | None = setting(None, Whole(1), _STEPS, otherwise="20; with {sampler} ddpm, T")
     eta: float | None = setting(None, Number(), _ETA, otherwise="1 for dpm-solver, 0 for ddim")
     seed: int = setting(0, Whole(0, 2**63 - 1, "less than 2^63"), SEED)
     device: str = setting("auto", Name(), DEVICE)

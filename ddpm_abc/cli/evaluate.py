@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 _DATA = """what to compare with: a folder of images that the network did not see, or the folder that it was
 trained on, of which some were held out; for digits, digits, 3,000 of the bundled ones, or mnist, the 10,000
 of the test set, downloaded"""
-_N = "how many images, from 20 to as many as they are compared with; compare only figures of the same N"
+_N = "how many images, from 20 to as many as they are compared with; compare only scores of the same N"
 _FEATURES = """whose features are compared: those of classifier, trained here on the same classes, and
 packaged for digits; or of inception, the network of published FIDs, whose weights (95 MB) are in FILE with
 inception:FILE, and else downloaded into {root}; it needs pip install "ddpm_abc[fid]\""""
-_CACHE = """keep the images there as they come, an .npz of 8 bits a pixel, and go on from there if it is
-begun: for a run of hours"""
+_CACHE = """keep the drawn images in this .npz file, and go on from it next time: worthwhile for a run of
+hours"""
 _COMPILE = """compile the network first, with torch.compile: worth its minute for a run of hours, and
 needs a C++ compiler"""
 
-_BITS = """draw nothing, and measure how likely --n real images are: the bound on -log2 p, in bits a dimension
-(chapter 11); --data says which images"""
+_BITS = """draw nothing; measure the bound on -log2 p of --n real images, in bits a dimension (chapter 11); --data
+says which images"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class EvaluateConfig(DrawConfig):
 )
 @options(EvaluateConfig)
 def command(**given: Any) -> int:
-    "Draw images with a trained network, and judge them by real ones that it did not see."
+    "Draw images with a trained network, and compare them with real ones held out of its training."
     config = EvaluateConfig(**typed(given))
     if config.bits:
         from ddpm_abc.cli.bits import measure
@@ -250,7 +250,9 @@ def _judge_own(
         shapes = ["x".join(map(str, shape)) for shape in (drawn, held)]
         raise Refused(f"{config.weights} draws images of {shapes[0]}, and those of --data are {shapes[1]}")
     if real.train is None:
-        raise Refused(f"the images that {config.weights} was trained on are not there to look for copies in")
+        raise Refused(
+            f"the images that {config.weights} was trained on are not there to look for copies in: put them back"
+        )
     if net and not can_measure(real, config.n, net):
         n, m = len(real.train), len(real.held)
         need = f"{config.n + 1} images of the training, and there are {n}; 20 held out, and there are {m}"

@@ -15,7 +15,7 @@ from ddpm_abc.run.settings import Choice, setting
 
 _FORMAT = """onnx, a file for browsers and most other runtimes, or diffusers, a folder for its DDPMPipeline,
 which takes the paper's network alone"""
-_DTYPE = "how an ONNX file stores the weights: in 16 bits, half the size, or in 32"
+_DTYPE = "how an ONNX file stores the weights: float16, half the size, or float32"
 AGREES = 1e-3  # more than that between the file and torch, and something is wrong
 
 
@@ -32,7 +32,7 @@ class ExportConfig:
 @click.argument("out")
 @options(ExportConfig)
 def command(weights: str, out: str, **given: Any) -> int:
-    """Hand a trained network on to browsers and other programs.
+    """Write a trained network for browsers and other programs.
 
     WEIGHTS is the weights.safetensors of a training run, or mnist-labels, mnist-v or mnist of the package.
     OUT is the file or the folder to write.
@@ -70,5 +70,7 @@ def _onnx(found: Any, out: Path, half: bool) -> int:
         f"{out}: {megabytes:.1f} MB; its answers and torch's differ by {error:.1e} at most, 8 inputs compared"
     )
     if error > AGREES and not half:
-        raise Failed(f"{out} does not answer as torch does: they differ by {error:.1e}")
+        raise Failed(
+            f"{out} does not answer as torch does: they differ by {error:.1e}, and at most {AGREES:g} is allowed"
+        )
     return 0

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from ddpm_abc.run.draw import Drawing
     from ddpm_abc.run.pictures import Film
 
-_LABEL = "the class to draw, as 7, with weights of `train --labels`"
+_LABEL = "the class to draw, such as 7, by a network that is told the class"
 _ALL = "all, each as often as among the training images"
 _IN_TURN = "one class after the other, so that the sheet has a column for each"
 _FIRST = "the number of the first image: image k of a seed is the same in every run, so runs can be merged"
-_RESUME = "draw no image again that is in --out already, and go on with the others"
-_FORMAT = "png, a file for each image as it is, or npz, one NumPy file of all, uint8 (N, C, H, W)"
+_RESUME = "keep the images that are in --out already, and draw the rest"
+_FORMAT = "png, one file for each image, or npz, one NumPy file of all, uint8 (N, C, H, W)"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class SampleConfig(DrawConfig):
     "What `sample` is told."
 
     label: str | None = setting(None, Name(), _LABEL, otherwise=_ALL)
-    in_turn: bool = setting(False, Flag(), _IN_TURN, otherwise="as {label} says")
+    in_turn: bool = setting(False, Flag(), _IN_TURN, otherwise="off")
     n: int = setting(64, Whole(1, 1_000_000), "how many images, at most 1000000")
     first: int = setting(0, Whole(0), _FIRST)
     format: str = setting("png", Choice(("png", "npz")), _FORMAT)
@@ -47,7 +47,7 @@ class SampleConfig(DrawConfig):
 @options(SampleConfig)
 @click.option("--resume", is_flag=True, help=_RESUME)
 def command(resume: bool, **given: Any) -> int:
-    "Draw new images with a trained network, and film how they come about."
+    "Draw new images with a trained network, and save an animation of how they emerge."
     return sample(SampleConfig(**typed(given)), resume=resume)
 
 
@@ -97,7 +97,7 @@ class Files:
         first, n = self.config.first, self.config.n
         if self.config.format == "npz":
             for done in sorted(range(min(chunk, n), n + 1), reverse=True):  # the longest
-                images = read_kept(self._archive(done), self.drawing.of, done)
+                images = read_kept(self._archive(done), self.drawing.of, done, setting="out")
                 if images is not None:
                     self.images, self.names = [images], [self._archive(done)]
                     self.earlier.discard(self._archive(done))

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _RESUME = """go on from the newest whole checkpoint in --out, with the settings that its run began with;
 --steps and --minutes stay if neither is given; --device and --root must be given again, and --data if its
 folder has moved"""
-_RECIPE = """settings that go together, and others may replace: paper, that of chapters 03 to 05, or
-ddpm-cifar10, the paper's own for colour at 32x32 (default: none)"""
+_RECIPE = """settings that go together, each of which its own option overrides: paper, those of chapters
+03 to 05, or ddpm-cifar10, the paper's own for colour at 32x32 (default: none)"""
 
 
 @click.command("train", cls=Command, example="ddpm-abc train --data digits --steps 4000 --out out")

@@ -35,15 +35,15 @@ DEFAULT_STEPS = 4000  # where neither steps nor minutes are given
 
 _DATA = """digits (10,000 of MNIST, bundled), emoji (3,781 in colour, bundled), mnist, fashion or cifar10
 (50,000 images and more, downloaded), or the path of a folder of your own images"""
-_SIZE = "height and width that images of your own folder are brought to, as 64 or 24x40"
+_SIZE = "height and width that images of your own folder are brought to, such as 64 or 24x40"
 _COLOUR = "keep the colours of images of your own folder, or make them grey"
 _FIT = """what becomes of images of your own folder that have another shape: crop keeps the middle, pad keeps
 all and fills up with {background}"""
-_BACKGROUND = "the colour behind images of your own folder that are transparent: a name, or as #rrggbb"
+_BACKGROUND = "the colour behind images of your own folder that are transparent: a name, or such as #rrggbb"
 _FLIP = "mirror each image left to right half of the times it is seen; not for digits or letters"
 _STEPS = "steps to train, one batch each"
 _NO_STEPS = f"{DEFAULT_STEPS}; without limit if only {{minutes}} is given"
-_MINUTES = """stop after so long; the learning rate falls with the time used, or with the steps done if they
+_MINUTES = """stop after M minutes; the learning rate falls with the time used, or with the steps done if they
 are further on, so no two runs are the same"""
 _LONG = Number(0, metavar="M")
 _SCHEDULES = Choice(("cosine", "linear"), others=("betas",))
@@ -53,25 +53,25 @@ _PREDICT = "what the network learns to predict: v, as in chapter 08, or eps, the
 CACHE = "~/.cache/ddpm_abc"
 IMAGE_CACHE = "where a folder of more than 256 MB of pixels is decoded to, once for all runs"
 _HOLD_OUT = "images to hold out of the training, to measure on; the same ones in every run"
-_TENTH = "of a folder and of the emoji one in ten, at most 1000; of the others none"
+_TENTH = "one in ten of a folder or of the emoji, at most 1000; none of the others"
 _PREVIEW = "steps between two previews and measurements, previews/step-N.png and metrics.jsonl; 0 for none"
 _LOG = "where measurements go besides metrics.jsonl: files, nowhere else, or tensorboard, if it is installed"
 _NO_BOARD = "{log} tensorboard needs the package tensorboard: pip install tensorboard, or leave {log} out"
 
 # %% ../../nbs/93b_config.ipynb #48cf27z1
-_NET = """which network: small, a block a level; medium, two, with attention at the second lowest level too;
+_NET = """which network: small, one block a level; medium, two, and attention at the second lowest level too;
 or paper, the one of the paper (appendix 94), for colour at 32x32 and a GPU"""
-_CHANNELS = "channels at each level of the network, multiples of 8 from 16 on; each level halves the image"
+_CHANNELS = "channels at each level of the network, multiples of 8 from 16 on; each after the first halves the image"
 _OF_NET = "those of {net}"
 _ATTENTION = "heights of the levels with attention, beside the lowest"
-_DROPOUT = "share of the features that each block drops in training, against learning by heart"
+_DROPOUT = "fraction of the features that each block drops in training, against overfitting"
 _OPTIMIZER = "which optimizer: muon (appendix 94c), or adamw, as in chapter 04"
 _DECAY = "the learning rate falls along half a cosine, or stays after a warm-up of 5000 steps"
-_EMA = "weight of the past in the averaged weights, which are drawn with"
+_EMA = "decay of the averaged weights, with which images are drawn"
 _LABELS = "tell the network the class of each image, as in chapter 09, so that it can be asked for one"
 _TOLD = Flag("no-labels")
 _IF_CLASSES = "it is told, if the images have classes"
-_VARIANCE = "let the network learn how sure it is of each pixel too, with the loss L_hybrid of chapter 11"
+_VARIANCE = "let the network learn the variance of each step too, with the loss L_hybrid of chapter 11"
 _INIT_FROM = """begin with the network in weights.safetensors of another run, or with mnist-labels, mnist-v,
 mnist, mnist-bits or emoji, from the package; its network, size, colour, schedule, T and prediction are taken,
 and {labels} and {learn_variance} too if that network knows them"""
@@ -113,7 +113,7 @@ class DataConfig:
     colour: bool = setting(False, Flag("grey"), _COLOUR, otherwise="grey", of_weights=True)  # of a folder
     fit: str = setting("crop", Choice(("crop", "pad")), _FIT)  # images of another shape, of a folder
     background: str = setting("white", Name("COLOR"), _BACKGROUND)  # behind transparent images of a folder
-    flip: bool = setting(False, Flag(), _FLIP, otherwise="as it is")  # mirrored at random
+    flip: bool = setting(False, Flag(), _FLIP, otherwise="off")  # mirrored at random
     hold_out: int | None = setting(None, Whole(0), _HOLD_OUT, otherwise=_TENTH)  # to measure on
     image_cache: str = setting("", Name("FOLDER"), IMAGE_CACHE, otherwise=CACHE, kept=False)  # of folders
     root: str = setting("data", Name("FOLDER"), ROOT, kept=False)  # where downloads are
@@ -131,8 +131,8 @@ class NetConfig:
     schedule: str = setting("cosine", _SCHEDULES, _SCHEDULE, of_weights=True)  # of the noise
     T: int = setting(1000, Whole(1, 1_000_000), _T, of_weights=True)  # the schedule's length
     predict: str = setting("v", Choice(("v", "eps"), ("x0",)), _PREDICT, of_weights=True)  # chapter 08
-    learn_variance: bool = setting(False, Flag(), _VARIANCE, otherwise="it is fixed", of_weights=True)  # 11
-    init_from: str = setting("", Name("FILE"), _INIT_FROM, otherwise="begin anew")  # weights to begin with
+    learn_variance: bool = setting(False, Flag(), _VARIANCE, otherwise="off", of_weights=True)  # chapter 11
+    init_from: str = setting("", Name("FILE"), _INIT_FROM, otherwise="a new network")  # weights to begin with
 
 # %% ../../nbs/93b_config.ipynb #24085bx2
 MOST_SHARDS = 64  # of a batch, if no number is given
@@ -249,7 +249,7 @@ _SAVED = [name for name, s in settings_of(TrainConfig).items() if s.kept or name
 _FIRST = ("data", "steps", "minutes", "batch_size", "lr", "schedule", "T", "channels", "seed")  # of old
 _OF_OLD = {"hold_out": 0, "shards": 0, "predict": "eps", "labels": False, "optimizer": "adamw"}  # at first
 _NOT_OURS = "{path} was not written by `ddpm-abc train`: go on from it in Python, with load_checkpoint"
-_CANNOT_BE = "{path} holds a {name} that cannot be, {value}: start anew in another {out}"
+_CANNOT_BE = "{path} holds {name} {value}, which is not allowed: start anew in another {out}"
 
 
 def saved_settings(

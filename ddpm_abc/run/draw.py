@@ -48,8 +48,8 @@ train`; draw with it in Python, as in chapter 09"""
 _UNKNOWN = "{label} must be one of {names}, got {got}"
 _ONE_OR_ALL = "{in_turn} draws all classes, and {label} {got} one: leave one of them out"
 _STEPS = "{steps} must be at most {T}, the T that these weights were trained with, got {got}"
-_ETA = "{eta} must lie in 0..1, from no noise on the way to that of the paper's sampler, got {got}"
-_NO_ETA = "{eta} is for {sampler} {which}: {got} has none to set"
+_ETA = "{eta} must be from 0, no noise on the way, to 1, as much as ddpm adds, got {got}"
+_NO_ETA = "{eta} is for {sampler} {which}: {got} has none to set, leave {eta} out"
 
 
 def _counts(found: Pretrained, name: str) -> dict[str, int] | None:
@@ -170,7 +170,7 @@ def _in_a_line(drawing: Drawing) -> str:
     return f"weights {weights}, {drawing.steps} steps, seed {drawing.seed}, 8 bits a pixel{chosen}"
 
 # %% ../../nbs/93g_draw.ipynb #bf7a53c5
-_SPOILT = "the network's answers are not finite numbers: these weights are spoilt, train again"
+_SPOILT = "the network's output is not finite: these weights are of no use, train again"
 
 
 def draw(

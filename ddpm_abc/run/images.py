@@ -20,7 +20,7 @@ from .settings import ConfigError, settings_of, shown
 __all__ = ['Parts', 'form_of', 'images_of', 'split', 'images_digest']
 
 # %% ../../nbs/93k_images.ipynb #93k00008
-_OF_FOLDERS = "{%s} is for a folder of your own images, and {data} {name} has its own form: leave {%s} out"
+_OF_FOLDERS = "{%s} is for a folder of your own images, and {data} {name} has a fixed form: leave {%s} out"
 _ALSO_A_FOLDER = "--data {name} is the data set of that name; the folder of that name here is --data ./{name}"
 _TOO_FEW = "{batch_size} must be at most {n}, the number of images, got {got}"
 _NONE_LEFT = "{hold_out} must be less than {n}, the number of images, got {got}"

@@ -25,10 +25,10 @@ from .images import Parts, images_digest, images_of, split
 __all__ = ['LOOKED_THROUGH', 'SAME', 'FEWEST', 'Real', 'real_for', 'Judgement', 'judge', 'can_measure', 'some_of']
 
 # %% ../../nbs/93i_judge.ipynb #93i00006
-_UNKNOWN = """{name} does not say which images it was trained on, so there is nothing to compare with: it was
-not written by `ddpm-abc train`"""
+_UNKNOWN = """{name} does not say which images it was trained on, so there is nothing to compare with: give
+weights that `ddpm-abc train` wrote"""
 _OLD = "{name} held no images out: train with {hold_out}, or name a folder of other images with {data}"
-_NAMED = "{name} was trained on {was}: {data} {got} cannot judge it"
+_NAMED = "{name} was trained on {was}: {data} {got} cannot judge it, leave {data} out"
 _CHANGED = """the images in {was} are not those that {name} was trained on, any more: put them back, or name a
 folder of images that it never saw with {data}"""
 _GONE = "{name} was trained on {was}, which is not there any more: name its new place with {data}"

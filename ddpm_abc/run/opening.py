@@ -42,8 +42,8 @@ from ..training import EMA
 __all__ = ['OPTIMIZERS', 'RunExists', 'open_run']
 
 # %% ../../nbs/93l_opening.ipynb #ed8dc340
-_UNEQUAL = """{batch_size} {batch} in {shards} {n} cannot be dealt evenly to {size} processes: start as many
-as divide {n}, or a run with other {shards}"""
+_UNEQUAL = """{batch_size} {batch} in {shards} {n} cannot be dealt evenly to {size} processes: start a number
+of processes that divides {n}, or a new run with other {shards}"""
 _TOO_MANY_PARTS = "{accumulate} must be at most {n}, the images of each process in a batch, got {got}"
 
 
@@ -131,8 +131,8 @@ def _check_init(config: TrainConfig, path: Path, saved: Metadata, was: str) -> N
 
 # %% ../../nbs/93l_opening.ipynb #a74bb91e
 _OTHER_PARTS = (
-    "{} was written by {} processes, each with its share in {} parts, and now there are {} with {}: "
-    "the same images, times and noise go on, but the last digits of the weights may differ"
+    "{} was written with {}, and the run goes on with {}: "
+    "images, times and noise stay the same, but the last digits of the weights may differ"
 )
 
 
@@ -152,9 +152,13 @@ def _resumed(config: TrainConfig, progress: bool, team: Team) -> Run:
     run.step = load_checkpoint(path, run.denoise, run.opt, ema=run.ema, generator=run.generator)
     run.seconds, run.losses = saved.info["seconds"], read_losses(run.out / "loss.csv", run.step)
     run.records = read_records(run.out / "metrics.jsonl", run.step)
-    was, now = ([shown(part.get(name, 1)) for name in parts_of(run)] for part in (saved.info, parts_of(run)))
+    was, now = (
+        ", ".join(f"{name} {shown(part.get(name, 1))}" for name in parts_of(run))
+        for part in (saved.info, parts_of(run))
+    )
     if was != now:
-        warnings.warn(_OTHER_PARTS.format(path, *was, *now), stacklevel=2)
+        masks = ", and the masks of dropout do" if config.dropout else ""
+        warnings.warn(_OTHER_PARTS.format(path, was, now) + masks, stacklevel=2)
     return run
 
 # %% ../../nbs/93l_opening.ipynb #a6327688
@@ -191,7 +195,7 @@ def open_run(
 ) -> Iterator[Run]:  # a context manager that gives the run, and owns its folder for as long
     """Set a run up, or bring it back, with every check before its first step.
 
-    Raises `ConfigError` for a setting that cannot be, `RunExists` for a folder that holds a run,
+    Raises `ConfigError` for an invalid setting, `RunExists` for a folder that holds a run,
     `OtherSetting` for a setting that the run does not have, and what `load`, `load_weights` and
     `load_checkpoint` raise. Warns of checkpoints that are skipped, and of a machine that is another one.
     Where torchrun started many processes, the first of them owns the folder, and the others follow it in.

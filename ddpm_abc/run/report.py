@@ -69,12 +69,12 @@ def _held_out(run: Run) -> bytes:
     return path.read_bytes()
 
 # %% ../../nbs/93j_report.ipynb #93j00010
-_LOSS = "Of each step, and its running mean; a network that answers 0 has 1."
+_LOSS = "The loss of each step, and its running mean; always predicting zero gives about 1."
 _HELD_OUT = """Both are measured on the averaged network, with the same noise and times each time. As long as
-they fall together, more steps help. When they part, the network is learning images by heart: more images,
-flips or dropout are the cure."""
-_NEIGHBOURS = """Above, those of the images drawn here that are nearest to one of the training, by the
-distance of the pixels; below, that image. Pairs that are equal are copies."""
+they fall together, more steps help. When they part, the network is memorising images: more images, flips or
+dropout may help."""
+_NEIGHBOURS = """Above, the drawn images that lie nearest to a training image, by the distance of their
+pixels; below, that training image. A pair that looks the same is a copy."""
 
 
 def _sections(run: Run) -> Iterator[tuple[str, str, bytes]]:
@@ -87,7 +87,7 @@ def _sections(run: Run) -> Iterator[tuple[str, str, bytes]]:
         return
     if run.records:
         steps, png = _top_rows(run)
-        yield "As it learned", f"The same noise after {', '.join(map(str, steps))} steps, from above.", png
+        yield "As it learned", f"The same noise after {', '.join(map(str, steps))} steps, top to bottom.", png
     images = draw_preview(run)
     yield "Now", "Drawn with the averaged weights, in 20 steps.", png_of(images, 64)
     pairs = beside_neighbours(images, some_of(run.data)[0])

@@ -17,7 +17,7 @@ __all__ = ['ConfigError', 'shown', 'Kind', 'Whole', 'Number', 'Choice', 'Levels'
 
 # %% ../../nbs/93a_settings.ipynb #2099ac1f
 class ConfigError(ValueError):
-    """A setting that cannot be, and what would be right.
+    """An invalid setting, and what would be right.
 
     Its text names settings in braces, as in `ConfigError("{steps} must be at least 1, got {got}", got=0)`.
     What is given by name is a value. Every other name in braces is a setting, which `str` writes as it is.
@@ -104,7 +104,7 @@ class Whole(Kind):
 # %% ../../nbs/93a_settings.ipynb #bdb3bb18
 @dataclass(frozen=True)
 class Number(Kind):
-    "A finite number, greater than one limit or from another on, and perhaps less than a third."
+    "A finite number within limits."
 
     above: float = -math.inf  # greater than this
     low: float = -math.inf  # at least this
@@ -137,7 +137,7 @@ class Choice(Kind):
     "One of a few words."
 
     names: tuple[str, ...]  # those that can be typed
-    others: tuple[str, ...] = ()  # those that only weights to begin with can bring
+    others: tuple[str, ...] = ()  # those that only initial weights can bring
     metavar: str = "NAME"  # how the help writes a value
 
     def _read(self, text: str) -> str:
@@ -158,7 +158,7 @@ class Levels(Kind):
 
     def _read(self, text: str) -> tuple[int, ...]:
         if not re.fullmatch(r"[0-9]{1,12}(,[0-9]{1,12})*", text):
-            raise ValueError(f"must be whole numbers with commas between them, as 32,64,96, got {text}")
+            raise ValueError(f"must be whole numbers with commas between them, such as 32,64,96, got {text}")
         return tuple(map(int, text.split(",")))
 
     def _look(self, value: Any) -> tuple[int, ...]:
@@ -176,10 +176,10 @@ class Size(Kind):
     def _read(self, text: str) -> str:
         found = re.fullmatch(r"([0-9]{1,12})(?:x([0-9]{1,12}))?", text)
         if not found:
-            raise ValueError(f"must be one number, as 32, or height and width, as 24x40, got {text}")
+            raise ValueError(f"must be a number, such as 32, or height and width, such as 24x40, got {text}")
         h, w = int(found[1]), int(found[2] or found[1])
         if not 1 <= min(h, w) <= max(h, w) <= self.most:
-            raise ValueError(f"must lie in 1..{self.most}, got {text}")
+            raise ValueError(f"must be from 1 to {self.most} pixels, got {text}")
         return f"{h}x{w}"
 
     def _look(self, value: Any) -> str:
@@ -189,7 +189,7 @@ class Size(Kind):
         return self._read(str(value))
 
 # %% ../../nbs/93a_settings.ipynb #9678c589
-_NAME = "must be a name that can be written and printed"
+_NO_TEXT = "must be a name that can be printed, and holds a byte that is not text"
 
 
 @dataclass(frozen=True)
@@ -200,9 +200,9 @@ class Name(Kind):
 
     def _read(self, text: str) -> str:
         if not text:
-            raise ValueError(f"{_NAME}, and is empty")
+            raise ValueError("must not be empty")
         if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
-            raise ValueError(f"{_NAME}, and holds a byte that is no text")
+            raise ValueError(_NO_TEXT)
         return text
 
     def _look(self, value: Any) -> str:

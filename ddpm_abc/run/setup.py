@@ -47,8 +47,8 @@ LARGEST_NET = 1_000_000_000  # parameters; more is a slip of the hand, and would
 _T_LINEAR = """{T} must be at least 21 with the linear schedule, whose betas rise to 20/T, got {got}: use
 {schedule} cosine"""
 _MULTIPLES = "{channels} must be multiples of {m} from {low} on, as in {better}, got {c} in {got}"
-_LEVELS = """{channels} must name at most {most} levels for images of {h}x{w}, which each level but the first
-halves, got {n} ({got}): as in {better}"""
+_LEVELS = """{channels} must name at most {most} levels for images of {h}x{w}, since each level after the
+first halves them, got {n} ({got}): as in {better}"""
 _OR_SIZE = ", or with {size} {fitting}"
 _NO_NET = "{%s} is for a new network, and {init_from} {name} brings its own: leave {%s} out"
 
@@ -107,7 +107,7 @@ def device_of(
         raise ConfigError("{device}: {why}", why=e) from None
 
 
-_FEW_GPUS = "{device} cuda has {n} GPUs here, and process {local} of this machine needs one more: start fewer"
+_FEW_GPUS = "{device} cuda finds {n} GPUs here, one for each process: start at most {n} processes here"
 
 
 def own_device(
@@ -122,7 +122,7 @@ def own_device(
     if device.type != "cuda" or device.index is not None:
         return device
     if team.local >= (n := torch.cuda.device_count()):
-        raise ConfigError(_FEW_GPUS, n=n, local=team.local)
+        raise ConfigError(_FEW_GPUS, n=n)
     torch.cuda.set_device(team.local)
     return torch.device("cuda", team.local) if team.size > 1 else device
 
@@ -138,7 +138,8 @@ def digest(
 
 # %% ../../nbs/93e_setup.ipynb #bb7013cf
 _HEIGHTS = "{attention} must name heights of the network's levels, which are {heights}, got {got}"
-_LARGE = "{channels} {got} makes a network of {n:,} parameters: at most {most:,}"
+_LARGE = """{channels} {got} makes a network of {n:,} parameters: at most {most:,} are allowed, give
+smaller {channels}"""
 
 
 def new_network(
@@ -258,7 +259,7 @@ def check_fit(
     told = init.info.get("classes")
     if isinstance(told, dict) and list(told) != list(data.classes):
         before, now = shown(list(told)), shown(data.classes)
-        warnings.warn(f"where {name} was told {before}, it is now told {now}", stacklevel=2)
+        warnings.warn(f"{name} learned the classes {before}, which now mean {now}", stacklevel=2)
 
 # %% ../../nbs/93e_setup.ipynb #f6eb0dae
 def recipe_of(
