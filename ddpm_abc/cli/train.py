@@ -86,6 +86,8 @@ def _introduce(run: Run) -> None:
     if n := len(run.held):
         say(f"held out, to measure on and not to train on: {n:,} more")
     say(describe(run.net))
+    if run.config.labels:
+        say(f"the network is told which of the {len(run.data.classes)} classes each image has")
     batch, n = run.config.batch_size, run.team.size
     need = memory_for(run.net, run.config, run.data, n) / 1e6
     each = f" in each of {n} processes" if n > 1 else ""
@@ -144,7 +146,7 @@ def _report(run: Run, n: int, seconds: float, drawn: bool) -> None:
     batch, seconds = run.config.batch_size, max(seconds, 1e-3)
     speed = f"{n * batch / seconds:.0f} images/s"
     loss = f"mean training loss of the last {len(last)}: {fmean(last):.4f}"
-    remark = f"(predicting zero gives 1; seed {run.config.seed}, weights not averaged)"
+    remark = f"(predicting zero gives about 1; seed {run.config.seed}, weights not averaged)"
     say(f"{n:,} steps of {batch} images in {seconds:.0f} s, {speed}; {loss} {remark}")
     say(f"averaged weights, to sample from and to share: {run.out / 'weights.safetensors'}")
     say(f"checkpoint, to go on from: {run.path}")
