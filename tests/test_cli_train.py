@@ -382,9 +382,9 @@ def test_a_checkpoint_with_an_odd_network_is_refused(odd, out, monkeypatch):
     ("odd", "said"),
     [
         ({"lr": -1.0}, "holds lr -1.0, which is not allowed: start anew in another --out"),
-        ({"T": 10**9}, "holds a T that"),
+        ({"T": 10**9}, "holds T 1000000000, which"),
         ({"seed": "0"}, "was not written by"),
-        ({"steps": 0}, "holds a steps that"),
+        ({"steps": 0}, "holds steps 0, which"),
         ({"extra": 1}, "was not written by"),
     ],
 )
