@@ -176,7 +176,7 @@ def _check_mixture(weights: Tensor, means: Tensor, covs: Tensor) -> None:
         apart = (covs - covs.mT).abs().max().item()
         raise ValueError(f"covs must be symmetric, got a difference of {apart:.3g} to the transpose")
 
-
+# %% ../nbs/00_math.ipynb #00cut005
 def _check_noisy(d: int, x: Tensor, alpha_bar: Tensor) -> None:
     if x.shape[1] != d:
         raise ValueError(f"the data have {d} dimensions, got xt of shape {tuple(x.shape)}")

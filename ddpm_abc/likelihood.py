@@ -53,7 +53,7 @@ def _share(guess: Prediction, variance: str | None) -> Tensor:
         raise ValueError(f"{need}: this one {has}, got {variance!r}")
     return guess.share
 
-
+# %% ../nbs/11_likelihood.ipynb #11cut002
 def _term(
     sched: Schedule, x0: Tensor, xt: Tensor, t: Tensor, x0_hat: Tensor, share: Tensor, levels: bool = True
 ) -> Tensor:
@@ -111,7 +111,7 @@ class Bits:
         inside = (self.t >= low) & (self.t <= (self.t.max() if high is None else high))
         return (self.weights * self.terms * inside).sum(1)
 
-
+# %% ../nbs/11_likelihood.ipynb #11cut003
 def mean_error(
     x: Tensor,  # (N,) independent estimates, N at least 2
 ) -> tuple[float, float]:  # in the unit of x
@@ -244,7 +244,7 @@ def x0_var(
     factor = broadcast((1 - alpha_bar) / alpha_bar.sqrt(), xt)
     return factor * torch.stack(slopes, 1).view_as(xt)
 
-
+# %% ../nbs/11_likelihood.ipynb #11cut004
 def best_share(
     denoise: Denoiser,  # exact, or nearly so
     xt: Tensor,  # (B, ...) noisy data

@@ -91,7 +91,7 @@ class PRDC(NamedTuple):
     density: float  # real balls that a generated point lies in, over k; about 1 for real ones, may exceed 1
     coverage: float  # share of real balls that hold a generated point
 
-
+# %% ../nbs/06_evaluation.ipynb #06cut002
 def prdc(
     generated: Tensor,  # (N, D) features of generated images, N above k
     real: Tensor,  # (M, D) features of real ones, M above k

@@ -73,7 +73,7 @@ def ddpm(
         x = ddpm_step(denoise.sched, x, guess.x0, t, s, z, variance=var, clip=clip)
         yield x
 
-
+# %% ../nbs/05_sampling.ipynb #05cut001
 def _learned(denoise: Denoiser, x: Tensor, t: int, s: int, share: Tensor | None) -> str | Tensor:
     "The variance of the step that the network learned, if it did (chapter 11)."
     return "beta_tilde" if share is None else learned_var(denoise.sched, x, t, share, s)
@@ -104,7 +104,7 @@ def image_generators(
     streams = (np.random.SeedSequence(seed, spawn_key=(k,)) for k in range(first, first + n))
     return [torch.Generator().manual_seed(int(s.generate_state(1, np.uint64)[0])) for s in streams]
 
-
+# %% ../nbs/05_sampling.ipynb #05cut002
 def seeded_noise(
     generator: torch.Generator | Sequence[torch.Generator] | None,  # on the CPU: one a batch, or one an image
 ) -> Noise:  # draws on the CPU, and moves the noise to where it is needed

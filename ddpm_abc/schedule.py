@@ -168,7 +168,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {  # by their kind
     "linear": linear_schedule, "cosine": cosine_schedule, "betas": _schedule_from_list,
 }  # fmt: skip
 
-
+# %% ../nbs/01_schedule.ipynb #01cut004
 def build_schedule(
     recipe: Mapping[str, Any],  # its kind, "linear", "cosine" or "betas", and that function's arguments
 ) -> Schedule:  # the schedule

@@ -186,7 +186,7 @@ def _check_setup(denoise: Denoiser, opt: Optimizer, weight: Tensor | None) -> nn
         raise ValueError(f"weight must have shape ({T + 1},), one number for each t from 0 to T, got {got}")
     return net
 
-
+# %% ../nbs/04_training.ipynb #04cut002
 def _check_batch(net: nn.Module, x0: Tensor, y: Tensor | None = None) -> None:
     remedy = "scale pixels with ddpm_abc.data.to_unit"
     if not x0.is_floating_point():
@@ -245,7 +245,7 @@ def _set_lr(opt: Optimizer, factor: float) -> None:
     for group in opt.param_groups:  # initial_lr is saved with the optimizer: a resumed run finds it there
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
 
-
+# %% ../nbs/04_training.ipynb #04cut003
 def _set_gradient(
     denoise: Denoiser, opt: Optimizer, batch: TrainBatch, loss: Callable[..., Tensor], weight: Tensor | None,
     accumulate: int, team: Sharing | None,

@@ -262,7 +262,7 @@ def height_width(
     h, w = (size, size) if isinstance(size, int) else size
     return h, w
 
-
+# %% ../nbs/03_unet.ipynb #03cut005
 def _check_size(size: Sequence[int], halvings: int) -> None:
     factor = 2**halvings
     if min(size) < 1 or any(n % factor for n in size):

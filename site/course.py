@@ -30,6 +30,7 @@ CITATIONS = {
     r"Nichol (?:&|and) Dhariwal,? \(?2021\)?": "nichol2021",
     r"Yang Song et al\.,? \(?2021\)?": "yangsong2021",
     r"Song et al\.,? \(?2021\)?": "song2021",
+    r"Song (?:&|and) Ermon,? \(?2019\)?": "songermon2019",
     r"Lu et al\.,? \(?2022\)?": "lu2022",
     r"Bao et al\.,? \(?2022\)?": "bao2022",
     r"Meng et al\.,? \(?2022\)?": "meng2022",
@@ -68,6 +69,7 @@ CITATIONS = {
     r"Gretton et al\.,? \(?2012\)?": "gretton2012",
     r"LeCun et al\.,? \(?1998\)?": "lecun1998",
     r"Krizhevsky,? \(?2009\)?": "krizhevsky2009",
+    r"Parmar et al\.,? \(?2022\)?": "parmar2022",
     r"Patarasuk (?:&|and) Yuan,? \(?2009\)?": "patarasuk2009",
     r"Shallue et al\.,? \(?2019\)?": "shallue2019",
     r"Hoogeboom et al\.,? \(?2023\)?": "hoogeboom2023",
@@ -167,6 +169,13 @@ BIBLIOGRAPHY = {
         "Denoising Diffusion Implicit Models",
         "ICLR",
         "https://arxiv.org/abs/2010.02502",
+    ),
+    "songermon2019": (
+        "Yang Song, Stefano Ermon",
+        2019,
+        "Generative Modeling by Estimating Gradients of the Data Distribution",
+        "NeurIPS",
+        "https://arxiv.org/abs/1907.05600",
     ),
     "yangsong2021": (
         "Yang Song, Jascha Sohl-Dickstein, Diederik P. Kingma, Abhishek Kumar, Stefano Ermon, Ben Poole",
@@ -345,6 +354,13 @@ BIBLIOGRAPHY = {
         "Diffusion Models",
         "NeurIPS",
         "https://arxiv.org/abs/2404.07724",
+    ),
+    "parmar2022": (
+        "Gaurav Parmar, Richard Zhang, Jun-Yan Zhu",
+        2022,
+        "On Aliased Resizing and Surprising Subtleties in GAN Evaluation",
+        "CVPR",
+        "https://arxiv.org/abs/2104.11222",
     ),
     "chong2020": (
         "Min Jin Chong, David Forsyth",

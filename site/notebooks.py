@@ -399,12 +399,15 @@ class Reader:
                 setup += block
                 parts += [SETUP] * (SETUP not in parts) + [outputs]
             elif options.get("code-fold") == "true":
-                label = "Solution" if heading == "Check yourself" else "Code"
+                solution = heading == "Check yourself"  # what else is folded shows what it prints or draws
                 parts.append(
-                    raw(f'<details class="fold"><summary>{label}</summary>')
+                    raw('<div class="cell">')
+                    + raw(f'<details class="fold"><summary>{"Solution" if solution else "Code"}</summary>')
                     + block
-                    + outputs
+                    + (outputs if solution else "")
                     + raw("</details>")
+                    + ("" if solution else outputs)
+                    + raw("</div>")
                 )
             elif block or outputs:
                 exported = " exported" if 'class="mark"' in block else ""
