@@ -249,7 +249,7 @@ def test_settings_of_earlier_releases_are_read():
         ({**FIRST, "channels": ["x"]}, "was not written by"),
         ({**FIRST, "T": 10**9}, "holds T 1000000000, which is not allowed: start anew in another out"),
         ({**FIRST, "lr": float("nan")}, "holds lr nan, which is not allowed"),
-        ({**FIRST, "minutes": -1}, "holds a minutes that"),
+        ({**FIRST, "minutes": -1}, "holds minutes -1, which"),
     ],
 )
 def test_settings_of_strangers_are_refused(run, said):

@@ -43,7 +43,7 @@ MAY_IMPORT = {
     **dict.fromkeys(("solvers", "likelihood", "editing"), {*THEORY, "sampling"}),
     "averaging": {"parameterization", "training", "storage"},
     "device": set(),
-    "muon": {"device"},
+    "muon": set(),
     "classifier": set(),
     "inception": {"data"},
     "metrics": {"classifier"},
@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "run": {*THEORY, *PROCESSES, *NETWORKS, "data", "device", "distributed", "plot", "storage"},
     "cli": {*THEORY, *PROCESSES, *NETWORKS, "data", "device", "distributed", "plot", "storage"},
 }
-MAY_IMPORT["run"] |= {"classifier", "metrics"}
+MAY_IMPORT["run"] |= {"classifier", "metrics", "muon"}
 MAY_IMPORT["cli"] |= {"classifier", "inception", "metrics", "run", "export"}
 
 every_module = pytest.mark.parametrize("module", MODULES)

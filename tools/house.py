@@ -43,7 +43,7 @@ ROOMS = {
     "unet": Room(3, "network", "the U-Net", "a network"),
     "paper_unet": Room(3, "network", "the paper's U-Net"),
     "averaging": Room(0.5, "process", "averages of the weights, rebuilt"),
-    "muon": Room(1.5, "process", "another optimizer"),
+    "muon": Room(1.5, "process", "Muon, an optimizer"),
     "device": Room(2, "network", "where it runs, in which numbers"),
     "classifier": Room(4, "judge", "the digit classifier"),
     "inception": Room(5, "judge", "the network of published FIDs"),

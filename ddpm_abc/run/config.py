@@ -61,7 +61,8 @@ _NO_BOARD = "{log} tensorboard needs the package tensorboard: pip install tensor
 # %% ../../nbs/93b_config.ipynb #48cf27z1
 _NET = """which network: small, one block a level; medium, two, and attention at the second lowest level too;
 or paper, the one of the paper (appendix 94), for colour at 32x32 and a GPU"""
-_CHANNELS = "channels at each level of the network, multiples of 8 from 16 on; each after the first halves the image"
+_CHANNELS = """channels at each level of the network, multiples of 8 from 16 on; each level after the first
+halves the image"""
 _OF_NET = "those of {net}"
 _ATTENTION = "heights of the levels with attention, beside the lowest"
 _DROPOUT = "fraction of the features that each block drops in training, against overfitting"
