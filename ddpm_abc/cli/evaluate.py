@@ -37,8 +37,8 @@ begun: for a run of hours"""
 _COMPILE = """compile the network first, with torch.compile: worth its minute for a run of hours, and
 needs a C++ compiler"""
 
-_BITS = """draw nothing, and measure how likely --n real images are: the bound on -log2 p, in bits a dimension
-(chapter 11); --data says which images"""
+_BITS = """draw nothing, and measure how likely --n real images are: the bound on -log2 p, in bits per
+dimension (chapter 11); --data says which images"""
 
 
 @dataclass(frozen=True)
