@@ -294,20 +294,23 @@ def ode_log_prob(
 ) -> Tensor:  # (B,) log-density, in nats
     """Log-density of x under the probability-flow ODE: Yang Song et al. 2021, section 4.3 and appendix D.2.
 
-    Heun's method in the angle of chapter 02, dx/dphi = v (Salimans & Ho 2022, appendix D). Raises
+    Heun's method in the angle of chapter 02, dx/dphi = v (Salimans & Ho 2022, appendix D). Between two times
+    the divergence is taken to be linear in cot(phi), which is exact for data at one point. Raises
     `ValueError` for times that do not rise strictly from 1 or later to T.
     """
     if times[0] < 1 or times[-1] != denoise.sched.T or any(t >= s for t, s in pairwise(times)):
         got = f"{times[0]}, ..., {times[-1]}"
         raise ValueError(f"times must rise strictly from 1 or later to T = {denoise.sched.T}, got {got}")
     angle = torch.acos(denoise.sched.alpha_bar.sqrt())
+    cot, log_sin = 1 / angle.tan(), angle.sin().log()
     log_prob = torch.zeros(len(x), dtype=x.dtype, device=x.device)
     for t, s in pairwise(times):
         step = (angle[s] - angle[t]).item()
         v, divergence = _flow(denoise, x, t, probe)
         v_ahead, divergence_ahead = _flow(denoise, x + step * v, s, probe)
         x = x + step * (v + v_ahead) / 2
-        log_prob += step * (divergence + divergence_ahead) / 2
+        slope = (divergence_ahead - divergence) / (cot[s] - cot[t]).item()
+        log_prob += step * divergence + slope * (log_sin[s] - log_sin[t] - step * cot[t]).item()
     return log_prob + gaussian_log_prob(x, torch.zeros_like(x), torch.ones_like(x)).flatten(1).sum(1)
 
 # %% ../nbs/11_likelihood.ipynb #11000080
