@@ -36,11 +36,11 @@ __all__ = ['OPSET', 'onnx_model', 'save_onnx', 'OnnxNetwork', 'load_onnx', 'onnx
 
 # %% ../nbs/97_export.ipynb #97e00010
 OPSET = 20  # the version of ONNX's operations that files are written in; runtimes since 2024 read it
-_NEEDS = 'ONNX takes the packages onnx, onnxscript and onnxruntime ({why}): pip install "ddpm_abc[export]"'
+_NEEDS = 'ONNX needs the packages onnx, onnxscript and onnxruntime ({why}): pip install "ddpm_abc[export]"'
 
 
 def _package(name: str) -> Any:
-    "A package of the extra `export`."
+    "A package that the extra `export` installs."
     try:
         return import_module(name)
     except ImportError as e:
@@ -83,7 +83,7 @@ def _clean(model: onnx.ModelProto) -> None:
 
 
 def _notes(denoise: Denoiser, info: Mapping[str, Any]) -> dict[str, str]:
-    "What the file says of itself, each part as JSON."
+    "What the file says about itself, each part as JSON."
     net, sched = unwrap(denoise.net), denoise.sched
     kind = next(kind for kind, cls in NETWORKS.items() if type(net) is cls)
     notes = {
@@ -122,14 +122,14 @@ def _store_half(model: onnx.ModelProto) -> None:
 
 # %% ../nbs/97_export.ipynb #97e00015
 def onnx_model(
-    denoise: Denoiser,  # the network to hand on, best the averaged one, its schedule and what it predicts
+    denoise: Denoiser,  # the network, best the averaged one, with its schedule and what it predicts
     *,
     half: bool = True,  # store weights in 16 bits; the arithmetic has 32 in any case
     **info: Any,  # what else to note: data set, steps, seed, ...
 ) -> onnx.ModelProto:  # inputs xt (B, C, H, W), t (B,) and, if it has classes, y (B,); output eps, x0 or v
     """A network of this library as an ONNX graph, for batches of any size.
 
-    The output bears the name of what the network predicts. Raises `TypeError` for a network that is not of
+    The output is named after what the network predicts. Raises `TypeError` for a network that is not of
     this library, `RuntimeError` where the extra `export` is not installed, `FloatingPointError` for weights
     that 16 bits cannot hold.
     """
@@ -243,7 +243,7 @@ def portable_normals(
     draw: int,  # which noise of this image: 0 for where it starts, i for step i
     n: int,  # how many numbers
 ) -> np.ndarray:  # (n,) float64, standard normal
-    "Noise that another program can draw again: Philox, then Box and Muller's formula, in double precision."
+    "Noise that another program can draw again: Philox, then the Box-Muller formula, in double precision."
     blocks = np.arange(-(-n // 4), dtype=np.uint64)
     counter = np.stack([blocks, *(np.full_like(blocks, v) for v in (draw, image, 0))], -1)
     u = (philox(counter, (seed & 0xFFFFFFFF, seed >> 32)) + 0.5) / 2**32  # in (0, 1), both ends left out

@@ -384,6 +384,7 @@ WRONG = {
         "def in_bits(p, shape): return math.log2(127.5) + p / (math.prod(shape) * math.log(2))",
         "def in_bits(p, shape): return math.log2(255) - p / (math.prod(shape) * math.log(2))",
         "def in_bits(p, shape): return math.log2(127.5) - p / (shape[1] * shape[2] * math.log(2))",
+        "def in_bits(p, shape): return math.log2(127.5) - p / (shape[0] * shape[1] ** 2 * math.log(2))",
     ],
     ("11", 2): [
         "def total(terms, t, p): return terms.mean()",
@@ -392,14 +393,24 @@ WRONG = {
         "def total(terms, t, p): return (terms * p[t]).sum()",
         "def total(terms, t, p): return (terms / p[t]).sum() / (1 / p[t]).sum() * (len(p) - 1)",
         "def total(terms, t, p): return (terms / p[t - 1]).mean()",
+        "def total(terms, t, p): return terms[0] / p[t[0]]",  # accepted once: right on average, of one term
+        "def total(terms, t, p): return terms[-1] / p[t[-1]]",
     ],
     ("11", 3): [
-        "def cost(r): return (1 / r - 1 + math.log(r)) / 2",  # nats
-        "def cost(r): return (r - 1 - math.log(r)) / (2 * math.log(2))",  # the other way round
-        "def cost(r): return math.log2(r) / 2",
-        "def cost(r): return abs(math.log2(r)) / 2",
-        "def cost(r): return (1 / r**2 - 1 + 2 * math.log(r)) / (2 * math.log(2))",  # r of the deviation
-        "def cost(r): return (1 / r - 1 + math.log(r)) / math.log(2)",
+        "def cost(v): return (v.mean().log() - v.log().mean()).item() / 2",  # nats
+        "def cost(v): return (v.mean().log() - v.log().mean()).item() / math.log(2)",
+        "def cost(v): return 0.0",  # as if the best variance were free
+        "def cost(v): return ((v / v.log().mean().exp()).mean().item() - 1) / (2 * math.log(2))",
+        "def cost(v):\n"  # the best for the divergence the other way round
+        "    s = 1 / (1 / v).mean()\n"
+        "    return (v / s - 1 + (s / v).log()).mean().item() / (2 * math.log(2))",
+        "def cost(v):\n"  # squared mean deviation
+        "    s = v.sqrt().mean() ** 2\n"
+        "    return (v / s - 1 + (s / v).log()).mean().item() / (2 * math.log(2))",
+        "def cost(v):\n"  # the largest variance, to be safe
+        "    return (v / v.max() - 1 + (v.max() / v).log()).mean().item() / (2 * math.log(2))",
+        "def cost(v): return (v.mean() / v.log().mean().exp()).item()",  # no logarithm
+        "def cost(v): return (v.mean().log() - v.log().mean()).item() * len(v) / (2 * math.log(2))",
     ],
     ("12", 1): [
         f"calls = lambda n, r: {f}"
@@ -664,6 +675,12 @@ RIGHT = {
         "    return replace(denoise, net=net)"
     ],
     ("10", 1): ["def calls(n): return n + (n - 1)"],
+    ("11", 2): ["def total(terms, t, p): return sum(a / p[k] for a, k in zip(terms, t)) / len(t)"],
+    ("11", 3): [
+        "def cost(v):\n"
+        "    zero = torch.zeros_like(v)\n"
+        "    return (kl_gaussian(zero, v, zero, v.mean()).mean() / math.log(2)).item()"
+    ],
     ("12", 2): ["quarter = torch.zeros(28, 28, dtype=torch.bool)\nquarter[::2, ::2] = True"],
     ("12", 3): [
         "def mix(noises, weights): return sum(w * x for w, x in zip(weights, noises)) / weights.norm()"

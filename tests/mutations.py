@@ -761,9 +761,16 @@ FAULTS = [
     Fault(
         "likelihood: the divergence at the start of a step alone",
         "likelihood.ode_log_prob",
-        "(divergence + divergence_ahead) / 2",
-        "divergence",
+        "+ slope * (",
+        "+ 0 * (",
         "test_likelihood.test_the_odes_density_is_the_exact_one_with_an_error_of_second_order",
+    ),
+    Fault(
+        "likelihood: the divergence linear in the angle",
+        "likelihood.ode_log_prob",
+        "1 / angle.tan(), angle.sin().log()",
+        "angle, angle**2 / 2",
+        "test_likelihood.test_the_odes_density_of_data_at_one_point_needs_few_steps",
     ),
     Fault(
         "likelihood: the score divided by a variance",

@@ -265,7 +265,7 @@ def test_load_finds_data_by_name_and_prints_nothing(tmp_path, capfd, monkeypatch
     (tmp_path / "cats").mkdir()
     Image.new("LA", (9, 9)).save(tmp_path / "cats" / "a.png")
     cats = load(str(tmp_path / "cats"), form=Form(background="#ff0000"))
-    assert cats.describe() == f"data: folder {tmp_path / 'cats'}, 1 images, 1x28x28, read once into memory"
+    assert cats.describe() == f"data: folder {tmp_path / 'cats'}, 1 image, 1x28x28, read once into memory"
     assert any("put on #ff0000" in note for note in cats.notes)
     assert load(str(tmp_path / "cats"), form=Form((24, 40), 3)).images.shape == (1, 3, 24, 40)
     with pytest.raises(ValueError, match="a form is for a folder of images, and digits has its own"):

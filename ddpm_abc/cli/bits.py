@@ -37,7 +37,7 @@ def measure(config: Any) -> int:  # an EvaluateConfig -> exit status
     (mean, error), *others = map(mean_error, found.unbind(1))
     seconds = time.monotonic() - begun
     how = f"{len(images):,} images {whose}, {DRAWS} terms of each, seed {config.seed}, {seconds:.0f} s"
-    say(f"bits a dimension: at most {mean:.4f}, standard error {error:.4f} ({how})")
+    say(f"bits per dimension: at most {mean:.4f}, standard error {error:.4f} ({how})")
     names = ("L_0", "the steps between", "L_T")
     say("of which " + ", ".join(f"{n} {v:.4f}" for n, (v, _) in zip(names, others, strict=True)))
     say("8 bits a pixel, x0 clipped; a bound on -log2 p, not an estimate: see chapter 11")

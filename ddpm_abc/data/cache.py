@@ -177,7 +177,7 @@ def cached(
     *,
     progress: bool = False,  # show a progress bar
 ) -> tuple[Mapped, Counter[str]]:  # the images, and how many pictures were what `Picture` notes
-    """Decode images into files, on all cores, as far as that is not done yet.
+    """Decode images into files, on all cores, where that has not been done yet.
 
     Raises `RuntimeError` for an image that cannot be read, and `OSError` if the disk is too small or fails.
     """

@@ -43,7 +43,7 @@ def to_uint8(
     return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 # %% ../../nbs/90a_images.ipynb #932efb7f
-_TO_PIXELS = {  # how to get a uint8 tensor from what is none
+_TO_PIXELS = {  # how to get a uint8 tensor from what is not one
     "numpy array": "torch.from_numpy(array) makes a tensor of it",
     "list": "torch.stack(images) makes a tensor of a list of tensors",
     "tuple": "torch.stack(images) makes a tensor of a tuple of tensors",
@@ -87,7 +87,7 @@ class Source(Protocol):
 # %% ../../nbs/90a_images.ipynb #1a5850x0
 @dataclass(frozen=True, eq=False, repr=False)
 class Images:
-    "A data set; a `Source`, too."
+    "A data set, which is also a `Source`."
 
     name: str  # what it is, for people
     images: Tensor | Mapped  # (N, C, H, W) uint8, in memory or in a file
@@ -120,7 +120,8 @@ class Images:
     def describe(self) -> str:
         "One line: what it is, how many images, of what size, from where."
         n, c, h, w = self.images.shape
-        return ", ".join(filter(None, [f"data: {self.name}", f"{n:,} images", f"{c}x{h}x{w}", self.source]))
+        images = f"{n:,} image" if n == 1 else f"{n:,} images"
+        return ", ".join(filter(None, [f"data: {self.name}", images, f"{c}x{h}x{w}", self.source]))
 
 # %% ../../nbs/90a_images.ipynb #c0f73851
 def batches(

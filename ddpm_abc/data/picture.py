@@ -24,7 +24,7 @@ from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 __all__ = ['FITS', 'IMAGE_ENDINGS', 'Form', 'Picture', 'read_picture', 'write_part', 'serve']
 
 # %% ../../nbs/90c_picture.ipynb #5017ddd5
-FITS = ("crop", "pad")  # what becomes of a picture of another shape: its middle, or all of it on the ground
+FITS = ("crop", "pad")  # what becomes of a picture of another shape: its middle, or all of it on background
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _ground(background: str) -> tuple[int, int, int]:
 
 # %% ../../nbs/90c_picture.ipynb #cae56d10
 def _on_ground(image: Image.Image, ground: tuple[int, int, int]) -> tuple[Image.Image, bool]:
-    "The image without transparency, put on the ground where it had some, and whether it had."
+    "The image without transparency, put on the background where it had some, and whether it had."
     if image.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in image.info:
         return image, False
     rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
