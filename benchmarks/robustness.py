@@ -44,7 +44,8 @@ from ddpm_abc import data, plot  # noqa: E402, F401
 from ddpm_abc.cli import main, sample, train  # noqa: E402, F401
 from ddpm_abc.parameterization import Denoiser  # noqa: E402
 from ddpm_abc.run import run as running  # noqa: E402
-from ddpm_abc.schedule import linear_schedule  # noqa: E402
+from ddpm_abc.muon import Muon  # noqa: E402
+from ddpm_abc.schedule import cosine_schedule  # noqa: E402
 from ddpm_abc.storage import checkpoints, load_checkpoint, load_weights, read_metadata  # noqa: E402
 from ddpm_abc.storage.format import _read_sealed  # noqa: E402
 from ddpm_abc.training import EMA  # noqa: E402
@@ -52,7 +53,7 @@ from ddpm_abc.unet import UNet  # noqa: E402
 
 STEPS = 24
 TINY = ["--channels", "16,16", "--T", "50", "--batch-size", "8", "--device", "cpu"]
-SCHED = linear_schedule(50, 0.1 / 50, 20 / 50)  # that of such a training
+SCHED = cosine_schedule(50)  # that of such a training
 
 
 class Child:
@@ -192,7 +193,7 @@ def damage(n: int, rng: random.Random, tmp: Path) -> tuple[str, bool]:
 
 def resume_in_python(path: Path) -> int:
     net = UNet(channels=(16, 16))
-    denoise, opt = Denoiser(net, SCHED), torch.optim.AdamW(net.parameters(), weight_decay=0.01)
+    denoise, opt = Denoiser(net, SCHED, "v"), Muon(net.parameters(), weight_decay=0.01)
     return load_checkpoint(path, denoise, opt, ema=EMA(net), generator=torch.Generator())
 
 

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 _GUIDANCE = """guidance weight w of Ho and Salimans 2022, eps = (1 + w) eps(class) - w eps(no class), for a
 network that is told the class, such as mnist-labels: 0 is no guidance, 1 or 2 keep to the class more closely.
-Programs that call 1 + w the scale, as diffusers does, call these 1, 2 and 3. Any w but 0 takes twice the time"""
+Programs that call 1 + w the scale, as diffusers does, say 1, 2 and 3. Any w but 0 takes twice the time"""
 _WEIGHTS = """weights.safetensors of a training run; or mnist-labels, mnist-v, mnist or mnist-bits, which
 draw digits, or emoji, from the package"""
 SAMPLERS = ("dpm-solver", "ddim", "ddpm")  # those of `ddpm_abc.solvers`, known without torch
 _SAMPLER = "sampler (chapter 10): dpm-solver, ddim, or ddpm, the paper's, which needs many steps"
 _STEPS = "reverse steps, at most the T of the training; fewer are faster and coarser"
-_ETA = """noise added on the way, for dpm-solver and ddim: 0 adds none, 1 as much as ddpm; dpm-solver adds it in
-the later steps only"""
+_ETA = """noise added on the way, for dpm-solver and ddim: 0 adds none, 1 as much as ddpm; dpm-solver adds it
+in the later steps only"""
 DEFAULT_WEIGHTS = "mnist-labels"  # of `sample` and `evaluate`, from the package
 
 

@@ -251,7 +251,7 @@ def _judge_own(
         raise Refused(f"{config.weights} draws images of {shapes[0]}, and those of --data are {shapes[1]}")
     if real.train is None:
         raise Refused(
-            f"the images that {config.weights} was trained on are not there to look for copies in: put them back"
+            f"the images that {config.weights} was trained on, to look for copies in, are gone: put them back"
         )
     if net and not can_measure(real, config.n, net):
         n, m = len(real.train), len(real.held)

@@ -71,6 +71,6 @@ def _onnx(found: Any, out: Path, half: bool) -> int:
     )
     if error > AGREES and not half:
         raise Failed(
-            f"{out} does not answer as torch does: they differ by {error:.1e}, and at most {AGREES:g} is allowed"
+            f"{out} does not answer as torch does: they differ by {error:.1e}, and {AGREES:g} is the limit"
         )
     return 0
