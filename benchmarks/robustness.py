@@ -42,9 +42,9 @@ from PIL import Image  # noqa: E402
 
 from ddpm_abc import data, plot  # noqa: E402, F401
 from ddpm_abc.cli import main, sample, train  # noqa: E402, F401
+from ddpm_abc.muon import Muon  # noqa: E402
 from ddpm_abc.parameterization import Denoiser  # noqa: E402
 from ddpm_abc.run import run as running  # noqa: E402
-from ddpm_abc.muon import Muon  # noqa: E402
 from ddpm_abc.schedule import cosine_schedule  # noqa: E402
 from ddpm_abc.storage import checkpoints, load_checkpoint, load_weights, read_metadata  # noqa: E402
 from ddpm_abc.storage.format import _read_sealed  # noqa: E402

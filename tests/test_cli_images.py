@@ -130,7 +130,7 @@ def test_another_folder_judges_what_the_training_held_in():
     assert "near copies" in out
     assert "needs images of several classes, 256 to train on and 20 held out" in err
     Path("mine").rename("moved")
-    assert "was trained on are not there to look for copies" in refused(*command, "--data", "others")
+    assert "was trained on, to look for copies in, are gone" in refused(*command, "--data", "others")
     assert "was trained on mine, which is not there any more" in refused(*command)
     Path("moved").rename("mine")
     Path("mine/dark/000.png").unlink()
