@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+
 # %% auto #0
 __all__ = ['COEFFICIENTS', 'orthogonal', 'is_hidden', 'Muon']
 
-# %% ../nbs/94c_muon.ipynb #94c00005
+# %% ../nbs/94c_muon.ipynb #94c00014
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # a, b and c of Jordan et al. 2024
 
 
@@ -36,7 +37,7 @@ def orthogonal(
         x = torch.addmm(x, torch.addmm(s, s, s, beta=b, alpha=c), x, beta=a)  # a x + (b s + c s s) x
     return x if g.shape[0] <= g.shape[1] else x.T
 
-# %% ../nbs/94c_muon.ipynb #94c00006
+# %% ../nbs/94c_muon.ipynb #94c00019
 def is_hidden(
     p: Tensor,  # a parameter of a network
 ) -> bool:  # whether Muon takes it as a matrix
@@ -50,7 +51,7 @@ def _check_settings(group: Mapping[str, Any]) -> None:
         group[name] for name in ("lr", "momentum", "betas", "eps", "weight_decay")
     )
     for name, value, good, limit, usual in (
-        ("lr", lr, 0 < lr < math.inf, "above 0", 4e-3),
+        ("lr", lr, 0 < lr < math.inf, "above 0", 2e-3),
         ("momentum", momentum, 0 <= momentum < 1, "in [0, 1)", 0.95),
         ("betas[0]", beta1, 0 <= beta1 < 1, "in [0, 1)", 0.9),
         ("betas[1]", beta2, 0 <= beta2 < 1, "in [0, 1)", 0.999),
@@ -60,7 +61,7 @@ def _check_settings(group: Mapping[str, Any]) -> None:
         if not good:
             raise ValueError(f"{name} must be finite and {limit}, got {value}: {usual} is usual")
 
-# %% ../nbs/94c_muon.ipynb #94c00007
+# %% ../nbs/94c_muon.ipynb #94c00020
 class Muon(Optimizer):
     """Momentum, made orthogonal, for hidden weights, and Adam's step for all others: Jordan et al. 2024.
 
@@ -94,17 +95,21 @@ class Muon(Optimizer):
         closure: Callable[[], Any] | None = None,  # computes the gradients and returns the loss
     ) -> Any:  # what closure returned
         "Take one step."
-        with torch.enable_grad():
-            loss = None if closure is None else closure()
+        loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    rule = _orthogonal_step if is_hidden(p) else _adam_step
-                    update = rule(p, p.grad, self.state[p], group)
-                    p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
+                    _move(p, p.grad, self.state[p], group)
         return loss
 
-# %% ../nbs/94c_muon.ipynb #94c00008
+# %% ../nbs/94c_muon.ipynb #94c00021
+def _move(p: Tensor, grad: Tensor, state: dict[str, Tensor], group: Mapping[str, Any]) -> None:
+    "One step of one parameter."
+    rule = _orthogonal_step if is_hidden(p) else _adam_step
+    update = rule(p, grad, state, group)
+    p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
+
+
 def _orthogonal_step(p: Tensor, grad: Tensor, state: dict[str, Tensor], group: Mapping[str, Any]) -> Tensor:
     "Of root mean square 1, about."
     if not state:

@@ -73,6 +73,9 @@ CITATIONS = {
     r"Patarasuk (?:&|and) Yuan,? \(?2009\)?": "patarasuk2009",
     r"Shallue et al\.,? \(?2019\)?": "shallue2019",
     r"Hoogeboom et al\.,? \(?2023\)?": "hoogeboom2023",
+    r"Jordan et al\.,? \(?2024\)?": "jordan2024",
+    r"Bernstein (?:&|and) Newhouse,? \(?2024\)?": "bernstein2024",
+    r"Liu et al\.,? \(?2025\)?": "liu2025",
 }
 
 # Glossary terms that everyday words look like: no link from the other chapters' prose.
@@ -247,6 +250,28 @@ BIBLIOGRAPHY = {
         "Analyzing and Improving the Training Dynamics of Diffusion Models",
         "CVPR",
         "https://arxiv.org/abs/2312.02696",
+    ),
+    "jordan2024": (
+        "Keller Jordan, Yuchen Jin, Vlado Boza, Jiacheng You, Franz Cesista, Laker Newhouse, "
+        "Jeremy Bernstein",
+        2024,
+        "Muon: An optimizer for hidden layers in neural networks",
+        "a web page",
+        "https://kellerjordan.github.io/posts/muon/",
+    ),
+    "bernstein2024": (
+        "Jeremy Bernstein, Laker Newhouse",
+        2024,
+        "Old Optimizer, New Norm: An Anthology",
+        "arXiv",
+        "https://arxiv.org/abs/2409.20325",
+    ),
+    "liu2025": (
+        "Jingyuan Liu, Jianlin Su, Xingcheng Yao, Zhejun Jiang, Guokun Lai, Yulun Du, and others",
+        2025,
+        "Muon is Scalable for LLM Training",
+        "arXiv",
+        "https://arxiv.org/abs/2502.16982",
     ),
     "salimans2022": (
         "Tim Salimans, Jonathan Ho",

@@ -586,6 +586,43 @@ WRONG = {
             "12",
         )
     ],
+    ("94c", 1): [
+        f"def factor(d, x): return {f}"
+        for f in (
+            "torch.outer(d, x)",
+            "torch.outer(d, x).sign()",
+            "torch.outer(d, x) / d.norm()",
+            "torch.outer(d, x) / (d.norm() * x.norm()) ** 2",
+            "torch.outer(x, d) / (d.norm() * x.norm())",
+            "orthogonal(torch.outer(d, x))",  # its singular value is near 1, not 1
+            "torch.eye(len(d), len(x), dtype=d.dtype)",
+        )
+    ],
+    ("94c", 2): [
+        f"def rounds_for(sigma): return {f}"
+        for f in (
+            "5",
+            "math.ceil(math.log(0.68 / sigma) / math.log(3.4445))",  # as if phi were its tangent at 0
+            "max(0, math.ceil(math.log(0.68 / sigma) / math.log(3.4445)))",
+            "max(0, math.ceil(math.log(1 / sigma) / math.log(3.4445)))",
+            "math.log(0.68 / sigma) / math.log(3.4445)",
+            "next(n for n in range(1, 100) if phi(sigma, n) > 0.68)",
+            "next(n for n in range(100) if 3.4445**n * sigma > 0.68)",
+        )
+    ],
+    ("94c", 3): [
+        f"def theirs(lr, m, n): return {f}"
+        for f in (
+            "lr",
+            "lr * max(m, n) ** 0.5",
+            "lr * m**0.5",
+            "lr * n",
+            "lr * min(m, n) ** 0.5",
+            "lr * max(1, m / n) ** 0.5",
+            "0.2 * lr * n**0.5",
+            "lr / n**0.5",
+        )
+    ],
     ("95", 1): [
         f"def enough(error, z): return {f}"
         for f in (
@@ -708,6 +745,9 @@ RIGHT = {
     ],
     ("93", 1): ["def second(n, seed): return f'--seed={seed} --first={n} --n={n}'.split()"],
     ("94", 1): ["def copies(levels, blocks): return 1 + levels * blocks + (levels - 1)"],
+    ("94c", 1): ["def factor(d, x): return torch.outer(d, x) / (d.square().sum() * x.square().sum()).sqrt()"],
+    ("94c", 2): ["def rounds_for(sigma): return next(n for n in range(100) if phi(sigma, n) > 0.68)"],
+    ("94c", 3): ["def theirs(lr, m, n): return lr * (max(m, n) / max(1, m / n)) ** 0.5"],
     ("95", 1): [
         "def enough(error, z): return next(n for n in range(2, 10**6) if error >= z * (2 / n) ** 0.5)"
     ],

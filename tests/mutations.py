@@ -596,6 +596,56 @@ FAULTS = [
         "v.double() / len(paths)",
         "test_averaging.test_rebuilt_averages_come_the_nearer_the_more_files_there_are",
     ),
+    # muon
+    Fault(
+        "muon: no round, the gradient scaled",
+        "muon.orthogonal",
+        "range(steps)",
+        "range(0)",
+        "test_muon.test_no_step_of_equal_stretch_is_much_steeper",
+    ),
+    Fault(
+        "muon: the last coefficient with the other sign",
+        "muon.orthogonal",
+        "alpha=c",
+        "alpha=-c",
+        "test_muon.test_each_round_is_a_polynomial_of_the_singular_values",
+    ),
+    Fault(
+        "muon: the scale of the short side",
+        "muon._orthogonal_step",
+        "max(g.shape)",
+        "min(g.shape)",
+        "test_muon.test_a_step_has_the_size_of_the_learning_rate",
+    ),
+    Fault(
+        "muon: momentum that does not look ahead",
+        "muon._orthogonal_step",
+        'grad.lerp(m, group["momentum"])',
+        "m",
+        "test_muon.test_steps_are_those_of_numpy",
+    ),
+    Fault(
+        "muon: a decay that the learning rate does not scale",
+        "muon._move",
+        '1 - group["lr"] * group["weight_decay"]',
+        '1 - group["weight_decay"]',
+        "test_muon.test_steps_are_those_of_numpy",
+    ),
+    Fault(
+        "muon: a table of ten classes taken for a hidden layer",
+        "muon.is_hidden",
+        ">= 16",
+        ">= 8",
+        "test_muon.test_which_weights_are_hidden",
+    ),
+    Fault(
+        "muon: Adam's averages as if they began full",
+        "muon._adam_step",
+        " / (1 - beta1**n)",
+        "",
+        "test_muon.test_other_parameters_take_the_steps_of_adamw",
+    ),
     # likelihood
     Fault(
         "likelihood: the decoder at the wrong time",
