@@ -263,7 +263,7 @@ WRONG = {
         "    return (ab * LAM / (ab * LAM + 1 - ab)).mean(1)",
     ],
     ("07", 2): [f"trainings = {n}" for n in (7, 13, 15, 2, 27, 13.52, 1, 4)],
-    ("07", 3): [f"luck = {p}" for p in (0.29, 0.44, 0.41, 0.5, 0.05, 0.71, 58.7)],
+    ("07", 3): [f"luck = {p}" for p in (0.29, 0.44, 0.41, 0.5, 0.05, 0.71, 58.7, 0.58, 0.6)],
     ("08", 1): [f"t_limit = {t}" for t in (793, 795, 1, 900, 206, 1000, -207)],
     ("08", 2): [
         "def parts(x0_hat, eps_hat, x0, eps): return (x0_hat - x0).square()",
