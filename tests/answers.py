@@ -263,7 +263,7 @@ WRONG = {
         "    return (ab * LAM / (ab * LAM + 1 - ab)).mean(1)",
     ],
     ("07", 2): [f"trainings = {n}" for n in (7, 13, 15, 2, 27, 13.52, 1, 4)],
-    ("07", 3): [f"luck = {p}" for p in (0.29, 0.44, 0.41, 0.5, 0.05, 0.71, 58.7)],
+    ("07", 3): [f"luck = {p}" for p in (0.29, 0.44, 0.41, 0.5, 0.05, 0.71, 58.7, 0.58, 0.6)],
     ("08", 1): [f"t_limit = {t}" for t in (793, 795, 1, 900, 206, 1000, -207)],
     ("08", 2): [
         "def parts(x0_hat, eps_hat, x0, eps): return (x0_hat - x0).square()",
@@ -278,13 +278,17 @@ WRONG = {
         "    return ((x0_hat - x0).square() + (eps_hat - eps).square()).sqrt()",
     ],
     ("08", 3): [
-        "def x0_weight(sched, t): return 1",
-        "def x0_weight(sched, t): return sched.snr[t]",
-        "def x0_weight(sched, t): return 1 / sched.alpha_bar[t]",
-        "def x0_weight(sched, t): return 1 - sched.alpha_bar[t]",
-        "def x0_weight(sched, t): return sched.snr[t].rsqrt()",
-        "def x0_weight(sched, t): return sched.alpha_bar[t] / (1 - sched.alpha_bar[t])",
-        "def x0_weight(sched, t): return 1 / (1 - sched.alpha_bar[t])",
+        "def min_snr_v(sched): return sched.snr.clamp(max=5)",  # that of x0
+        "def min_snr_v(sched): return sched.snr.clamp(max=5) / sched.snr",  # that of eps
+        "def min_snr_v(sched): return sched.snr.clamp(max=5) * (1 + sched.snr)",
+        "def min_snr_v(sched): return (sched.snr / (1 + sched.snr)).clamp(max=5)",
+        "def min_snr_v(sched): return ((1 + sched.snr) / sched.snr).clamp(max=5)",
+        "def min_snr_v(sched): return sched.snr.clamp(min=5) / (1 + sched.snr)",
+        "def min_snr_v(sched): return (1 + sched.snr).clamp(max=5) / (1 + sched.snr)",
+        "def min_snr_v(sched): return sched.snr[1:].clamp(max=5) / (1 + sched.snr[1:])",  # without t = 0
+        "W = sched.snr.clamp(max=5) / (1 + sched.snr)\ndef min_snr_v(_): return W",  # of one schedule only
+        "def min_snr_v(sched): return sched.alpha_bar",
+        "def min_snr_v(sched): return 1",
     ],
     ("09", 1): ["g = 1", "g = 0", "g = -1", "g = 3", "g = 0.5", "g = -2"],
     ("09", 2): [
@@ -702,7 +706,9 @@ RIGHT = {
     ],
     ("07", 2): ["trainings = int(8 * 6.5**2 / 5**2) + 1"],
     ("07", 3): ["import math\nluck = math.erfc(5 / (2 * 6.5))"],
-    ("08", 3): ["def x0_weight(sched, t): return (1 - sched.alpha_bar[t]) / sched.alpha_bar[t]"],
+    ("08", 3): [
+        "def min_snr_v(sched):\n    ab = sched.alpha_bar\n    return torch.minimum(ab, 5 * (1 - ab))"
+    ],
     ("09", 3): [
         "def guided_between(denoise, y, w, low, high):\n"
         "    def net(xt, t):\n"
