@@ -21,6 +21,7 @@ recipe, add it to ENTRIES: whatever takes the digits and returns a Contender of 
 import argparse
 import os
 import platform
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -223,7 +224,7 @@ def train_all(args: argparse.Namespace, names: list[str]) -> None:
             row = key | {"steps": steps, "images": steps * ENTRIES[name].batch} | judge(images, ordered)
             keep(args.csv, row)
             print(row, flush=True)
-            file = f"{name.replace(' ', '-')}-{args.seconds:g}s-{seed}.png".replace("+-", "")
+            file = "-".join([*re.findall(r"\w+", name), f"{args.seconds:g}s", f"{seed}.png"])
             args.out.mkdir(parents=True, exist_ok=True)
             save_images(images[:100], args.out / file, columns=10)
 
