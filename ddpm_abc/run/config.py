@@ -128,7 +128,7 @@ class NetConfig:
     channels: tuple[int, ...] = setting(None, Levels(), _CHANNELS, otherwise=_OF_NET, of_weights=True)  # all
     attention: tuple[int, ...] | None = setting(None, Levels(), _ATTENTION, otherwise=_OF_NET)  # heights
     dropout: float = setting(0.0, Number(low=0, below=1), _DROPOUT, otherwise="0")  # in each block
-    labels: bool | None = setting(None, _TOLD, _LABELS, otherwise=_IF_CLASSES, of_weights=True)  # chapter 09
+    labels: bool = setting(None, _TOLD, _LABELS, otherwise=_IF_CLASSES, of_weights=True)  # chapter 09
     schedule: str = setting("cosine", _SCHEDULES, _SCHEDULE, of_weights=True)  # of the noise
     T: int = setting(1000, Whole(1, 1_000_000), _T, of_weights=True)  # the schedule's length
     predict: str = setting("v", Choice(("v", "eps"), ("x0",)), _PREDICT, of_weights=True)  # chapter 08
