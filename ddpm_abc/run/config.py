@@ -39,7 +39,7 @@ _SIZE = "height and width that images of your own folder are brought to, such as
 _COLOUR = "keep the colours of images of your own folder, or make them grey"
 _FIT = """what becomes of images of your own folder that have another shape: crop keeps the middle, pad keeps
 all and fills up with {background}"""
-_BACKGROUND = "the colour behind images of your own folder that are transparent: a name, or such as #rrggbb"
+_BACKGROUND = "the colour behind images of your own folder that are transparent: a name, or #rrggbb"
 _FLIP = "mirror each image left to right half of the times it is seen; not for digits or letters"
 _STEPS = "steps to train, one batch each"
 _NO_STEPS = f"{DEFAULT_STEPS}; without limit if only {{minutes}} is given"
