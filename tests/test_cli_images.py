@@ -114,6 +114,8 @@ def test_what_is_held_out_is_not_trained_on():
     assert "held no images out: train with --hold-out" in refused(
         "evaluate", "--weights", "0/weights.safetensors", "--n", 20, "--steps", 2, *CPU
     )
+    one_class = refused("train", "--data", "mine/bright", "--size", 16, "--even", *TINY, "--out", "one")
+    assert "--even needs images of two classes or more, and those of --data are of one" in one_class
     assert "--hold-out must be less than 40, the number of images, got 40" in refused(
         "train", "--data", "mine", "--size", 16, "--hold-out", 40, *TINY, "--out", "none"
     )

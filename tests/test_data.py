@@ -130,6 +130,25 @@ def test_labelled_batches_are_the_same_and_each_image_has_its_label():
         assert (to_uint8(same).flatten().long() * 7).tolist() == y.tolist()
 
 
+def test_even_batches_show_each_class_as_often_as_another():
+    "Class 0 has 6 of 10 images, class 7 three, class 9 one; a count is four standard deviations at most off."
+    labels = torch.tensor([0, 0, 0, 7, 0, 9, 7, 0, 7, 0])
+    even = {"seed": 5, "even": True}
+    pairs = [
+        (x.flatten(), y)
+        for x, y in islice(labelled_batches(to_uint8(to_unit(numbered(10))), labels, 5, **even), 1200)
+    ]
+    shown, classes = torch.cat([to_uint8(x) for x, _ in pairs]).long(), torch.cat([y for _, y in pairs])
+    assert torch.equal(labels[shown], classes)
+    for k, label in enumerate(labels.tolist()):
+        chance = 1 / (3 * (labels == label).sum().item())
+        assert abs((shown == k).sum() - 6000 * chance) < 4 * (6000 * chance * (1 - chance)) ** 0.5
+    later = labelled_batches(numbered(10), labels, 5, start=7, share=slice(1, 3), **even)
+    for k, (x, y) in enumerate(islice(later, 4), 7):  # number k is the same wherever one begins
+        assert torch.equal(x.flatten(), pairs[k][0][1:3])
+        assert torch.equal(y, pairs[k][1][1:3])
+
+
 @pytest.mark.parametrize(
     ("labels", "error", "message"),
     [

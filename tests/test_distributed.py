@@ -97,12 +97,14 @@ def test_processes_see_the_shares_of_one_batch(size, shards):
     assert 0 < sum((x0[..., 0, 0] < x0[..., 0, -1]).sum() for x0, *_ in whole) < 32  # some are mirrored
 
 
-def test_a_step_sees_the_same_wherever_the_run_begins():
-    run = a_run()
+@pytest.mark.parametrize("even", [False, True])
+def test_a_step_sees_the_same_wherever_the_run_begins(even):
+    run = a_run(even=even)
     run.step = 5
     later = next(_batches(run))
-    assert torch.equal(later.eps, seen()[2][2])
-    assert torch.equal(later.x0, seen()[2][0])
+    assert torch.equal(later.eps, seen(even=even)[2][2])
+    assert torch.equal(later.x0, seen(even=even)[2][0])
+    assert torch.equal(later.x0, seen()[2][0]) != even  # so the run listens
 
 
 def test_noise_of_the_device_leaves_everything_else_as_it_is():

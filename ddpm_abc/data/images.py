@@ -149,8 +149,9 @@ def labelled_batches(
     seed: int = 0,  # the order of the images is a function of the seed and the epoch
     start: int = 0,  # number of the first batch, to go on where a run stopped
     share: slice = slice(None),  # which of each batch's images; the others are not read
+    even: bool = False,  # draw N images an epoch with replacement, from each class as often as from another
 ) -> Iterator[tuple[Tensor, Tensor]]:  # a share of those of batches, and their labels, int64
-    """The same batches as those of `batches`, and with each image its label. Takes and raises the same.
+    """The same batches as those of `batches`, unless even, and with each image its label. Raises the same.
 
     Also raises `TypeError` for labels that are no int64 tensor, and `ValueError` for labels that are not as
     many as the images, below 0 or on another device.
@@ -158,17 +159,24 @@ def labelled_batches(
     _check_source(images, "labelled_batches")
     _check_labels(images, labels)
     _check_order(images, batch_size, seed, start)
-    return ((to_unit(images[i[share]]), labels[i[share]]) for i in _shuffled(images, batch_size, seed, start))
+    chances = 1 / labels.bincount()[labels] if even else None
+    found = _shuffled(images, batch_size, seed, start, chances)
+    return ((to_unit(images[i[share]]), labels[i[share]]) for i in found)
 
 # %% ../../nbs/90a_images.ipynb #ce9dc470
-def _shuffled(images: Source, batch_size: int, seed: int, start: int) -> Iterator[Tensor]:
-    "Which images each batch holds, from batch number `start` on."
+def _shuffled(
+    images: Source, batch_size: int, seed: int, start: int, chances: Tensor | None = None
+) -> Iterator[Tensor]:
+    "Which images each batch holds, from batch number `start` on: all in turn, or each with its chance."
     device = images.device if isinstance(images, Tensor) else torch.device("cpu")
     per_epoch = len(images) // batch_size
     epoch, k = divmod(start, per_epoch)
     while True:
         g = torch.Generator().manual_seed(seed + 1_000_003 * epoch)
-        order = torch.randperm(len(images), generator=g).to(device)
+        if chances is None:
+            order = torch.randperm(len(images), generator=g).to(device)
+        else:
+            order = torch.multinomial(chances.cpu(), len(images), replacement=True, generator=g).to(device)
         for i in range(k, per_epoch):
             yield order[i * batch_size : (i + 1) * batch_size]
         epoch, k = epoch + 1, 0

@@ -41,6 +41,7 @@ _FIT = """what becomes of images of your own folder that have another shape: cro
 all and fills up with {background}"""
 _BACKGROUND = "the colour behind images of your own folder that are transparent: a name, or #rrggbb"
 _FLIP = "mirror each image left to right half of the times it is seen; not for digits or letters"
+_EVEN = "show each class as often as every other, however many images it has"
 _STEPS = "steps to train, one batch each"
 _NO_STEPS = f"{DEFAULT_STEPS}; without limit if only {{minutes}} is given"
 _MINUTES = """stop after M minutes; the learning rate falls with the time used, or with the steps done if they
@@ -115,6 +116,7 @@ class DataConfig:
     fit: str = setting("crop", Choice(("crop", "pad")), _FIT)  # images of another shape, of a folder
     background: str = setting("white", Name("COLOR"), _BACKGROUND)  # behind transparent images of a folder
     flip: bool = setting(False, Flag(), _FLIP, otherwise="off")  # mirrored at random
+    even: bool = setting(False, Flag(), _EVEN, otherwise="off")  # classes equally often
     hold_out: int | None = setting(None, Whole(0), _HOLD_OUT, otherwise=_TENTH)  # to measure on
     image_cache: str = setting("", Name("FOLDER"), IMAGE_CACHE, otherwise=CACHE, kept=False)  # of folders
     root: str = setting("data", Name("FOLDER"), ROOT, kept=False)  # where downloads are

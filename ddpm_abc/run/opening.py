@@ -44,6 +44,7 @@ __all__ = ['OPTIMIZERS', 'RunExists', 'open_run']
 # %% ../../nbs/93l_opening.ipynb #ed8dc340
 _UNEQUAL = """{batch_size} {batch} in {shards} {n} cannot be dealt evenly to {size} processes: start a number
 of processes that divides {n}, or a new run with other {shards}"""
+_ONE_CLASS = "{even} needs images of two classes or more, and those of {data} are of one: leave {even} out"
 _TOO_MANY_PARTS = "{accumulate} must be at most {n}, the images of each process in a batch, got {got}"
 
 
@@ -77,9 +78,11 @@ def _new(config: TrainConfig, progress: bool, team: Team) -> Run:
         setup.check_new(config)
     device = setup.own_device(config.device, team)
     data, _ = parts = images_of(config, progress)
+    if config.even and len(data.classes) < 2:
+        raise ConfigError(_ONE_CLASS)
     if config.labels is None:
         config = replace(config, labels=init is None and len(data.classes) > 1)
-    digests = {"images_sha256": images_digest(data, config.labels)}
+    digests = {"images_sha256": images_digest(data, config.labels or config.even)}
     if init is None:
         sched = build_schedule(setup.recipe_of(config))
         net = prepare(setup.new_network(config, data), device)
@@ -102,18 +105,19 @@ _CHANGED = "the run in {path} began with {n} other images{labels}: put them back
 def _data_again(config: TrainConfig, path: Path, saved: Metadata, was: str, progress: bool) -> Parts:
     "The images of a run that goes on, if they are those that it began with, wherever they are now."
     whose, moved = f"the run in {path} began with", config.data != was
+    by_label = config.labels or config.even  # whether it makes a difference how images are labelled
     if moved and {config.data, was} <= set(NAMED):
         raise OtherSetting("data", config.data, was, whose, _INSTEAD)
     if not moved and was not in NAMED and not Path(was).is_dir():
         raise ConfigError(_GONE, path=path, was=shown(was))
     (data, held), before = images_of(config, progress), saved.info["n_images"]
-    n, same = len(data.images), saved.info["images_sha256"] == images_digest(data, config.labels)
+    n, same = len(data.images), saved.info["images_sha256"] == images_digest(data, by_label)
     if moved and not same:
         raise OtherSetting("data", config.data, was, whose, _INSTEAD)
     if n != before:
         raise ConfigError(_FEWER, path=path, before=before, n=n)
     if not same:
-        raise ConfigError(_CHANGED, path=path, n=n, labels=" or labels" if config.labels else "")
+        raise ConfigError(_CHANGED, path=path, n=n, labels=" or labels" if by_label else "")
     return data, held
 
 # %% ../../nbs/93l_opening.ipynb #f0c49bf9
