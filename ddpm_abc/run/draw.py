@@ -26,18 +26,25 @@ from .settings import ConfigError, shown
 from .setup import digest, net_of
 
 # %% auto #0
-__all__ = ['SAMPLE_CHUNK', 'FEW_STEPS', 'ETA', 'NOISE_FROM', 'image_labels', 'chunk_for', 'DrawState', 'Drawing', 'draw']
+__all__ = ['GOLDEN', 'SAMPLE_CHUNK', 'FEW_STEPS', 'ETA', 'NOISE_FROM', 'image_labels', 'chunk_for', 'DrawState', 'Drawing',
+           'draw']
 
 # %% ../../nbs/93g_draw.ipynb #015364b9
+GOLDEN = (5**0.5 - 1) / 2  # no fraction with a small denominator is near it, so its multiples do not bunch
+
+
 def image_labels(
     seed: int,  # at least 0
     n: int,  # how many images
     first: int,  # the number of the first of them
     often: Sequence[float],  # of each class: how often it is drawn, in any unit
 ) -> list[int]:  # a class for each image
-    "Draw a class for each image, from a stream of its own. Image k's depends on the seed and on k alone."
-    edges = list(accumulate(often))
-    shares = (random.Random(f"class of image {k}, seed {seed}").random() for k in range(first, first + n))
+    """A class for each image, each as often as it should be, in any run of consecutive images.
+
+    Image k's depends on the seed and on k alone. The shares are a Kronecker sequence of the golden ratio.
+    """
+    edges, offset = list(accumulate(often)), random.Random(f"classes, seed {seed}").random()
+    shares = ((offset + k * GOLDEN) % 1 for k in range(first, first + n))
     return [bisect(edges, share * edges[-1]) for share in shares]
 
 # %% ../../nbs/93g_draw.ipynb #0df8ccfd
