@@ -9,9 +9,10 @@ Digits are drawn as `ddpm-abc sample` draws them, 8 bits a pixel, and compared w
 of chapter 06, or with --mnist FOLDER with the 10,000 of MNIST's test set. The floor is that of as many real
 digits: held-out ones, or those of MNIST's training set.
 
-Such a figure is partly luck. A command draws the classes in the shares that they have in the training set, and
-the test set has slightly others. With --mnist a second one is kept that varies less, `evened`: the FID against
-all 60,000 digits of the training set, each digit with a weight that makes its class count as often as there.
+Such a figure is partly luck. A command draws the classes in the shares that they have in the training set,
+and the test set has slightly others. With --mnist a second one is kept that varies less, `evened`: the FID
+against all 60,000 digits of the training set, each digit with a weight that makes its class count as often as
+there.
 
 Each finished row is added to the CSV file, and a row that is there is not drawn again.
 """

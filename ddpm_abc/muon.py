@@ -31,10 +31,14 @@ def orthogonal(
     """
     a, b, c = COEFFICIENTS
     x = g if g.shape[0] <= g.shape[1] else g.T  # so that the square of it is the smaller one
+    x = x.to(torch.promote_types(x.dtype, torch.float32))  # squares of small numbers need the digits
     x = x / x.norm().clamp(min=1e-7)  # now no singular value is above 1
+    s = x @ x.T
+    q = one = torch.eye(len(s), dtype=s.dtype, device=s.device)
     for _ in range(steps):
-        s = x @ x.T
-        x = torch.addmm(x, torch.addmm(s, s, s, beta=b, alpha=c), x, beta=a)  # a x + (b s + c s s) x
+        p = torch.addmm(a * one + b * s, s, s, alpha=c)
+        q, s = p @ q, p @ s @ p  # all rounds so far in one, and the square of what they make of x
+    x = (q @ x).to(g.dtype)
     return x if g.shape[0] <= g.shape[1] else x.T
 
 # %% ../nbs/94c_muon.ipynb #94c00019

@@ -415,6 +415,8 @@ WRONG = {
         "    return (v / v.max() - 1 + (v.max() / v).log()).mean().item() / (2 * math.log(2))",
         "def cost(v): return (v.mean() / v.log().mean().exp()).item()",  # no logarithm
         "def cost(v): return (v.mean().log() - v.log().mean()).item() * len(v) / (2 * math.log(2))",
+        "def cost(v):\n"  # for flat tensors alone
+        "    return (v.mean().log() - v.log().sum() / len(v)).item() / (2 * math.log(2))",
     ],
     ("12", 1): [
         f"calls = lambda n, r: {f}"
@@ -625,6 +627,7 @@ WRONG = {
             "lr * max(1, m / n) ** 0.5",
             "0.2 * lr * n**0.5",
             "lr / n**0.5",
+            "0.004 * n**0.5",  # right for the rate of the chapter alone
         )
     ],
     ("95", 1): [

@@ -612,6 +612,13 @@ FAULTS = [
         "test_muon.test_each_round_is_a_polynomial_of_the_singular_values",
     ),
     Fault(
+        "muon: a round that forgets one side of the square",
+        "muon.orthogonal",
+        "p @ s @ p",
+        "p @ s",
+        "test_muon.test_each_round_is_a_polynomial_of_the_singular_values",
+    ),
+    Fault(
         "muon: the scale of the short side",
         "muon._orthogonal_step",
         "max(g.shape)",

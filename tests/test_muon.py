@@ -60,9 +60,9 @@ def test_each_round_is_a_polynomial_of_the_singular_values(shape, steps):
 @every_shape
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 def test_singular_values_come_near_one(shape, dtype):
-    "All above 0.0015 of the norm; those of bfloat16 with its rounding."
+    "All above 0.0015 of the norm; in bfloat16 what comes out is rounded."
     g = matrix(*shape)
-    slack = 0.06 if dtype == torch.bfloat16 else 1e-4
+    slack = 0.01 if dtype == torch.bfloat16 else 1e-4
     assert factors(g)[1].min() / g.norm() > 0.0015
     found = orthogonal(g.to(dtype))
     assert found.dtype == dtype
@@ -155,12 +155,21 @@ def test_steps_are_those_of_numpy(shape):
     assert np.abs(p.detach().numpy() - wanted).max() < 1e-12
 
 
+def rounds_in_bfloat16(g):
+    "Without the detour over the square, and rounded as torch's own."
+    x = g.bfloat16() if g.shape[0] <= g.shape[1] else g.bfloat16().T
+    x = x / x.norm()
+    for _ in range(5):
+        s = x @ x.T
+        x = torch.addmm(x, torch.addmm(s, s, s, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return (x if g.shape[0] <= g.shape[1] else x.T).to(g.dtype)
+
+
 @every_shape
 @pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch has it from 2.9 on")
 def test_torchs_own_takes_the_same_steps(shape, monkeypatch):
     "With the scale of Liu et al. 2025, which is 0.2 of ours, and with its rounds in bfloat16."
-    rounded = lambda g: orthogonal(g.bfloat16()).to(g.dtype)  # noqa: E731
-    monkeypatch.setattr(ddpm_abc.muon, "orthogonal", rounded)
+    monkeypatch.setattr(ddpm_abc.muon, "orthogonal", rounds_in_bfloat16)
     ours, theirs = weight(shape), weight(shape)
     opts = (
         Muon([ours], lr=0.004, momentum=0.9, weight_decay=0.1),
