@@ -267,7 +267,7 @@ def portable_noise(
     def noise(x: Tensor) -> Tensor:
         nonlocal draw
         if len(x) != n:
-            raise ValueError(f"this noise is for {n} images, got {len(x)}")
+            raise ValueError(f"this noise is for a batch of {n}, got {len(x)}")
         draw += 1
         size = x[0].numel()
         drawn = np.stack([portable_normals(seed, k, draw, size) for k in range(first, first + n)])

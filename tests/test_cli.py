@@ -303,6 +303,17 @@ def test_a_run_survives_odd_names_old_encodings_closed_pipes_and_a_hangup():
     assert max(losses()) == step + 2
 
 
+def test_one_is_not_several():
+    small = ["--channels", "16", "--batch-size", 1, "--T", 30, "--schedule", "cosine", *CPU]
+    said = done("train", *small, "--steps", 1, "--preview", 1)
+    said += done("train", "--resume", *CPU)
+    said += done("sample", "--weights", "out/weights.safetensors", "--n", 1, "--steps", 1, *CPU)
+    said += Path("out/report.html").read_text()
+    assert not re.findall(r"\b1 (?:step|image|reverse step|thread)s\b(?!/)", said)
+    for part in ("1 step of 1 image in", "a step of 1 image\n", "\n1 image in", "(1 reverse step", "1 step<"):
+        assert part in said
+
+
 def test_memory_that_is_full_is_no_traceback(monkeypatch):
 
     def full(*args, **kwargs):

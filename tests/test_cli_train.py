@@ -455,7 +455,7 @@ def test_resume_refuses_another_folder_and_changed_images(moved):
     Image.new("L", (28, 28), 200).save("mine/0.png")
     assert "began with 9 other images: put them back" in refused("train", "--resume", "--steps", 2)
     Path("mine/0.png").unlink()
-    assert "began with 9 images, and now there are 8" in refused("train", "--resume", "--steps", 2)
+    assert "began with 9 images, and now finds 8" in refused("train", "--resume", "--steps", 2)
 
 
 def test_resume_takes_another_root_and_another_spelling_of_weights(weights):

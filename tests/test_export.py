@@ -158,7 +158,7 @@ def test_portable_noise_belongs_to_image_and_draw():
     assert torch.equal(second[1:2], alone(x[:1]))
     expected = torch.from_numpy(export.portable_normals(7, 4, 1, 20)).float().reshape(1, 4, 5)
     assert torch.equal(second[2], expected)
-    with pytest.raises(ValueError, match="for 3 images, got 2"):
+    with pytest.raises(ValueError, match="for a batch of 3, got 2"):
         noise(x[:2])
     with pytest.raises(ValueError, match="seed must lie in"):
         export.portable_noise(-1, 3)

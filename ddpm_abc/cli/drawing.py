@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from ddpm_abc.cli.console import progress, say
 from ddpm_abc.cli.errors import Failed, noting
 from ddpm_abc.run.config import DEVICE, SEED
-from ddpm_abc.run.settings import Choice, Name, Number, Whole, setting, shown
+from ddpm_abc.run.settings import Choice, Name, Number, Whole, counted, setting, shown
 from ddpm_abc.run.signals import noted_signals
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def drawing_of(config: DrawConfig) -> Drawing:
         getattr(config, "in_turn", False),
     )
     data, steps = shown(found.info.get("data", "unknown data")), shown(found.info.get("steps", "unknown"))
-    say(f"weights: {config.weights}, trained on {data}, {steps} steps")
+    say(f"weights: {config.weights}, trained on {data}, {steps} step{'s' * (steps != '1')}")
     return drawing
 
 
@@ -119,11 +119,11 @@ def draw_images(
                     break
         except torch.cuda.OutOfMemoryError:
             raise Failed(
-                f"the device's memory is full: {done} of {n} images are kept; give --device cpu"
+                f"the device's memory is full: {done:,} of {counted(n, 'image')} kept; give --device cpu"
             ) from None
         except OSError as e:
-            raise Failed(f"{e}; {done} of {n} images are kept") from e
+            raise Failed(f"{e}; {done:,} of {counted(n, 'image')} kept") from e
     seconds = time.monotonic() - begun
-    walk = f"{drawing.steps} reverse steps of {drawing.sampler}, seed {drawing.seed}"
-    say(f"{done:,} images in {seconds:.0f} s ({walk})")
+    walk = f"{counted(drawing.steps, 'reverse step')} of {drawing.sampler}, seed {drawing.seed}"
+    say(f"{counted(done, 'image')} in {seconds:.0f} s ({walk})")
     return done, signal if done < n else 0

@@ -13,7 +13,7 @@ from ddpm_abc.cli.drawing import DrawConfig, draw_images, drawing_of, on_own_dev
 from ddpm_abc.cli.errors import Refused, refusing
 from ddpm_abc.cli.options import Command, options, retyped, typed
 from ddpm_abc.run.config import OUT
-from ddpm_abc.run.settings import Choice, Flag, Name, Whole, setting
+from ddpm_abc.run.settings import Choice, Flag, Name, Whole, counted, setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -166,7 +166,7 @@ def sample(
         files = Files(share, drawing, overwrite)
         done = files.finished(drawing.chunk()) if resume else 0
     if done:
-        say(f"there already: {files.shown()}, {done:,} of {share.n:,} images")
+        say(f"there already: {files.shown()}, {done:,} of {counted(share.n, 'image')}")
     if done == share.n:
         return 0
     return _draw(share, drawing, files, done)
@@ -186,7 +186,7 @@ def _draw(config: SampleConfig, drawing: Drawing, files: Files, before: int = 0)
     if stopped:
         done += before
         rest = retyped("sample", config, first=config.first + done, n=config.n - done)
-        kept = f"{done} of {config.n} images are kept in {config.out}"
+        kept = f"{done:,} of {counted(config.n, 'image')} kept in {config.out}"
         say(f"stopped: {kept}; draw the rest with: {rest}", error=True)
         return 128 + stopped
     return 0

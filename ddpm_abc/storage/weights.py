@@ -120,11 +120,12 @@ def _check_arguments(arguments: Mapping[str, Any], n_tensors: int) -> None:
     levels = len(channels) if isinstance(channels, (list, tuple)) else 1
     blocks = blocks if isinstance(blocks, int) else 1
     if levels * max(blocks, 1) > n_tensors:
-        raise ValueError(f"{levels} levels of {blocks} blocks have more than the file's {n_tensors} tensors")
+        made = f"levels x blocks, {levels} x {blocks}, make more tensors than the file has"
+        raise ValueError(f"{made}: {n_tensors}")
 
 # %% ../../nbs/92c_weights.ipynb #92c0000d
 _NO_FIT = (
-    "{path} does not fit the network: {n} tensors differ, the first is {first}, "
+    "{path} does not fit the network in {tensors}, the first is {first}, "
     "{have} in the file and {want} in the network. Build the network with the configuration in the file"
 )
 _NO_WEIGHTS = "{path} does not fit the network: {name} holds {dtype}, and weights are floating-point numbers"
@@ -137,7 +138,8 @@ def _check_fit(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], net:
     want, have = _shapes(net.state_dict()), _shapes(tensors)
     if wrong := _differences(want, have):
         shapes = {"have": have.get(wrong[0], "missing"), "want": want.get(wrong[0], "missing")}
-        raise ValueError(_NO_FIT.format(path=path, n=len(wrong), first=wrong[0], **shapes))
+        n = f"{len(wrong)} tensor{'s' * (len(wrong) > 1)}"
+        raise ValueError(_NO_FIT.format(path=path, tensors=n, first=wrong[0], **shapes))
     for name, v in tensors.items():
         _check_numbers(path, name, v)
 
