@@ -18,6 +18,9 @@ from ddpm_abc import __version__
 from ddpm_abc.cli import main
 from ddpm_abc.cli.console import Stream, say
 from ddpm_abc.cli.main import COMMANDS, group
+from ddpm_abc.cli.options import retyped
+from ddpm_abc.cli.sample import SampleConfig
+from ddpm_abc.run.config import TrainConfig
 from ddpm_abc.storage import PRETRAINED_SHA256
 
 every_command = pytest.mark.parametrize("command", COMMANDS)
@@ -130,6 +133,12 @@ def test_help_names_every_network_of_the_package(command, option):
     said = re.sub(r"\(default.*?\)", "", out.split(f"  {option} FILE")[1].split("\n  --")[0], flags=re.S)
     said = re.sub(r"-\n\s+", "-", said)  # a line may break behind a hyphen
     assert set(re.findall(r"\bmnist[-\w]*|\bemoji\b", said)) == set(PRETRAINED_SHA256)
+
+
+def test_a_command_to_type_again_has_flags_without_values():
+    config = SampleConfig(in_turn=True, first=3)
+    assert retyped("sample", config, n=5) == "ddpm-abc sample --in-turn --first 3 --n 5"
+    assert " --no-labels --steps 2" in retyped("train", TrainConfig(labels=False, steps=2))
 
 
 # --- errors -------------------------------------------------------------------------------------------------

@@ -421,6 +421,15 @@ def test_a_run_of_a_release_that_knew_fewer_settings_goes_on(monkeypatch):
         assert (now["predict"], now["labels"], now["init_from"]) == ("eps", False, "")
 
 
+def test_a_no_is_named_as_it_is_typed():
+    trained("--steps", 1)
+    began = "is not what the run in out/checkpoint-1.safetensors began with"
+    err = refused("train", "--resume", "--no-labels")
+    assert f"--no-labels {began} (--labels): leave --no-labels out" in err
+    err = refused("train", "--init-from", "emoji", "--data", "emoji", "--grey", "--out", "grey", *CPU)
+    assert "--grey is not what emoji was trained with (--colour): leave --grey out" in err
+
+
 # --- content, not spelling ----------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ddpm_abc.cli.errors import Failed, flag
-from ddpm_abc.run.settings import Choice, Flag, Kind, help_of, settings_of, shown
+from ddpm_abc.run.settings import Choice, Flag, Kind, help_of, option_for, settings_of, shown
 
 
 class SettingType(click.ParamType):
@@ -48,7 +48,7 @@ def options(config: Any) -> Callable[[Any], Any]:
             kind: dict[str, Any] = {"type": SettingType(s.kind)}
             spelled = flag(name)
             if isinstance(s.kind, Flag):
-                kind, spelled = {"is_flag": True}, f"{spelled}/--{s.kind.no}" if s.kind.no else spelled
+                kind, spelled = {"is_flag": True}, f"{spelled}/{flag(s.kind.no)}" if s.kind.no else spelled
             kind["metavar"] = s.kind.metavar or None
             function = click.option(spelled, name, default=None, help=help_of(s, flag), **kind)(function)
         return function
@@ -67,8 +67,12 @@ def retyped(command: str, config: Any, **changed: Any) -> str:
     values = {
         name: getattr(config, name) for name, s in declared.items() if getattr(config, name) != s.default
     }
-    words = [(flag(name), shown(value)) for name, value in {**values, **changed}.items() if value is not None]
-    return shlex.join(["ddpm-abc", command, *(word for pair in words for word in pair)])
+    words = ["ddpm-abc", command]
+    for name, value in {**values, **changed}.items():
+        if value is not None:
+            option = flag(option_for(name, declared[name].kind, value))
+            words += [option] if isinstance(value, bool) else [option, shown(value)]
+    return shlex.join(words)
 
 
 class Command(click.Command):
