@@ -21,6 +21,7 @@ from ddpm_abc.cli.main import COMMANDS, group
 from ddpm_abc.cli.options import retyped
 from ddpm_abc.cli.sample import SampleConfig
 from ddpm_abc.run.config import TrainConfig
+from ddpm_abc.run.settings import settings_of
 from ddpm_abc.storage import PRETRAINED_SHA256
 
 every_command = pytest.mark.parametrize("command", COMMANDS)
@@ -107,6 +108,16 @@ def test_help_gives_defaults_and_an_example(command):
     assert len(options) >= 3
     without = [name for name, help in options if "(default: " not in " ".join(help.split())]
     assert without == ["--resume"] * (command in ("train", "sample")) + ["--help"]
+
+
+def test_help_for_training_begins_with_what_most_people_give():
+    _, out, _ = run("train", "--help")
+    groups = [re.findall(r"^  (--\S+)", group, re.M) for group in re.split(r"^\S.*:$", out, flags=re.M)[1:]]
+    first = "--data --steps --minutes --out --size --colour --recipe --resume"
+    assert groups[0] == first.split()
+    assert groups[-1] == ["--help"]
+    listed = [name for group in groups for name in group]
+    assert len(listed) == len(set(listed)) == len(settings_of(TrainConfig)) + 3  # recipe, resume, help
 
 
 @every_command

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
@@ -78,9 +78,16 @@ def retyped(command: str, config: Any, **changed: Any) -> str:
 class Command(click.Command):
     "A command that names what it does not know, and whose troubles on the way are said in one line."
 
-    def __init__(self, name: str, *, example: str = "", **kwargs: Any):
+    def __init__(
+        self,
+        name: str,
+        *,
+        example: str = "",
+        groups: Mapping[str, Iterable[str]] | None = None,  # headings of the help, and the names under each
+        **kwargs: Any,
+    ):
         settings = {"ignore_unknown_options": True, "allow_extra_args": True, "max_content_width": 100}
-        self.example = example
+        self.example, self.groups = example, groups or {}
         epilog = f"\b\nExample:\n  {example}"
         super().__init__(name, **{"context_settings": settings, "epilog": epilog, **kwargs})
 
@@ -97,6 +104,15 @@ class Command(click.Command):
             hint = f"; is it {near[0]}?" if near else ""
             raise click.UsageError(f"unrecognized arguments: {' '.join(ctx.args)}{hint}", ctx)
         return rest
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        "Write each option under the first heading that names it, and the others under the last."
+        options = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
+        left = {p.name: record for p in options if (record := p.get_help_record(ctx))}
+        for heading, names in {**self.groups, "Options": list(left)}.items():
+            if found := [left.pop(name) for name in names if name in left]:
+                with formatter.section(heading):
+                    formatter.write_dl(found)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

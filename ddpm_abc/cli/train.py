@@ -14,7 +14,7 @@ import click
 from ddpm_abc.cli.console import note, progress, say, watched
 from ddpm_abc.cli.errors import Failed, Refused, flag, noting, refusing, words
 from ddpm_abc.cli.options import Command, SettingType, options, typed
-from ddpm_abc.run.config import LIMITS, RECIPES, TrainConfig
+from ddpm_abc.run.config import LIMITS, RECIPES, DataConfig, NetConfig, ScaleConfig, TrainConfig
 from ddpm_abc.run.settings import Choice, counted, settings_of, shown
 from ddpm_abc.run.signals import noted_signals
 
@@ -27,8 +27,18 @@ folder has moved"""
 _RECIPE = """settings that go together, each of which its own option overrides: paper, those of chapters
 03 to 05, or ddpm-cifar10, the paper's own for colour at 32x32 (default: none)"""
 
+_GROUPS = {  # of the help: an option stands in the first one that names it
+    "What most people give": ("data", "steps", "minutes", "out", "size", "colour", "recipe", "resume"),
+    "Images": settings_of(DataConfig),
+    "Network and noise": settings_of(NetConfig),
+    "Training": ("batch_size", *TrainConfig.__annotations__),
+    "Many processes, little memory": settings_of(ScaleConfig),
+}
 
-@click.command("train", cls=Command, example="ddpm-abc train --data digits --steps 4000 --out out")
+
+@click.command(
+    "train", cls=Command, groups=_GROUPS, example="ddpm-abc train --data digits --steps 4000 --out out"
+)
 @options(TrainConfig)
 @click.option("--recipe", type=SettingType(Choice(tuple(RECIPES))), help=_RECIPE)
 @click.option("--resume", is_flag=True, help=_RESUME)
