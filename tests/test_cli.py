@@ -137,11 +137,17 @@ def test_no_command_shows_the_help():
 
 
 @pytest.mark.parametrize(
-    ("command", "option"), [("train", "--init-from"), ("sample", "--weights"), ("evaluate", "--weights")]
+    ("command", "option"),
+    [
+        ("train", "--init-from FILE"),
+        ("sample", "--weights FILE"),
+        ("evaluate", "--weights FILE"),
+        ("export", "WEIGHTS is"),
+    ],
 )
 def test_help_names_every_network_of_the_package(command, option):
     _, out, _ = run(command, "--help")
-    said = re.sub(r"\(default.*?\)", "", out.split(f"  {option} FILE")[1].split("\n  --")[0], flags=re.S)
+    said = re.sub(r"\(default.*?\)", "", out.split(f"  {option}")[1].split("\n  --")[0], flags=re.S)
     said = re.sub(r"-\n\s+", "-", said)  # a line may break behind a hyphen
     assert set(re.findall(r"\bmnist[-\w]*|\bemoji\b", said)) == set(PRETRAINED_SHA256)
 

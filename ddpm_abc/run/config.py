@@ -27,9 +27,9 @@ from ddpm_abc.run.settings import (
 )
 
 # %% auto #0
-__all__ = ['DEFAULT_STEPS', 'CACHE', 'IMAGE_CACHE', 'SEED', 'DEVICE', 'ROOT', 'OUT', 'TIMEOUT', 'RECIPES', 'NETS', 'MOST_SHARDS',
-           'LIMITS', 'BY_CONTENT', 'DataConfig', 'NetConfig', 'ScaleConfig', 'TrainConfig', 'OtherSetting', 'settled',
-           'saved_settings', 'read_settings']
+__all__ = ['DEFAULT_STEPS', 'CACHE', 'IMAGE_CACHE', 'PACKAGED', 'SEED', 'DEVICE', 'ROOT', 'OUT', 'TIMEOUT', 'RECIPES', 'NETS',
+           'MOST_SHARDS', 'LIMITS', 'BY_CONTENT', 'DataConfig', 'NetConfig', 'ScaleConfig', 'TrainConfig',
+           'OtherSetting', 'settled', 'saved_settings', 'read_settings']
 
 # %% ../../nbs/93b_config.ipynb #48cf273c
 DEFAULT_STEPS = 4000  # where neither steps nor minutes are given
@@ -75,9 +75,10 @@ _LABELS = "tell the network the class of each image, as in chapter 09, so that i
 _TOLD = Flag("no_labels")
 _IF_CLASSES = "it is told, if the images have classes"
 _VARIANCE = "let the network learn the variance of each step too, with the loss L_hybrid of chapter 11"
-_INIT_FROM = """begin with the network in weights.safetensors of another run, or with mnist-labels, mnist-v,
-mnist, mnist-bits or emoji, from the package; its network, size, colour, schedule, T and prediction are taken,
-and {labels} and {learn_variance} too if that network knows them"""
+PACKAGED = "mnist-labels, mnist-v, mnist, mnist-bits or emoji, from the package"  # all of `PRETRAINED_SHA256`
+_INIT_FROM = f"""begin with the network in weights.safetensors of another run, or with {PACKAGED}; its
+network, size, colour, schedule, T and prediction are taken, and {{labels}} and {{learn_variance}} too if that
+network knows them"""
 
 # %% ../../nbs/93b_config.ipynb #48cf27y0
 SEED = "the same seed gives the same result on the same machine"
