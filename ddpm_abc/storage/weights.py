@@ -25,8 +25,8 @@ from .format import Metadata, _check_finite, _read_sealed, _write_sealed
 from ..unet import UNet, UNetBase
 
 # %% auto #0
-__all__ = ['NETWORKS', 'LARGEST_SIZE', 'PRETRAINED_SHA256', 'unwrap', 'outline', 'Pretrained', 'save_weights', 'load_weights',
-           'pretrained']
+__all__ = ['NETWORKS', 'LARGEST_SIZE', 'PRETRAINED_SHA256', 'unwrap', 'description_of', 'outline', 'Pretrained', 'save_weights',
+           'load_weights', 'pretrained']
 
 # %% ../../nbs/92c_weights.ipynb #92c00008
 NETWORKS: dict[str, type[UNetBase]] = {"unet": UNet, "paper_unet": PaperUNet}  # what files can hold, by kind
@@ -69,7 +69,9 @@ def _network_of(denoise: Denoiser) -> UNetBase:
     return unwrap(denoise.net)
 
 
-def _description(net: UNetBase) -> dict[str, Any]:
+def description_of(
+    net: UNetBase,  # as `unwrap` gives it
+) -> dict[str, Any]:  # its kind, one of `NETWORKS`, and what to build it with
     "What a file says of a network: as before there were variances to learn, where it learns none."
     config = {key: value for key, value in net.config.items() if key != "learn_variance" or value}
     return {"kind": next(kind for kind, cls in NETWORKS.items() if type(net) is cls), **config}
@@ -169,7 +171,7 @@ _ALTERED = (
 def _check_unaltered(path: str | os.PathLike[str], net: UNetBase) -> None:
     "Compare a network with what a reader will make of its description, layer by layer."
     try:
-        built = _outline(_description(net), len(net.state_dict()))
+        built = _outline(description_of(net), len(net.state_dict()))
     except ValueError as e:
         raise ValueError(f"{path} was not written, for it could not be read again: {e}") from None
     tensors = (_shapes(net.state_dict()), _shapes(built.state_dict()))
@@ -236,7 +238,7 @@ def save_weights(
         tensors = _converted(path, tensors, dtype)
     _check_fit(path, tensors, net)
     sched = _recipe_of(denoise.sched)
-    _write_sealed(path, tensors, Metadata("weights", _description(net), denoise.predicts, sched, info, {}))
+    _write_sealed(path, tensors, Metadata("weights", description_of(net), denoise.predicts, sched, info, {}))
 
 # %% ../../nbs/92c_weights.ipynb #92c00015
 _OVERFLOW = (
