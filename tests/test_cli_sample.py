@@ -199,7 +199,10 @@ def test_processes_draw_shares_that_merge_and_go_on(kind, weights, monkeypatch):
             name = f"seed-0-{k:04}.png"
             assert Path("many", name).read_bytes() == Path("whole", name).read_bytes()
         before = {name: Path("many", name).stat().st_mtime_ns for name in names("many")}
+        read, of_file = [], pictures._of_file
+        monkeypatch.setattr(pictures, "_of_file", lambda path: read.append(path) or of_file(path))
         done(*command, "--out", "many", "--resume")
+        assert len(read) == len(set(read)) == 12  # each image of this process, once
         assert before == {name: Path("many", name).stat().st_mtime_ns for name in names("many")}
     else:
         shards = sorted(Path("many").glob("*.npz"))

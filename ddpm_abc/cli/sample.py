@@ -92,7 +92,7 @@ class Files:
 
     def finished(self, chunk: int) -> int:
         "How many images from the first on are there already, in whole batches."
-        from ddpm_abc.run.pictures import is_there, read_kept
+        from ddpm_abc.run.pictures import read_kept
 
         first, n = self.config.first, self.config.n
         if self.config.format == "npz":
@@ -104,7 +104,7 @@ class Files:
                     return done
             return 0
         done = 0
-        while done < n and is_there(self._image(first + done), self.drawing.of):
+        while done < n and self._image(first + done).exists():  # it is of this drawing, says _check_free
             done += 1
         done -= done % chunk if done < n else 0
         self.names = [self._image(k) for k in range(first, first + done)]
