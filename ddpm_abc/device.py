@@ -78,7 +78,9 @@ def describe(
     "Say how large a network is, and where and how it runs."
     params = list(net.parameters())
     device = params[0].device if params else torch.device("cpu")
-    where = f"{device} ({torch.get_num_threads()} threads)" if device.type == "cpu" else f"{device}"
+    where, n = f"{device}", torch.get_num_threads()
+    if device.type == "cpu":
+        where += f" ({n} thread{'s' * (n != 1)})"
     kernels = [p for p in params if p.ndim == 4]
     last = bool(kernels) and all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
     layout = "channels_last" if last else "default layout"

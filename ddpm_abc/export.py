@@ -24,7 +24,7 @@ from .parameterization import Denoiser
 from .sampling import Noise
 from .schedule import build_schedule
 from .storage import unwrap, write_atomically
-from .storage.weights import NETWORKS
+from .storage.weights import description_of
 from .unet import UNetBase
 
 if TYPE_CHECKING:
@@ -84,10 +84,9 @@ def _clean(model: onnx.ModelProto) -> None:
 
 def _notes(denoise: Denoiser, info: Mapping[str, Any]) -> dict[str, str]:
     "What the file says about itself, each part as JSON."
-    net, sched = unwrap(denoise.net), denoise.sched
-    kind = next(kind for kind, cls in NETWORKS.items() if type(net) is cls)
+    sched = denoise.sched
     notes = {
-        "net": {"kind": kind, **net.config},
+        "net": description_of(unwrap(denoise.net)),
         "predicts": denoise.predicts,
         "schedule": dict(sched.recipe) if sched.recipe else None,
         "beta": sched.beta.tolist(),
@@ -267,7 +266,7 @@ def portable_noise(
     def noise(x: Tensor) -> Tensor:
         nonlocal draw
         if len(x) != n:
-            raise ValueError(f"this noise is for {n} images, got {len(x)}")
+            raise ValueError(f"this noise is for a batch of {n}, got {len(x)}")
         draw += 1
         size = x[0].numel()
         drawn = np.stack([portable_normals(seed, k, draw, size) for k in range(first, first + n)])

@@ -182,7 +182,7 @@ def _check_noisy(d: int, x: Tensor, alpha_bar: Tensor) -> None:
         raise ValueError(f"the data have {d} dimensions, got xt of shape {tuple(x.shape)}")
     if alpha_bar.ndim > 1 or (alpha_bar.ndim == 1 and len(alpha_bar) != len(x)):
         raise ValueError(
-            f"need one alpha_bar, or one for each of the {len(x)} items, got shape {tuple(alpha_bar.shape)}"
+            f"need one alpha_bar, or {len(x)}, one for each item, got shape {tuple(alpha_bar.shape)}"
         )
     if not ((alpha_bar >= 0) & (alpha_bar <= 1)).all():
         got = f"{alpha_bar.min().item():.3g} to {alpha_bar.max().item():.3g}"

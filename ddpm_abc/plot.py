@@ -249,7 +249,8 @@ def plot_loss(
     ax = plt.subplots(figsize=(7, 3.2))[1] if ax is None else ax
     ax.plot(x, y, color=PALETTE["grey"], alpha=0.45, lw=0.8, label="each step")
     marker = "." if window == len(y) else None  # a single mean is a point, which a line would not show
-    ax.plot(x[window - 1 :], means, color=PALETTE["signal"], label=f"mean of {window} steps", marker=marker)
+    label = f"mean of {window} step{'s' * (window > 1)}"
+    ax.plot(x[window - 1 :], means, color=PALETTE["signal"], label=label, marker=marker)
     if predict_zero:
         ax.axhline(1.0, color=PALETTE["ink"], ls="--", lw=1.2, label="predict zero")
     ax.set(xlabel="step", ylabel="loss", title=plain(title))

@@ -118,7 +118,7 @@ def seeded_noise(
         if generator is None or isinstance(generator, torch.Generator):
             return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
         if len(generator) != len(x):
-            raise ValueError(f"need a generator for each of the {len(x)} images, got {len(generator)}")
+            raise ValueError(f"need one generator for each image, {len(x)} in all, got {len(generator)}")
         each = [torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in generator]
         return torch.stack(each).to(x.device)
 

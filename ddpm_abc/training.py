@@ -161,7 +161,7 @@ def _not_finite(step: int, t: Tensor, losses: Tensor) -> str:
     bad = t[~losses.detach().isfinite().cpu()].tolist()
     if bad:
         times = f"{', '.join(map(str, bad[:8]))}{', ...' if len(bad) > 8 else ''}"
-        what = f"the loss is not finite at t = {times} ({len(bad)} of {len(t)} items)"
+        what = f"the loss is not finite at t = {times} ({len(bad)} of {len(t)} in the batch)"
     else:
         at = f"loss {losses.mean().item():.3g}, t from {t.min().item()} to {t.max().item()}"
         what = f"the gradient is not finite ({at})"

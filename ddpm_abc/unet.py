@@ -268,7 +268,8 @@ def _check_size(size: Sequence[int], halvings: int) -> None:
     if min(size) < 1 or any(n % factor for n in size):
         good = [-(-max(n, 1) // factor) * factor for n in size]
         got, better = ("x".join(map(str, pair)) for pair in (size, good))
-        need = f"height and width must be divisible by {factor}, since {halvings} levels halve them"
+        halve = "one level halves" if halvings == 1 else f"{halvings} levels halve"
+        need = f"height and width must be divisible by {factor}, since {halve} them"
         raise ValueError(f"{need}, got {got}. Pad or resize the images to {better}.")
 
 

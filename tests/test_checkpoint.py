@@ -408,9 +408,7 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path):
     misfit(start(channels=(16, 48)), "does not fit the network", channels=(16, 48))
     misfit(start(groups=4), "does not fit the network: its groups is 8, and this one's 4", groups=4)
     misfit(start(size=16), "does not fit the network: its size is 8, and this one's 16", size=16)
-    misfit(
-        start(n_classes=3), "does not fit the network: 1 tensors differ, the first is class_emb", n_classes=3
-    )
+    misfit(start(n_classes=3), "does not fit the network in 1 tensor, the first is class_emb", n_classes=3)
     no_average = start()
     no_average.ema = None
     misfit(no_average, "holds an average of the weights: pass ema")

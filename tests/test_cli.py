@@ -18,6 +18,10 @@ from ddpm_abc import __version__
 from ddpm_abc.cli import main
 from ddpm_abc.cli.console import Stream, say
 from ddpm_abc.cli.main import COMMANDS, group
+from ddpm_abc.cli.options import retyped
+from ddpm_abc.cli.sample import SampleConfig
+from ddpm_abc.run.config import TrainConfig
+from ddpm_abc.run.settings import settings_of
 from ddpm_abc.storage import PRETRAINED_SHA256
 
 every_command = pytest.mark.parametrize("command", COMMANDS)
@@ -106,6 +110,16 @@ def test_help_gives_defaults_and_an_example(command):
     assert without == ["--resume"] * (command in ("train", "sample")) + ["--help"]
 
 
+def test_help_for_training_begins_with_what_most_people_give():
+    _, out, _ = run("train", "--help")
+    groups = [re.findall(r"^  (--\S+)", group, re.M) for group in re.split(r"^\S.*:$", out, flags=re.M)[1:]]
+    first = "--data --steps --minutes --out --size --colour --recipe --resume"
+    assert groups[0] == first.split()
+    assert groups[-1] == ["--help"]
+    listed = [name for group in groups for name in group]
+    assert len(listed) == len(set(listed)) == len(settings_of(TrainConfig)) + 3  # recipe, resume, help
+
+
 @every_command
 def test_the_example_in_each_help_is_valid(command):
     _, out, _ = run(command, "--help")
@@ -123,13 +137,25 @@ def test_no_command_shows_the_help():
 
 
 @pytest.mark.parametrize(
-    ("command", "option"), [("train", "--init-from"), ("sample", "--weights"), ("evaluate", "--weights")]
+    ("command", "option"),
+    [
+        ("train", "--init-from FILE"),
+        ("sample", "--weights FILE"),
+        ("evaluate", "--weights FILE"),
+        ("export", "WEIGHTS is"),
+    ],
 )
 def test_help_names_every_network_of_the_package(command, option):
     _, out, _ = run(command, "--help")
-    said = re.sub(r"\(default.*?\)", "", out.split(f"  {option} FILE")[1].split("\n  --")[0], flags=re.S)
+    said = re.sub(r"\(default.*?\)", "", out.split(f"  {option}")[1].split("\n  --")[0], flags=re.S)
     said = re.sub(r"-\n\s+", "-", said)  # a line may break behind a hyphen
     assert set(re.findall(r"\bmnist[-\w]*|\bemoji\b", said)) == set(PRETRAINED_SHA256)
+
+
+def test_a_command_to_type_again_has_flags_without_values():
+    config = SampleConfig(in_turn=True, first=3)
+    assert retyped("sample", config, n=5) == "ddpm-abc sample --in-turn --first 3 --n 5"
+    assert " --no-labels --steps 2" in retyped("train", TrainConfig(labels=False, steps=2))
 
 
 # --- errors -------------------------------------------------------------------------------------------------
@@ -301,6 +327,17 @@ def test_a_run_survives_odd_names_old_encodings_closed_pipes_and_a_hangup():
     out = done("train", "--resume", "--steps", step + 2, *CPU)
     assert out.count("2 steps of 8 images") == 1
     assert max(losses()) == step + 2
+
+
+def test_one_is_not_several():
+    small = ["--channels", "16", "--batch-size", 1, "--T", 30, "--schedule", "cosine", *CPU]
+    said = done("train", *small, "--steps", 1, "--preview", 1)
+    said += done("train", "--resume", *CPU)
+    said += done("sample", "--weights", "out/weights.safetensors", "--n", 1, "--steps", 1, *CPU)
+    said += Path("out/report.html").read_text()
+    assert not re.findall(r"\b1 (?:step|image|reverse step|thread)s\b(?!/)", said)
+    for part in ("1 step of 1 image in", "a step of 1 image\n", "\n1 image in", "(1 reverse step", "1 step<"):
+        assert part in said
 
 
 def test_memory_that_is_full_is_no_traceback(monkeypatch):

@@ -134,7 +134,7 @@ def test_evaluate_goes_on_with_the_digits_it_kept(sent, status, weights, monkeyp
         return
     out = done(*COMMAND, "--cache", "kept/drawn.npz")
     assert re.search(r"^60 images in ", out, re.M)
-    assert "60 images are new, and 40 are from kept/drawn.npz" in out
+    assert "60 images drawn now, and 40 from kept/drawn.npz" in out
     out = done(*COMMAND, "--cache", "kept/drawn.npz")  # and once more: nothing is left to draw
     assert "0 images in" in out
     assert torch.equal(judged[0], judged[1])

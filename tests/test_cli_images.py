@@ -143,6 +143,7 @@ def test_another_folder_judges_what_the_training_held_in():
     ("asked", "said"),
     [
         (["--size", "30"], "at most 2 levels for images of 30x30.* as in 16,16, or with --size 32x32"),
+        (["--size", "27"], "at most 1 level for images of 27x27"),
         (["--size", "24x42"], "at most 2 levels for images of 24x42.*got 3.*or with --size 24x44"),
         (["--size", "0"], "--size must be from 1 to 4096 pixels, got 0"),
         (["--size", "a"], "--size must be a number, such as 32, or height and width, such as 24x40, got a"),

@@ -199,7 +199,10 @@ def test_processes_draw_shares_that_merge_and_go_on(kind, weights, monkeypatch):
             name = f"seed-0-{k:04}.png"
             assert Path("many", name).read_bytes() == Path("whole", name).read_bytes()
         before = {name: Path("many", name).stat().st_mtime_ns for name in names("many")}
+        read, of_file = [], pictures._of_file
+        monkeypatch.setattr(pictures, "_of_file", lambda path: read.append(path) or of_file(path))
         done(*command, "--out", "many", "--resume")
+        assert len(read) == len(set(read)) == 12  # each image of this process, once
         assert before == {name: Path("many", name).stat().st_mtime_ns for name in names("many")}
     else:
         shards = sorted(Path("many").glob("*.npz"))
@@ -243,7 +246,7 @@ def test_a_signal_keeps_finished_images(sent, status, kind, weights, monkeypatch
     got, out, err = run(*command)
     assert got == status
     assert "6 images in" in out
-    start = "stopped: 6 of 20 images are kept in out; draw the rest with: ddpm-abc sample "
+    start = "stopped: 6 of 20 images kept in out; draw the rest with: ddpm-abc sample "
     assert err.startswith(start)
     images = [f"seed-0-{k:04}.png" for k in range(6)] if kind == "png" else ["seed-0-0000-to-0005.npz"]
     assert names() == sorted([*images, "seed-0-film.png", "seed-0-grid.png"])
@@ -272,7 +275,7 @@ def test_a_full_disk_says_how_many_are_kept(weights, monkeypatch):
     monkeypatch.setattr(pictures, "write_image", full)
     err = refused("sample", "--weights", "w.safetensors", "--n", 7, "--steps", 2, *CPU, status=1)
     assert "No space left on device" in err
-    assert "3 of 7 images are kept" in err
+    assert "3 of 7 images kept" in err
 
 
 def test_a_film_that_cannot_be_written_is_a_note(weights, monkeypatch):

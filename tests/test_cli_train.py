@@ -421,6 +421,15 @@ def test_a_run_of_a_release_that_knew_fewer_settings_goes_on(monkeypatch):
         assert (now["predict"], now["labels"], now["init_from"]) == ("eps", False, "")
 
 
+def test_a_no_is_named_as_it_is_typed():
+    trained("--steps", 1)
+    began = "is not what the run in out/checkpoint-1.safetensors began with"
+    err = refused("train", "--resume", "--no-labels")
+    assert f"--no-labels {began} (--labels): leave --no-labels out" in err
+    err = refused("train", "--init-from", "emoji", "--data", "emoji", "--grey", "--out", "grey", *CPU)
+    assert "--grey is not what emoji was trained with (--colour): leave --grey out" in err
+
+
 # --- content, not spelling ----------------------------------------------------------------------------------
 
 
@@ -455,7 +464,7 @@ def test_resume_refuses_another_folder_and_changed_images(moved):
     Image.new("L", (28, 28), 200).save("mine/0.png")
     assert "began with 9 other images: put them back" in refused("train", "--resume", "--steps", 2)
     Path("mine/0.png").unlink()
-    assert "began with 9 images, and now there are 8" in refused("train", "--resume", "--steps", 2)
+    assert "began with 9 images, and now finds 8" in refused("train", "--resume", "--steps", 2)
 
 
 def test_resume_takes_another_root_and_another_spelling_of_weights(weights):

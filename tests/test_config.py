@@ -21,6 +21,7 @@ from ddpm_abc.run.settings import (
     Name,
     Number,
     Whole,
+    counted,
     help_of,
     settings_of,
     shown,
@@ -158,6 +159,10 @@ def test_nothing_moves_the_cursor_of_a_terminal():
     assert shown("a\x1b[2Jb\n") == "a?[2Jb?"
     assert shown([1, 2]) == "1,2"
     assert len(shown("x" * 1000)) == 200
+
+
+def test_a_number_of_things():
+    assert [counted(n, "step") for n in (0, 1, 2, 4000)] == ["0 steps", "1 step", "2 steps", "4,000 steps"]
 
 
 # --- limits, and what was asked for -------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from ddpm_abc.sampling import ddpm, sample, spaced_times
 from ddpm_abc.schedule import linear_schedule
 from ddpm_abc.solvers import ddim
 from ddpm_abc.storage import pretrained
+from ddpm_abc.storage.weights import description_of
 
 PAGE = Path(__file__).parent.parent / "site/static/draw"
 
@@ -45,6 +46,7 @@ def test_onnx_answers_as_torch_does(tmp_path):
     assert back.predicts == "x0"
     assert torch.equal(back.sched.beta, denoise.sched.beta)
     assert back.net.notes["info"] == {"steps": 7}
+    assert back.net.config == json.loads(json.dumps(description_of(net)))
     net.autocast_dtype = None
     xt = torch.randn(3, *net.image_shape)
     assert (back(xt, 40).x0 - denoise(xt, 40).x0).abs().max() < 1e-4
@@ -158,7 +160,7 @@ def test_portable_noise_belongs_to_image_and_draw():
     assert torch.equal(second[1:2], alone(x[:1]))
     expected = torch.from_numpy(export.portable_normals(7, 4, 1, 20)).float().reshape(1, 4, 5)
     assert torch.equal(second[2], expected)
-    with pytest.raises(ValueError, match="for 3 images, got 2"):
+    with pytest.raises(ValueError, match="for a batch of 3, got 2"):
         noise(x[:2])
     with pytest.raises(ValueError, match="seed must lie in"):
         export.portable_noise(-1, 3)

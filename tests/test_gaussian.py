@@ -437,7 +437,7 @@ def test_bad_calls_are_refused():
     m = mixture("points")
     with pytest.raises(ValueError, match=r"3 dimensions, got xt of shape \(2, 4\)"):
         m.eps(rand(2, 4), 0.5)
-    with pytest.raises(ValueError, match="2 items, got shape"):
+    with pytest.raises(ValueError, match="or 2, one for each item, got shape"):
         m.eps(rand(2, 3), f64(0.5, 0.5, 0.5))
     with pytest.raises(ValueError, match=r"\[0, 1\], got .* to 1\.5"):
         m.log_prob(rand(2, 3), 1.5)

@@ -204,7 +204,7 @@ def test_bad_makers_fail_where_they_should(real, reference):
 
 
 def test_report_takes_only_the_bundled_digits(real, net, reference):
-    with pytest.raises(ValueError, match="10,000 bundled digits, got 500 images"):
+    with pytest.raises(ValueError, match="10,000 bundled digits, got 500"):
         reference_digits(real[:500], net)
     with pytest.raises(ValueError, match="at least 20"):
         evaluate(real[:5], reference)

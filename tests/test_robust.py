@@ -67,7 +67,7 @@ def test_a_loss_that_is_not_finite_names_step_batch_and_t(bad):
     assert all(7 not in t for _, t, _ in done)
     last, _, weight = done[-1]
     assert message.startswith(
-        f"step {last + 1}, on batch {last}: the loss is not finite at t = 7 (1 of 4 items). The step was "
-        f"not taken: the weights are those of step {last}."
+        f"step {last + 1}, on batch {last}: the loss is not finite at t = 7 (1 of 4 in the batch). The step "
+        f"was not taken: the weights are those of step {last}."
     )
     assert net.weight.item() == weight

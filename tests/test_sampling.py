@@ -174,7 +174,7 @@ def test_image_k_depends_on_the_seed_and_on_k_alone():
     assert torch.pdist(others).min() > 1e-6  # no two alike
     with pytest.raises(ValueError, match="must be at least 0, got -1, 2 and 0"):
         image_generators(-1, 2)
-    with pytest.raises(ValueError, match="a generator for each of the 3 images, got 2"):
+    with pytest.raises(ValueError, match="one generator for each image, 3 in all, got 2"):
         sample(exact(FEW), (3, 4), generator=image_generators(0, 2))
 
 

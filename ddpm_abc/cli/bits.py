@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ddpm_abc.cli.console import note, progress, say, watched
 from ddpm_abc.cli.drawing import drawing_of, on_own_device
 from ddpm_abc.cli.errors import Refused, refusing_first
+from ddpm_abc.run.settings import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +37,8 @@ def measure(config: Any) -> int:  # an EvaluateConfig -> exit status
         found = _bits(config, drawing, images, team)
     (mean, error), *others = map(mean_error, found.unbind(1))
     seconds = time.monotonic() - begun
-    how = f"{len(images):,} images {whose}, {DRAWS} terms of each, seed {config.seed}, {seconds:.0f} s"
+    drawn = f"{DRAWS} terms of each, seed {config.seed}, {seconds:.0f} s"
+    how = f"{counted(len(images), 'image')} {whose}, {drawn}"
     say(f"bits per dimension: at most {mean:.4f}, standard error {error:.4f} ({how})")
     names = ("L_0", "the steps between", "L_T")
     say("of which " + ", ".join(f"{n} {v:.4f}" for n, (v, _) in zip(names, others, strict=True)))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from ddpm_abc.cli.console import progress, say
 from ddpm_abc.cli.errors import Failed, noting
-from ddpm_abc.run.config import DEVICE, SEED
-from ddpm_abc.run.settings import Choice, Name, Number, Whole, setting, shown
+from ddpm_abc.run.config import DEVICE, PACKAGED, SEED
+from ddpm_abc.run.settings import Choice, Name, Number, Whole, counted, setting, shown
 from ddpm_abc.run.signals import noted_signals
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 _GUIDANCE = """guidance weight w of Ho and Salimans 2022, eps = (1 + w) eps(class) - w eps(no class), for a
 network that is told the class, such as mnist-labels: 0 is no guidance, 1 or 2 keep to the class more closely.
 Programs that call 1 + w the scale, as diffusers does, say 1, 2 and 3. Any w but 0 takes twice the time"""
-_WEIGHTS = """weights.safetensors of a training run; or mnist-labels, mnist-v, mnist or mnist-bits, which
-draw digits, or emoji, from the package"""
+_WEIGHTS = f"weights.safetensors of a training run, or {PACKAGED}"
 SAMPLERS = ("dpm-solver", "ddim", "ddpm")  # those of `ddpm_abc.solvers`, known without torch
 _SAMPLER = "sampler (chapter 10): dpm-solver, ddim, or ddpm, the paper's, which needs many steps"
 _STEPS = "reverse steps, at most the T of the training; fewer are faster and coarser"
@@ -79,7 +78,7 @@ def drawing_of(config: DrawConfig) -> Drawing:
         getattr(config, "in_turn", False),
     )
     data, steps = shown(found.info.get("data", "unknown data")), shown(found.info.get("steps", "unknown"))
-    say(f"weights: {config.weights}, trained on {data}, {steps} steps")
+    say(f"weights: {config.weights}, trained on {data}, {steps} step{'s' * (steps != '1')}")
     return drawing
 
 
@@ -119,11 +118,11 @@ def draw_images(
                     break
         except torch.cuda.OutOfMemoryError:
             raise Failed(
-                f"the device's memory is full: {done} of {n} images are kept; give --device cpu"
+                f"the device's memory is full: {done:,} of {counted(n, 'image')} kept; give --device cpu"
             ) from None
         except OSError as e:
-            raise Failed(f"{e}; {done} of {n} images are kept") from e
+            raise Failed(f"{e}; {done:,} of {counted(n, 'image')} kept") from e
     seconds = time.monotonic() - begun
-    walk = f"{drawing.steps} reverse steps of {drawing.sampler}, seed {drawing.seed}"
-    say(f"{done:,} images in {seconds:.0f} s ({walk})")
+    walk = f"{counted(drawing.steps, 'reverse step')} of {drawing.sampler}, seed {drawing.seed}"
+    say(f"{counted(done, 'image')} in {seconds:.0f} s ({walk})")
     return done, signal if done < n else 0

@@ -15,7 +15,7 @@ from ddpm_abc.cli.drawing import DrawConfig, draw_images, drawing_of, on_own_dev
 from ddpm_abc.cli.errors import Refused, refusing_first
 from ddpm_abc.cli.options import Command, options, typed
 from ddpm_abc.run.config import CACHE, IMAGE_CACHE, ROOT, TIMEOUT
-from ddpm_abc.run.settings import Flag, Name, Number, Whole, setting, shown
+from ddpm_abc.run.settings import Flag, Name, Number, Whole, counted, setting, shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -201,7 +201,7 @@ def _images(config: EvaluateConfig, drawing: Drawing, kept: Tensor | None, team:
 
     done, stopped = draw_images(drawing, config.n - before, before, keep, team=team)
     if before:
-        say(f"{done:,} images are new, and {before:,} are from {config.cache}")
+        say(f"{counted(done, 'image')} drawn now, and {before:,} from {config.cache}")
     return torch.cat(parts), stopped
 
 
@@ -270,7 +270,8 @@ def _say_judgement(images: Tensor, real: Real, net: Inception | None) -> None:
 
     found = judge(images, real, net=net)
     share = f"{found.near_copies:.1%} of the {len(images):,} images"
-    among = f"of {found.looked_through:,} training images looked through, and of {len(real.held):,} held out"
+    among = counted(found.looked_through, "training image")
+    among = f"of {among} looked through, and of {len(real.held):,} held out"
     say(f"near copies: {share} lie closer to a training image than 99% of those held out ({among})")
     if found.report is None or found.floor is None:
         return

@@ -11,6 +11,7 @@ import click
 from ddpm_abc.cli.console import say
 from ddpm_abc.cli.errors import Failed, Refused, refusing
 from ddpm_abc.cli.options import Command, options, typed
+from ddpm_abc.run.config import PACKAGED
 from ddpm_abc.run.settings import Choice, setting
 
 _FORMAT = """onnx, a file for browsers and most other runtimes, or diffusers, a folder for its DDPMPipeline,
@@ -27,16 +28,20 @@ class ExportConfig:
     dtype: str = setting("float16", Choice(("float16", "float32")), _DTYPE)
 
 
-@click.command("export", cls=Command, example="ddpm-abc export out/weights.safetensors digits.onnx")
+_HELP = f"""Write a trained network for browsers and other programs.
+
+WEIGHTS is the weights.safetensors of a training run, or {PACKAGED}.
+OUT is the file or the folder to write."""
+
+
+@click.command(
+    "export", cls=Command, help=_HELP, example="ddpm-abc export out/weights.safetensors digits.onnx"
+)
 @click.argument("weights")
 @click.argument("out")
 @options(ExportConfig)
 def command(weights: str, out: str, **given: Any) -> int:
-    """Write a trained network for browsers and other programs.
-
-    WEIGHTS is the weights.safetensors of a training run, or mnist-labels, mnist-v or mnist of the package.
-    OUT is the file or the folder to write.
-    """
+    "Write a trained network for browsers and other programs."
     return export(weights, Path(out), ExportConfig(**typed(given)))
 
 

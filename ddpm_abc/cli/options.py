@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from ddpm_abc.cli.errors import Failed, flag
-from ddpm_abc.run.settings import Choice, Flag, Kind, help_of, settings_of, shown
+from ddpm_abc.run.settings import Choice, Flag, Kind, help_of, option_for, settings_of, shown
 
 
 class SettingType(click.ParamType):
@@ -48,7 +48,7 @@ def options(config: Any) -> Callable[[Any], Any]:
             kind: dict[str, Any] = {"type": SettingType(s.kind)}
             spelled = flag(name)
             if isinstance(s.kind, Flag):
-                kind, spelled = {"is_flag": True}, f"{spelled}/--{s.kind.no}" if s.kind.no else spelled
+                kind, spelled = {"is_flag": True}, f"{spelled}/{flag(s.kind.no)}" if s.kind.no else spelled
             kind["metavar"] = s.kind.metavar or None
             function = click.option(spelled, name, default=None, help=help_of(s, flag), **kind)(function)
         return function
@@ -67,16 +67,27 @@ def retyped(command: str, config: Any, **changed: Any) -> str:
     values = {
         name: getattr(config, name) for name, s in declared.items() if getattr(config, name) != s.default
     }
-    words = [(flag(name), shown(value)) for name, value in {**values, **changed}.items() if value is not None]
-    return shlex.join(["ddpm-abc", command, *(word for pair in words for word in pair)])
+    words = ["ddpm-abc", command]
+    for name, value in {**values, **changed}.items():
+        if value is not None:
+            option = flag(option_for(name, declared[name].kind, value))
+            words += [option] if isinstance(value, bool) else [option, shown(value)]
+    return shlex.join(words)
 
 
 class Command(click.Command):
     "A command that names what it does not know, and whose troubles on the way are said in one line."
 
-    def __init__(self, name: str, *, example: str = "", **kwargs: Any):
+    def __init__(
+        self,
+        name: str,
+        *,
+        example: str = "",
+        groups: Mapping[str, Iterable[str]] | None = None,  # headings of the help, and the names under each
+        **kwargs: Any,
+    ):
         settings = {"ignore_unknown_options": True, "allow_extra_args": True, "max_content_width": 100}
-        self.example = example
+        self.example, self.groups = example, groups or {}
         epilog = f"\b\nExample:\n  {example}"
         super().__init__(name, **{"context_settings": settings, "epilog": epilog, **kwargs})
 
@@ -93,6 +104,15 @@ class Command(click.Command):
             hint = f"; is it {near[0]}?" if near else ""
             raise click.UsageError(f"unrecognized arguments: {' '.join(ctx.args)}{hint}", ctx)
         return rest
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        "Write each option under the first heading that names it, and the others under the last."
+        options = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
+        left = {p.name: record for p in options if (record := p.get_help_record(ctx))}
+        for heading, names in {**self.groups, "Options": list(left)}.items():
+            if found := [left.pop(name) for name in names if name in left]:
+                with formatter.section(heading):
+                    formatter.write_dl(found)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

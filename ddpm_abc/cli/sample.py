@@ -13,7 +13,7 @@ from ddpm_abc.cli.drawing import DrawConfig, draw_images, drawing_of, on_own_dev
 from ddpm_abc.cli.errors import Refused, refusing
 from ddpm_abc.cli.options import Command, options, retyped, typed
 from ddpm_abc.run.config import OUT
-from ddpm_abc.run.settings import Choice, Flag, Name, Whole, setting
+from ddpm_abc.run.settings import Choice, Flag, Name, Whole, counted, setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,7 +92,7 @@ class Files:
 
     def finished(self, chunk: int) -> int:
         "How many images from the first on are there already, in whole batches."
-        from ddpm_abc.run.pictures import is_there, read_kept
+        from ddpm_abc.run.pictures import read_kept
 
         first, n = self.config.first, self.config.n
         if self.config.format == "npz":
@@ -104,7 +104,7 @@ class Files:
                     return done
             return 0
         done = 0
-        while done < n and is_there(self._image(first + done), self.drawing.of):
+        while done < n and self._image(first + done).exists():  # it is of this drawing, says _check_free
             done += 1
         done -= done % chunk if done < n else 0
         self.names = [self._image(k) for k in range(first, first + done)]
@@ -166,7 +166,7 @@ def sample(
         files = Files(share, drawing, overwrite)
         done = files.finished(drawing.chunk()) if resume else 0
     if done:
-        say(f"there already: {files.shown()}, {done:,} of {share.n:,} images")
+        say(f"there already: {files.shown()}, {done:,} of {counted(share.n, 'image')}")
     if done == share.n:
         return 0
     return _draw(share, drawing, files, done)
@@ -186,7 +186,7 @@ def _draw(config: SampleConfig, drawing: Drawing, files: Files, before: int = 0)
     if stopped:
         done += before
         rest = retyped("sample", config, first=config.first + done, n=config.n - done)
-        kept = f"{done} of {config.n} images are kept in {config.out}"
+        kept = f"{done:,} of {counted(config.n, 'image')} kept in {config.out}"
         say(f"stopped: {kept}; draw the rest with: {rest}", error=True)
         return 128 + stopped
     return 0

@@ -14,8 +14,8 @@ import click
 from ddpm_abc.cli.console import note, progress, say, watched
 from ddpm_abc.cli.errors import Failed, Refused, flag, noting, refusing, words
 from ddpm_abc.cli.options import Command, SettingType, options, typed
-from ddpm_abc.run.config import LIMITS, RECIPES, TrainConfig
-from ddpm_abc.run.settings import Choice, settings_of, shown
+from ddpm_abc.run.config import LIMITS, RECIPES, DataConfig, NetConfig, ScaleConfig, TrainConfig
+from ddpm_abc.run.settings import Choice, counted, settings_of, shown
 from ddpm_abc.run.signals import noted_signals
 
 if TYPE_CHECKING:
@@ -27,8 +27,18 @@ folder has moved"""
 _RECIPE = """settings that go together, each of which its own option overrides: paper, those of chapters
 03 to 05, or ddpm-cifar10, the paper's own for colour at 32x32 (default: none)"""
 
+_GROUPS = {  # of the help: an option stands in the first one that names it
+    "What most people give": ("data", "steps", "minutes", "out", "size", "colour", "recipe", "resume"),
+    "Images": settings_of(DataConfig),
+    "Network and noise": settings_of(NetConfig),
+    "Training": ("batch_size", *TrainConfig.__annotations__),
+    "Many processes, little memory": settings_of(ScaleConfig),
+}
 
-@click.command("train", cls=Command, example="ddpm-abc train --data digits --steps 4000 --out out")
+
+@click.command(
+    "train", cls=Command, groups=_GROUPS, example="ddpm-abc train --data digits --steps 4000 --out out"
+)
 @options(TrainConfig)
 @click.option("--recipe", type=SettingType(Choice(tuple(RECIPES))), help=_RECIPE)
 @click.option("--resume", is_flag=True, help=_RESUME)
@@ -59,7 +69,7 @@ def train(
         _introduce(run)
         if run.progress() >= 1:
             more = "to train on, give `ddpm-abc train --resume` more --steps or --minutes"
-            say(f"{run.path} has done its {run.step:,} steps in {run.seconds:.0f} s; {more}")
+            say(f"{run.path} has done its {counted(run.step, 'step')} in {run.seconds:.0f} s; {more}")
             return 0
         return _train_on(run, again)
 
@@ -91,7 +101,7 @@ def _introduce(run: Run) -> None:
     batch, n = run.config.batch_size, run.team.size
     need = memory_for(run.net, run.config, run.data, n) / 1e6
     each = f" in each of {n} processes" if n > 1 else ""
-    say(f"memory: at least {need:,.0f} MB{each} for a step of {batch} images")
+    say(f"memory: at least {need:,.0f} MB{each} for a step of {counted(batch, 'image')}")
     if run.step:
         say(f"going on from {run.path}")
     elif run.config.init_from:
@@ -147,7 +157,8 @@ def _report(run: Run, n: int, seconds: float, drawn: bool) -> None:
     speed = f"{n * batch / seconds:.0f} images/s"
     loss = f"mean training loss of the last {len(last)}: {fmean(last):.4f}"
     remark = f"(predicting zero gives about 1; seed {run.config.seed}, weights not averaged)"
-    say(f"{n:,} steps of {batch} images in {seconds:.0f} s, {speed}; {loss} {remark}")
+    done = f"{counted(n, 'step')} of {counted(batch, 'image')} in {seconds:.0f} s"
+    say(f"{done}, {speed}; {loss} {remark}")
     say(f"averaged weights, to sample from and to share: {run.out / 'weights.safetensors'}")
     say(f"checkpoint, to go on from: {run.path}")
     picture = f"{run.out / 'loss.png'} and " if drawn else ""

@@ -258,21 +258,21 @@ def _room(n: int, form: Form) -> Tensor:
     except RuntimeError as e:
         need = n * c * h * w / 1e9
         raise RuntimeError(
-            f"{_count(n, 'image')} of {c}x{h}x{w} need {need:,.0f} GB of memory, too much here:"
+            f"{need:,.0f} GB of memory for {_count(n, 'image')} of {c}x{h}x{w} are too much here:"
             " choose a smaller size, or fewer images"
         ) from e
 
 
 _SAID = {  # of pictures that are what `Picture` notes
     "reshaped": "had another shape than {h}x{w}: {fitted}",
-    "enlarged": "were smaller than {h}x{w} in height or width, and were enlarged",
+    "enlarged": "had a smaller height or width than {h}x{w}: enlarged",
     "transparent": "had transparent pixels, which were put on {background}",
     "several": "had several frames or pages, of which the first was read",
     "constant": "{are} constant, all pixels equal{other}",
 }
 _FITTED = {
     "crop": "what was left over at the ends was cut off (pad keeps all of it)",
-    "pad": "they were padded with {background} (crop keeps the middle and pads nothing)",
+    "pad": "padded with {background} (crop keeps the middle and pads nothing)",
 }
 
 

@@ -20,15 +20,16 @@ from ddpm_abc.run.settings import (
     Size,
     Whole,
     check_settings,
+    option_for,
     setting,
     settings_of,
     shown,
 )
 
 # %% auto #0
-__all__ = ['DEFAULT_STEPS', 'CACHE', 'IMAGE_CACHE', 'SEED', 'DEVICE', 'ROOT', 'OUT', 'TIMEOUT', 'RECIPES', 'NETS', 'MOST_SHARDS',
-           'LIMITS', 'BY_CONTENT', 'DataConfig', 'NetConfig', 'ScaleConfig', 'TrainConfig', 'OtherSetting', 'settled',
-           'saved_settings', 'read_settings']
+__all__ = ['DEFAULT_STEPS', 'CACHE', 'IMAGE_CACHE', 'PACKAGED', 'SEED', 'DEVICE', 'ROOT', 'OUT', 'TIMEOUT', 'RECIPES', 'NETS',
+           'MOST_SHARDS', 'LIMITS', 'BY_CONTENT', 'DataConfig', 'NetConfig', 'ScaleConfig', 'TrainConfig',
+           'OtherSetting', 'settled', 'saved_settings', 'read_settings']
 
 # %% ../../nbs/93b_config.ipynb #48cf273c
 DEFAULT_STEPS = 4000  # where neither steps nor minutes are given
@@ -71,12 +72,13 @@ _OPTIMIZER = "which optimizer: muon (appendix 94c), or adamw, as in chapter 04"
 _DECAY = "the learning rate falls along half a cosine, or stays after a warm-up of 5000 steps"
 _EMA = "decay of the averaged weights, with which images are drawn"
 _LABELS = "tell the network the class of each image, as in chapter 09, so that it can be asked for one"
-_TOLD = Flag("no-labels")
+_TOLD = Flag("no_labels")
 _IF_CLASSES = "it is told, if the images have classes"
 _VARIANCE = "let the network learn the variance of each step too, with the loss L_hybrid of chapter 11"
-_INIT_FROM = """begin with the network in weights.safetensors of another run, or with mnist-labels, mnist-v,
-mnist, mnist-bits or emoji, from the package; its network, size, colour, schedule, T and prediction are taken,
-and {labels} and {learn_variance} too if that network knows them"""
+PACKAGED = "mnist-labels, mnist-v, mnist, mnist-bits or emoji, from the package"  # all of `PRETRAINED_SHA256`
+_INIT_FROM = f"""begin with the network in weights.safetensors of another run, or with {PACKAGED}; its
+network, size, colour, schedule, T and prediction are taken, and {{labels}} and {{learn_variance}} too if that
+network knows them"""
 
 # %% ../../nbs/93b_config.ipynb #48cf27y0
 SEED = "the same seed gives the same result on the same machine"
@@ -227,12 +229,15 @@ class OtherSetting(ConfigError):
         instead: str,  # what else to do, with settings in braces
     ):
         self.name, self.got, self.before = name, got, before
-        typed = "" if got is True else f" {shown(got)}"
+        option = option_for(name, settings_of(TrainConfig)[name].kind, got)
+        typed = "" if got is True or option != name else f" {shown(got)}"
         was = "without it" if before is False or before == "" else shown(before)
-        text = (_OTHER % (name, name)).replace("{instead}", instead)
+        text = (_OTHER % (option, option)).replace("{instead}", instead)
+        if option != name:  # its no, and it is there
+            text = text.replace("{before}", f"{{{name}}}")
         super().__init__(text, got=typed, whose=whose, before=was)
 
-
+# %% ../../nbs/93b_config.ipynb #9a6d3252
 def settled(
     config: TrainConfig,  # what was asked for
     fixed: Mapping[str, Any],  # the settings that are settled already

@@ -25,7 +25,7 @@ from .config import OtherSetting, TrainConfig, read_settings, settled
 from .images import Parts, images_digest, images_of
 from .log import read_losses, read_records
 from .run import Run, parts_of
-from .settings import ConfigError, shown
+from .settings import ConfigError, counted, shown
 from ..schedule import Schedule, build_schedule
 from ddpm_abc.storage import (
     NETWORKS,
@@ -98,8 +98,8 @@ _DIGESTS = ("images_sha256", "init_sha256")  # of what is compared, as a checkpo
 _INSTEAD = "start anew in another {out}"
 _GONE = """the run in {path} was trained on {was}, which is not there any more: name its new place with
 {data}, or put it back"""
-_FEWER = "the run in {path} began with {before} images, and now there are {n}: put them back, or " + _INSTEAD
-_CHANGED = "the run in {path} began with {n} other images{labels}: put them back, or " + _INSTEAD
+_FEWER = "the run in {path} began with {before}, and now finds {n}: put them back, or " + _INSTEAD
+_CHANGED = "the run in {path} began with {others}{labels}: put them back, or " + _INSTEAD
 
 
 def _data_again(config: TrainConfig, path: Path, saved: Metadata, was: str, progress: bool) -> Parts:
@@ -115,9 +115,10 @@ def _data_again(config: TrainConfig, path: Path, saved: Metadata, was: str, prog
     if moved and not same:
         raise OtherSetting("data", config.data, was, whose, _INSTEAD)
     if n != before:
-        raise ConfigError(_FEWER, path=path, before=before, n=n)
+        raise ConfigError(_FEWER, path=path, before=counted(before, "image"), n=n)
     if not same:
-        raise ConfigError(_CHANGED, path=path, n=n, labels=" or labels" if by_label else "")
+        labels = " or labels" if by_label else ""
+        raise ConfigError(_CHANGED, path=path, others=counted(n, "other image"), labels=labels)
     return data, held
 
 # %% ../../nbs/93l_opening.ipynb #f0c49bf9

@@ -23,8 +23,8 @@ from .draw import Drawing, DrawState
 from .settings import ConfigError, shown
 
 # %% auto #0
-__all__ = ['FRAMES', 'FILMED', 'OVERVIEW', 'write_kept', 'read_kept', 'image_name', 'write_image', 'is_there', 'check_free',
-           'Film', 'save_overview']
+__all__ = ['FRAMES', 'FILMED', 'OVERVIEW', 'write_kept', 'read_kept', 'image_name', 'write_image', 'check_free', 'Film',
+           'save_overview']
 
 # %% ../../nbs/93m_pictures.ipynb #a808da70
 _UNREADABLE = (  # what NumPy raises for other files and damaged ones
@@ -103,17 +103,6 @@ def _of_file(path: Path) -> str:
             return str(f["of"])
     with Image.open(path, formats=["PNG"]) as im:
         return im.info["ddpm_abc"]
-
-
-def is_there(
-    path: str | os.PathLike[str],  # of an image, .png
-    of: str,  # what it depends on
-) -> bool:  # also no where the file holds anything else
-    "Whether an image has been written already."
-    try:
-        return _of_file(Path(path)) == of
-    except Exception:  # whatever a decoder meets in a file of another kind
-        return False
 
 
 def check_free(

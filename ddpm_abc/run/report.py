@@ -25,7 +25,7 @@ from ..plot import plot_held_out, save, use_style
 from .config import saved_settings
 from .judge import some_of
 from .run import PREVIEWED, Run, draw_preview, preview_path
-from .settings import shown
+from .settings import counted, shown
 from .watch import png_of
 from ..storage import write_atomically
 
@@ -87,7 +87,8 @@ def _sections(run: Run) -> Iterator[tuple[str, str, bytes]]:
         return
     if run.records:
         steps, png = _top_rows(run)
-        yield "As it learned", f"The same noise after {', '.join(map(str, steps))} steps, top to bottom.", png
+        after = f"{', '.join(map(str, steps))} step{'s' * (steps != [1])}"
+        yield "As it learned", f"The same noise after {after}, top to bottom.", png
     images = draw_preview(run)
     yield "Now", "Drawn with the averaged weights, in 20 steps.", png_of(images, 64)
     pairs = beside_neighbours(images, some_of(run.data)[0])
@@ -105,9 +106,9 @@ td {{ padding: 0 1rem 0 0; vertical-align: top }}</style><h1>{title}</h1>{facts}
 def _facts(run: Run) -> Iterator[tuple[str, str]]:
     speed = run.step * run.config.batch_size / max(run.seconds, 1e-9)
     yield "data", run.data.describe().removeprefix("data: ")
-    yield "held out", f"{len(run.held):,} images"
+    yield "held out", counted(len(run.held), "image")
     yield "network", describe(run.net).removeprefix("network: ")
-    took = f"{run.step:,} steps in {run.seconds:,.0f} s"
+    took = f"{counted(run.step, 'step')} in {run.seconds:,.0f} s"
     yield "trained", f"{took}, measurements included: {speed:,.0f} images/s"
     asked = {name: value for name, value in saved_settings(run.config).items() if value not in (None, "")}
     yield "settings", "; ".join(f"{name} {shown(value)}" for name, value in asked.items())
@@ -124,7 +125,7 @@ def write_report(
         for heading, text, png in _sections(run):
             src = f"data:image/png;base64,{base64.b64encode(png).decode()}"
             parts.append(f'<h2>{heading}</h2><p>{text}</p><img alt="{heading}" src="{src}">')
-        title = html.escape(f"{run.data.name}, {run.step:,} steps")
+        title = html.escape(f"{run.data.name}, {counted(run.step, 'step')}")
         page = _PAGE.format(title=title, facts=f"<table>{''.join(rows)}</table>", sections="".join(parts))
         write_atomically(path, page.encode())
         return path

@@ -23,7 +23,7 @@ from ..likelihood import hybrid_loss
 from ..parameterization import Denoiser
 from .config import TrainConfig, saved_settings
 from .log import draw_losses, write_losses, write_records
-from .settings import ConfigError
+from .settings import ConfigError, counted
 from .watch import log_scalars, losses_by_t, memory_used, preview, save_preview
 from ..storage import checkpoint_path, checkpoints, keep_last, save_checkpoint, save_weights
 from ddpm_abc.training import (
@@ -156,7 +156,7 @@ def draw_run(
     run: Run,  # after some steps
 ) -> bool:  # whether it was drawn
     "Draw the losses to loss.png in the run's folder. Warns if that fails."
-    first, title = run.step - len(run.losses) + 1, f"{run.data.name}: loss of {run.step:,} steps"
+    first, title = run.step - len(run.losses) + 1, f"{run.data.name}: loss of {counted(run.step, 'step')}"
     return draw_losses(run.out / "loss.png", run.losses, first, title)
 
 # %% ../../nbs/93f_run.ipynb #df6091d6

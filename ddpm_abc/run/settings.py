@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 # %% auto #0
-__all__ = ['ConfigError', 'shown', 'Kind', 'Whole', 'Number', 'Choice', 'Levels', 'Size', 'Name', 'Flag', 'Setting', 'setting',
-           'settings_of', 'help_of', 'check_settings']
+__all__ = ['ConfigError', 'shown', 'counted', 'Kind', 'Whole', 'Number', 'Choice', 'Levels', 'Size', 'Name', 'Flag', 'option_for',
+           'Setting', 'setting', 'settings_of', 'help_of', 'check_settings']
 
 # %% ../../nbs/93a_settings.ipynb #2099ac1f
 class ConfigError(ValueError):
@@ -46,6 +46,14 @@ def shown(
     "A value as it is typed, without what would move a terminal's cursor: it may come from a stranger's file."
     text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return "".join(c if c.isprintable() else "?" for c in text[:200])
+
+
+def counted(
+    n: int,  # how many
+    thing: str,  # one of them; more have an s at the end
+) -> str:  # such as 1 step, or 4,000 steps
+    "How many of something there are, for a message."
+    return f"{n:,} {thing}{'s' * (n != 1)}"
 
 # %% ../../nbs/93a_settings.ipynb #37745ea4
 class Kind:
@@ -223,6 +231,16 @@ class Flag(Kind):
     def _look(self, value: Any) -> bool:
         _is(type(value) is bool, "True or False", value)
         return value
+
+
+def option_for(
+    name: str,  # of a setting
+    kind: Kind,  # the values it takes
+    value: object,  # one of them
+) -> str:  # the setting's own name, but for a no that has another
+    "The name of the option that gives a value: grey for colour that is False."
+    no = kind.no if isinstance(kind, Flag) and value is False else ""
+    return no or name
 
 # %% ../../nbs/93a_settings.ipynb #886e6e70
 class Setting(NamedTuple):

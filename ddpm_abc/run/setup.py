@@ -34,7 +34,7 @@ from ..distributed import Team
 from ..device import pick_device, training_memory
 from ..unet import UNet, UNetBase, zero_init
 from .config import NETS, TrainConfig
-from .settings import ConfigError, shown
+from .settings import ConfigError, counted, shown
 
 # %% auto #0
 __all__ = ['LARGEST_NET', 'SHAPE', 'check_new', 'check_init', 'check_writable', 'device_of', 'own_device', 'digest',
@@ -47,7 +47,7 @@ LARGEST_NET = 1_000_000_000  # parameters; more is a slip of the hand, and would
 _T_LINEAR = """{T} must be at least 21 with the linear schedule, whose betas rise to 20/T, got {got}: use
 {schedule} cosine"""
 _MULTIPLES = "{channels} must be multiples of {m} from {low} on, as in {better}, got {c} in {got}"
-_LEVELS = """{channels} must name at most {most} levels for images of {h}x{w}, since each level after the
+_LEVELS = """{channels} must name at most {most} for images of {h}x{w}, since each level after the
 first halves them, got {n} ({got}): as in {better}"""
 _OR_SIZE = ", or with {size} {fitting}"
 _NO_NET = "{%s} is for a new network, and {init_from} {name} brings its own: leave {%s} out"
@@ -85,7 +85,7 @@ def _check_levels(config: TrainConfig, h: int, w: int) -> None:
         if config.data not in NAMED:
             text += _OR_SIZE.replace("{fitting}", fitting)
         got, better = shown(channels), shown(channels[:most])
-        raise ConfigError(text, most=most, h=h, w=w, n=n, got=got, better=better)
+        raise ConfigError(text, most=counted(most, "level"), h=h, w=w, n=n, got=got, better=better)
 
 # %% ../../nbs/93e_setup.ipynb #0c8bcbx1
 def check_writable(
@@ -107,7 +107,7 @@ def device_of(
         raise ConfigError("{device}: {why}", why=e) from None
 
 
-_FEW_GPUS = "{device} cuda finds {n} GPUs here, one for each process: start at most {n} processes here"
+_FEW_GPUS = "{device} cuda needs a GPU for each process, and finds {n} here: start no more than that"
 
 
 def own_device(

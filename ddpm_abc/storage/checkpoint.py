@@ -47,11 +47,11 @@ from ddpm_abc.storage.state import (
 from ddpm_abc.storage.weights import (
     _check_fit,
     _check_unaltered,
-    _description,
     _differences,
     _is_built_by,
     _network_of,
     _recipe_of,
+    description_of,
     unwrap,
 )
 from ..unet import UNetBase
@@ -93,7 +93,7 @@ def save_checkpoint(
     state = {"step": step, "opt": opt.state_dict()["param_groups"], "ema": kept}
     state |= {"random": _python_generators(), "where": _where(net)}
     sched = _recipe_of(denoise.sched)
-    metadata = Metadata("checkpoint", _description(net), denoise.predicts, sched, info, state)
+    metadata = Metadata("checkpoint", description_of(net), denoise.predicts, sched, info, state)
     try:
         _check(path, _as_read(path, metadata), _parts(tensors), denoise, opt, ema)
     except ValueError as e:
@@ -205,7 +205,7 @@ def _check_network(
 ) -> None:
     "Also what is in no tensor's shape, such as groups."
     _check_fit(path, tensors, net)
-    now = {key: list(v) if isinstance(v, tuple) else v for key, v in _description(net).items()}
+    now = {key: list(v) if isinstance(v, tuple) else v for key, v in description_of(net).items()}
     if wrong := _differences(described, now):
         values = {"was": str(described.get(wrong[0]))[:40], "now": now.get(wrong[0])}
         raise ValueError(_OTHER_NETWORK.format(path=path, key=wrong[0], **values))

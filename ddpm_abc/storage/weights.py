@@ -25,8 +25,8 @@ from .format import Metadata, _check_finite, _read_sealed, _write_sealed
 from ..unet import UNet, UNetBase
 
 # %% auto #0
-__all__ = ['NETWORKS', 'LARGEST_SIZE', 'PRETRAINED_SHA256', 'unwrap', 'outline', 'Pretrained', 'save_weights', 'load_weights',
-           'pretrained']
+__all__ = ['NETWORKS', 'LARGEST_SIZE', 'PRETRAINED_SHA256', 'unwrap', 'description_of', 'outline', 'Pretrained', 'save_weights',
+           'load_weights', 'pretrained']
 
 # %% ../../nbs/92c_weights.ipynb #92c00008
 NETWORKS: dict[str, type[UNetBase]] = {"unet": UNet, "paper_unet": PaperUNet}  # what files can hold, by kind
@@ -69,7 +69,9 @@ def _network_of(denoise: Denoiser) -> UNetBase:
     return unwrap(denoise.net)
 
 
-def _description(net: UNetBase) -> dict[str, Any]:
+def description_of(
+    net: UNetBase,  # as `unwrap` gives it
+) -> dict[str, Any]:  # its kind, one of `NETWORKS`, and what to build it with
     "What a file says of a network: as before there were variances to learn, where it learns none."
     config = {key: value for key, value in net.config.items() if key != "learn_variance" or value}
     return {"kind": next(kind for kind, cls in NETWORKS.items() if type(net) is cls), **config}
@@ -120,11 +122,12 @@ def _check_arguments(arguments: Mapping[str, Any], n_tensors: int) -> None:
     levels = len(channels) if isinstance(channels, (list, tuple)) else 1
     blocks = blocks if isinstance(blocks, int) else 1
     if levels * max(blocks, 1) > n_tensors:
-        raise ValueError(f"{levels} levels of {blocks} blocks have more than the file's {n_tensors} tensors")
+        made = f"levels x blocks, {levels} x {blocks}, make more tensors than the file has"
+        raise ValueError(f"{made}: {n_tensors}")
 
 # %% ../../nbs/92c_weights.ipynb #92c0000d
 _NO_FIT = (
-    "{path} does not fit the network: {n} tensors differ, the first is {first}, "
+    "{path} does not fit the network in {tensors}, the first is {first}, "
     "{have} in the file and {want} in the network. Build the network with the configuration in the file"
 )
 _NO_WEIGHTS = "{path} does not fit the network: {name} holds {dtype}, and weights are floating-point numbers"
@@ -137,7 +140,8 @@ def _check_fit(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], net:
     want, have = _shapes(net.state_dict()), _shapes(tensors)
     if wrong := _differences(want, have):
         shapes = {"have": have.get(wrong[0], "missing"), "want": want.get(wrong[0], "missing")}
-        raise ValueError(_NO_FIT.format(path=path, n=len(wrong), first=wrong[0], **shapes))
+        n = f"{len(wrong)} tensor{'s' * (len(wrong) > 1)}"
+        raise ValueError(_NO_FIT.format(path=path, tensors=n, first=wrong[0], **shapes))
     for name, v in tensors.items():
         _check_numbers(path, name, v)
 
@@ -167,7 +171,7 @@ _ALTERED = (
 def _check_unaltered(path: str | os.PathLike[str], net: UNetBase) -> None:
     "Compare a network with what a reader will make of its description, layer by layer."
     try:
-        built = _outline(_description(net), len(net.state_dict()))
+        built = _outline(description_of(net), len(net.state_dict()))
     except ValueError as e:
         raise ValueError(f"{path} was not written, for it could not be read again: {e}") from None
     tensors = (_shapes(net.state_dict()), _shapes(built.state_dict()))
@@ -234,7 +238,7 @@ def save_weights(
         tensors = _converted(path, tensors, dtype)
     _check_fit(path, tensors, net)
     sched = _recipe_of(denoise.sched)
-    _write_sealed(path, tensors, Metadata("weights", _description(net), denoise.predicts, sched, info, {}))
+    _write_sealed(path, tensors, Metadata("weights", description_of(net), denoise.predicts, sched, info, {}))
 
 # %% ../../nbs/92c_weights.ipynb #92c00015
 _OVERFLOW = (
