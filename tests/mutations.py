@@ -407,7 +407,7 @@ FAULTS = [
     ),
     Fault(
         "best eps: mean not shrunk",
-        "gaussian._Components._whiten",
+        "gaussian._Components._along_axes",
         "alpha_bar.sqrt() * self.means",
         "self.means",
         "test_gaussian.test_best_eps_is_the_mean_of_the_noise_that_made_xt",
@@ -477,7 +477,7 @@ FAULTS = [
     ),
     Fault(
         "mixture: correlations ignored",
-        "gaussian._Components._whiten",
+        "gaussian._Components._along_axes",
         'torch.einsum("bki,kij->bkj", d, axes), c',
         "d, c",
         "test_editing.test_the_answer_of_half_a_mixture_is_that_of_bayes",
