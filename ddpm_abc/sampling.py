@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .forward import q_posterior
-from .parameterization import Denoiser, learned_var
+from .parameterization import Denoiser, Network, learned_var
 from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
@@ -128,6 +128,12 @@ def seeded_noise(
 Sampler = Callable[[Denoiser, Tensor, Sequence[int], Noise], Iterator[Tensor]]
 
 
+def _device_of(net: Network) -> torch.device | str:
+    "That of a module's parameters, or the one that a function names, as that of `guided` does; else the CPU."
+    found = next(net.parameters(), None) if isinstance(net, nn.Module) else net
+    return getattr(found, "device", "cpu")
+
+
 def sample(
     denoise: Denoiser,  # best with the averaged network, in evaluation mode
     shape: Sequence[int],  # of the whole batch: (B, C, H, W)
@@ -135,7 +141,7 @@ def sample(
     sampler: Sampler = ddpm,  # how to walk; `partial(ddpm, clip=False)` changes an option
     times: Sequence[int] | None = None,  # strictly falling times from T to 0; all of them if not given
     generator: torch.Generator | Sequence[torch.Generator] | None = None,  # as for `seeded_noise`
-    device: torch.device | str | None = None,  # that of the network's parameters if not given, else the CPU
+    device: torch.device | str | None = None,  # that of the network if not given, or the CPU if it has none
     dtype: torch.dtype = torch.float32,  # of the images
     progress: bool = False,  # show a progress bar
 ) -> Tensor:  # x_0, (B, C, H, W), about in [-1, 1]
@@ -144,9 +150,7 @@ def sample(
     Raises what the sampler and `seeded_noise` raise.
     """
     times = range(denoise.sched.T, -1, -1) if times is None else times
-    if device is None:
-        p = next(denoise.net.parameters(), None) if isinstance(denoise.net, nn.Module) else None
-        device = "cpu" if p is None else p.device
+    device = _device_of(denoise.net) if device is None else device
     noise = seeded_noise(generator)
     states = sampler(denoise, noise(torch.empty(*shape, dtype=dtype, device=device)), times, noise)
     bar = tqdm(states, total=len(times) - 1, desc="sampling", unit="step", disable=not progress)
