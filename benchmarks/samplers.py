@@ -49,7 +49,7 @@ FIELDS = ["net", "sampler", "calls", "guidance", "n", "against", "seed", "fid", 
 def drawing(net: str, name: str, calls: int, seed: int, guidance: float) -> Drawing:
     sampler, eta, noise_from = CONTENDERS[name]
     found = pretrained(net)
-    prepare(found.denoise.net)
+    prepare(found.denoise.net, "cpu")
     return Drawing(
         found, net, seed, calls, guidance=guidance, sampler=sampler, eta=eta, noise_from=noise_from
     )
@@ -172,7 +172,7 @@ def theirs(found, steps: int, seed: int, n: int) -> Tensor:
 
 def speed(args: argparse.Namespace) -> None:
     found = pretrained("mnist-labels")
-    prepare(found.denoise.net)
+    prepare(found.denoise.net, "cpu")
     print(describe(found.denoise.net) + "\n")
     against, net, seconds = references(None, 1000)[0], digit_classifier(), {}
     ways = {
