@@ -19,9 +19,10 @@ from ddpm_abc.run.opening import RunExists, open_run
 from ddpm_abc.run.pictures import image_name, read_kept, write_image, write_kept
 from ddpm_abc.run.run import Run, _mirrored, newest, save_run, steps
 from ddpm_abc.run.settings import ConfigError
+from ddpm_abc.run.setup import check_saved
 from ddpm_abc.run.signals import STOPPING, noted_signals
 from ddpm_abc.schedule import cosine_schedule
-from ddpm_abc.storage import Pretrained
+from ddpm_abc.storage import LARGEST_SIZE, Metadata, Pretrained
 from ddpm_abc.unet import UNet
 
 
@@ -265,3 +266,16 @@ def test_measurements_are_read_as_far_as_the_checkpoint_goes(tmp_path):
         path.write_text(damaged)
         with pytest.warns(UserWarning, match=r"metrics\.jsonl is damaged: the measurements begin anew"):
             assert read_records(path, 10) == []
+
+
+def test_attention_may_be_at_any_height_that_images_can_have():
+    info = {"seconds": 1.0, "n_images": 9, "images_sha256": ""}
+
+    def check(**odd):
+        net = {"kind": "unet", "blocks": 1, "groups": 8, "attention_at": [8], **odd}
+        check_saved(Path("file"), Metadata("checkpoint", net, "v", {}, info, {}))
+
+    check(attention_at=[LARGEST_SIZE, 8], blocks=1000, groups=1000)
+    for odd in ({"attention_at": [LARGEST_SIZE + 1]}, {"blocks": 1001}, {"groups": 1001}):
+        with pytest.raises(ConfigError, match="file was not written by"):
+            check(**odd)
