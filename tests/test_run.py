@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from shell import gray_images
 
-from ddpm_abc.data import to_uint8
+from ddpm_abc.data import Images, to_uint8
+from ddpm_abc.muon import Muon
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.run.config import TrainConfig
 from ddpm_abc.run.draw import Drawing, draw, image_labels
@@ -19,7 +20,7 @@ from ddpm_abc.run.opening import RunExists, open_run
 from ddpm_abc.run.pictures import image_name, read_kept, write_image, write_kept
 from ddpm_abc.run.run import Run, _mirrored, newest, save_run, steps
 from ddpm_abc.run.settings import ConfigError
-from ddpm_abc.run.setup import check_saved
+from ddpm_abc.run.setup import check_saved, memory_for
 from ddpm_abc.run.signals import STOPPING, noted_signals
 from ddpm_abc.schedule import cosine_schedule
 from ddpm_abc.storage import LARGEST_SIZE, Metadata, Pretrained
@@ -279,3 +280,20 @@ def test_attention_may_be_at_any_height_that_images_can_have():
     for odd in ({"attention_at": [LARGEST_SIZE + 1]}, {"blocks": 1001}, {"groups": 1001}):
         with pytest.raises(ConfigError, match="file was not written by"):
             check(**odd)
+
+
+def test_the_memory_of_a_step_counts_what_the_optimizer_keeps():
+    "Weights, gradients, averaged weights and the optimizer's state, by what is there after a step."
+    images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    data = Images("none", images, torch.zeros(2, dtype=torch.int64), ("a",))
+    need = {}
+    for name, kind in (("muon", Muon), ("adamw", torch.optim.AdamW)):
+        net = UNet(size=8, channels=(16, 32))
+        parameters = sum(p.numel() for p in net.parameters())
+        opt = kind(net.parameters())
+        net(images.float(), torch.tensor([1, 2])).square().mean().backward()
+        opt.step()
+        kept = sum(v.numel() for state in opt.state.values() for v in state.values())
+        need[name] = memory_for(net, TrainConfig(optimizer=name, batch_size=1, labels=False), data)
+        assert kept >= (1 if name == "muon" else 2) * parameters
+    assert need["adamw"] - need["muon"] == 4 * parameters

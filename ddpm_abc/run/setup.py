@@ -205,7 +205,9 @@ def memory_for(
     x = torch.zeros(1, *data.images.shape[1:], device=device)
     t = torch.ones(1, dtype=torch.int64, device=device)
     told = [torch.zeros_like(t)] if config.labels else []
-    return training_memory(net.eval(), -(-config.batch_size // (processes * config.accumulate)), x, t, *told)
+    batch = -(-config.batch_size // (processes * config.accumulate))
+    averages = 1 if config.optimizer == "muon" else 2  # Muon keeps two of few parameters
+    return training_memory(net.eval(), batch, x, t, *told, averages=averages)
 
 # %% ../../nbs/93e_setup.ipynb #9b4bcae4
 SHAPE = ("blocks", "attention_at", "groups")  # of a network, beside what the settings say
