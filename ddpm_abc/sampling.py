@@ -19,7 +19,8 @@ from .parameterization import Denoiser, Network, learned_var
 from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
-__all__ = ['Noise', 'Sampler', 'ddpm_step', 'ddpm', 'check_times', 'image_generators', 'seeded_noise', 'sample', 'spaced_times']
+__all__ = ['Noise', 'Sampler', 'ddpm_step', 'ddpm', 'check_times', 'image_generators', 'seeded_noise', 'sample', 'check_steps',
+           'spaced_times']
 
 # %% ../nbs/05_sampling.ipynb #f0a1be5d
 def ddpm_step(
@@ -157,11 +158,19 @@ def sample(
     return deque(bar, maxlen=1)[0]
 
 # %% ../nbs/05_sampling.ipynb #218707a4
+def check_steps(
+    steps: int,  # of a walk
+    T: int,  # the schedule's number of steps
+) -> None:
+    "Raise `ValueError` unless a walk can have so many steps."
+    if not 1 <= steps <= T:
+        raise ValueError(f"steps must lie in 1..{T}, the schedule's T, got {steps}")
+
+
 def spaced_times(
     T: int,  # the schedule's number of steps
     steps: int,  # how many steps to take, 1..T
 ) -> list[int]:  # steps + 1 times, from T down to 0
     "Times for sampling in fewer steps: evenly spaced, T first and 0 last."
-    if not 1 <= steps <= T:
-        raise ValueError(f"steps must lie in 1..{T}, the schedule's T, got {steps}")
+    check_steps(steps, T)
     return [round(T * (steps - i) / steps) for i in range(steps + 1)]
