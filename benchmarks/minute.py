@@ -38,7 +38,7 @@ def fit(images: Tensor, labels: Tensor, seconds: float, seed: int) -> tuple[Deno
     "Train for so long, from building the network on; return the denoiser of the average, and the steps."
     begun, step = time.perf_counter(), 0
     torch.manual_seed(seed)
-    net = prepare(UNet(channels=CHANNELS, n_classes=11))
+    net = prepare(UNet(channels=CHANNELS, n_classes=11), "cpu")
     print(describe(net))
     denoise = Denoiser(net, SCHED, "v")
     ema, opt = EMA(net), torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=0.01)

@@ -126,7 +126,7 @@ def main() -> None:
 
     source, _ = cached(home, files, Form((SIZE, SIZE), 3), cache)
     torch.manual_seed(0)
-    net = prepare(UNet(in_channels=3, size=SIZE))
+    net = prepare(UNet(in_channels=3, size=SIZE), "cpu")
     print(describe(net))
     draw = batches(source, BATCH)
     batch = seconds(lambda: list(islice(draw, 50))) / 50

@@ -31,7 +31,7 @@ from torch import Tensor
 from ddpm_abc.classifier import HELD_OUT, REFERENCE, digit_classifier, features
 from ddpm_abc.data import digits, mnist, to_uint8, to_unit
 from ddpm_abc.device import describe, prepare
-from ddpm_abc.metrics import fid
+from ddpm_abc.metrics import fid, frechet
 from ddpm_abc.run.draw import NOISE_FROM, Drawing, draw, image_labels
 from ddpm_abc.storage import PRETRAINED_SHA256, pretrained
 
@@ -49,7 +49,7 @@ FIELDS = ["net", "sampler", "calls", "guidance", "n", "against", "seed", "fid", 
 def drawing(net: str, name: str, calls: int, seed: int, guidance: float) -> Drawing:
     sampler, eta, noise_from = CONTENDERS[name]
     found = pretrained(net)
-    prepare(found.denoise.net)
+    prepare(found.denoise.net, "cpu")
     return Drawing(
         found, net, seed, calls, guidance=guidance, sampler=sampler, eta=eta, noise_from=noise_from
     )
@@ -81,11 +81,7 @@ def moments(x: Tensor, weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
 def evened(x: Tensor, y: Tensor, against: Tensor, classes: Tensor) -> float:
     "FID of features x of classes y, each class as often as among those they are compared with."
     weights = (classes.bincount() / y.bincount(minlength=10)).double()[y]
-    (m1, c1), (m2, c2) = moments(x, weights), moments(against)
-    values, axes = torch.linalg.eigh(c2)
-    root_of = axes * values.clamp(min=0).sqrt() @ axes.T
-    crossed = torch.linalg.eigvalsh(root_of @ c1 @ root_of).clamp(min=0).sqrt().sum()
-    return ((m1 - m2).square().sum() + c1.trace() + c2.trace() - 2 * crossed).item()
+    return frechet(*moments(against), *moments(x, weights))
 
 
 @cache
@@ -172,7 +168,7 @@ def theirs(found, steps: int, seed: int, n: int) -> Tensor:
 
 def speed(args: argparse.Namespace) -> None:
     found = pretrained("mnist-labels")
-    prepare(found.denoise.net)
+    prepare(found.denoise.net, "cpu")
     print(describe(found.denoise.net) + "\n")
     against, net, seconds = references(None, 1000)[0], digit_classifier(), {}
     ways = {

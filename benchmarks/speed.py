@@ -58,7 +58,7 @@ def count(net: nn.Module) -> int:
 def ours(
     data: Tensor, change: Callable[[UNet], object] = lambda net: None, averaged: bool = True
 ) -> Contender:
-    net, sched = prepare(UNet()), cosine_schedule()
+    net, sched = prepare(UNet(), "cpu"), cosine_schedule()
     print(describe(net))
     change(net)
     ema, progress = EMA(net), 0.0

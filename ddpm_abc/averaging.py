@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -140,6 +140,12 @@ def _profile_of(path: str | os.PathLike[str]) -> tuple[int, float]:
     return steps, sigma_rel_to_gamma(sigma_rel)
 
 # %% ../nbs/94b_averaging.ipynb #94b00027
+def _run_of(denoise: Denoiser) -> dict[str, Any]:
+    "What all averages of one run have in common."
+    net: Any = denoise.net
+    return {"network": (type(net), net.config), "target": denoise.predicts, "schedule": denoise.sched.recipe}
+
+
 def rebuild(
     paths: Sequence[str | os.PathLike[str]],  # files of `save_snapshot`, all of one run
     sigma_rel: float,  # the length that is wanted, as a share of the steps
@@ -147,8 +153,9 @@ def rebuild(
 ) -> Pretrained:  # the averaged network, ready to draw; `info` says how it was made
     """An average that was never kept, combined from those that were: Karras et al. 2024, section 3.2.
 
-    Raises `ValueError` for no file, a file without step and width, files of different networks, an end that
-    lies outside of 1..the last step and a width that no profile has; and what `load_weights` raises.
+    Raises `ValueError` for no file, a file without step and width, files of different networks, targets or
+    schedules, an end that lies outside of 1..the last step and a width that no profile has; and what
+    `load_weights` raises.
     """
     if not paths:
         raise ValueError("rebuild needs files of save_snapshot, got none")
@@ -161,10 +168,10 @@ def rebuild(
     net: Any = denoise.net
     total = {name: shares[0].item() * v.double() for name, v in net.state_dict().items()}
     for path, share in zip(paths[1:], shares[1:].tolist(), strict=True):
-        stored: Any = load_weights(path).denoise.net
-        if stored.config != net.config:
-            raise ValueError(f"{path} holds another network than {paths[0]}: give the files of one run")
-        for name, v in stored.state_dict().items():
+        stored = load_weights(path).denoise
+        if other := [what for what, v in _run_of(stored).items() if v != _run_of(denoise)[what]]:
+            raise ValueError(f"{path} holds another {other[0]} than {paths[0]}: give the files of one run")
+        for name, v in cast("nn.Module", stored.net).state_dict().items():
             total[name] += share * v.double()
     net.load_state_dict(total)
     return Pretrained(denoise, {"steps": step, "sigma_rel": sigma_rel, "files": len(paths)})

@@ -93,16 +93,17 @@ def training_memory(
     net: nn.Module,  # the network, on its device
     batch: int,  # images a step
     *inputs: Tensor,  # what the network takes, for one image: (1, ...)
+    averages: int = 2,  # numbers that the optimizer keeps of each parameter: 2 for AdamW, 1 for Muon
 ) -> int:  # bytes, about
-    """What a training step holds in memory: parameters five times over, and the activations of a batch.
+    """What a training step holds in memory: parameters several times over, and the activations of a batch.
 
-    Five: weights, gradients, the two averages of Adam, and the averaged weights. The activations are counted
+    Weights, gradients, the optimizer's averages, and the averaged weights. The activations are counted
     on one image and on two: what does not grow, such as weights in another precision, is there once. It is
     a lower bound: gradients on their way and what convolutions need for their own work come on top.
     """
     one, two = (_saved(net, [torch.cat([x] * n) for x in inputs]) for n in (1, 2))
     parameters = sum(p.untyped_storage().nbytes() for p in net.parameters())
-    return 5 * parameters + (one + (batch - 1) * (two - one) if batch else 0)
+    return (3 + averages) * parameters + (one + (batch - 1) * (two - one) if batch else 0)
 
 
 def _saved(net: nn.Module, inputs: Sequence[Tensor]) -> int:

@@ -85,7 +85,7 @@ class _Components:
             return tuple(torch.linalg.eigh(self.covs))
         return self.covs.reshape(len(self.weights), -1), None
 
-    def _whiten(self, xt: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+    def _along_axes(self, xt: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
         "xt minus each component's mean, and that component's variances, along its axes: both (B, K, D)."
         variances, axes = self._spectrum
         d = xt[:, None] - alpha_bar.sqrt() * self.means
@@ -125,7 +125,7 @@ class _Distribution(_Components):
     ) -> Tensor:  # (B,) float64, in nats
         "Log-density of the noisy data, log q(x_t). Raises `ValueError` where points have no density."
         x, alpha_bar = self._prepare(xt, alpha_bar)
-        d, c = self._whiten(x, alpha_bar)
+        d, c = self._along_axes(x, alpha_bar)
         if (c <= 0).any():
             raise ValueError("clean data with a variance of zero have no density: alpha_bar must be below 1")
         return self._log_joint(d, c).logsumexp(1)
@@ -153,7 +153,7 @@ class GaussianMixture(_Distribution):
         x, alpha_bar = self._prepare(xt, alpha_bar)
         if (alpha_bar >= 1).any():
             raise ValueError("alpha_bar must be below 1: clean data hold no noise to guess")
-        d, c = self._whiten(x, alpha_bar)
+        d, c = self._along_axes(x, alpha_bar)
         eps_k, axes = (1 - alpha_bar).sqrt() * d / c, self._spectrum[1]
         if axes is not None:
             eps_k = torch.einsum("bkj,kij->bki", eps_k, axes)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -62,4 +63,5 @@ def guided(
         n = xt.shape[1]  # what an answer has beyond these channels is a variance, and stays as it is
         return torch.cat([steered[:, :n], conditional[:, n:]], dim=1)
 
+    cast("Any", net).device = y.device  # for `sample`: a function has no parameters that would say it
     return replace(denoise, net=net)

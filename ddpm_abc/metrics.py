@@ -16,10 +16,23 @@ from .classifier import CLASSIFIER_SPLIT, HELD_OUT, REFERENCE
 from .classifier import Classifier, FeatureNet, digit_classifier, features
 
 # %% auto #0
-__all__ = ['fid', 'kid', 'radii', 'PRDC', 'prdc', 'nearest_neighbors', 'Report', 'Reference', 'measure_reference',
+__all__ = ['frechet', 'fid', 'kid', 'radii', 'PRDC', 'prdc', 'nearest_neighbors', 'Report', 'Reference', 'measure_reference',
            'reference_digits', 'evaluate', 'fid_and_floor', 'table']
 
 # %% ../nbs/06_evaluation.ipynb #761b5005
+def frechet(
+    m1: Tensor,  # (D,) mean of a Gaussian
+    c1: Tensor,  # (D, D) its covariance
+    m2: Tensor,  # (D,) mean of another
+    c2: Tensor,  # (D, D) its covariance
+) -> float:  # at least 0
+    "The squared distance of two Gaussians, (6.2): Dowson & Landau 1982."
+    values, axes = torch.linalg.eigh(c1)
+    root = axes * values.clamp(min=0).sqrt() @ axes.T
+    crossed = torch.linalg.eigvalsh(root @ c2 @ root).clamp(min=0).sqrt().sum()
+    return max(0.0, ((m1 - m2).square().sum() + c1.trace() + c2.trace() - 2 * crossed).item())
+
+
 def fid(
     a: Tensor,  # (N, D) features, N at least 2
     b: Tensor,  # (M, D) others, M at least 2
@@ -27,10 +40,7 @@ def fid(
     "FID of two sets of features: Heusel et al. 2017, Eq. 6. Raises `ValueError` for shapes that do not fit."
     _check_features(a, b)
     (m1, c1), (m2, c2) = ((x.mean(0), torch.cov(x.T)) for x in (a.double(), b.double()))
-    values, axes = torch.linalg.eigh(c1)
-    root = axes * values.clamp(min=0).sqrt() @ axes.T
-    crossed = torch.linalg.eigvalsh(root @ c2 @ root).clamp(min=0).sqrt().sum()
-    return max(0.0, ((m1 - m2).square().sum() + c1.trace() + c2.trace() - 2 * crossed).item())
+    return frechet(m1, c1, m2, c2)
 
 
 def _check_features(a: Tensor, b: Tensor, least: int = 2) -> None:

@@ -99,7 +99,7 @@ class Denoiser:
         t: int | Tensor,  # their time in 1..T, or (B,) of them
         **given: Any,  # what else the network takes, such as y, the labels
     ) -> Prediction:  # x0_hat and eps_hat, each like xt
-        "Both guesses. Raises `IndexError` for t outside 1..T, `ValueError` for an answer of another shape."
+        "Both guesses. Raises `IndexError` for t outside 1..T, `ValueError` for other shapes of t or answer."
         out = self.net(xt, _times(self.sched, xt, t), **given)
         return complete(self.predicts, self.sched, xt, t, *split_answer(xt, out))
 
@@ -151,6 +151,9 @@ def _times(sched: Schedule, xt: Tensor, t: int | Tensor) -> Tensor:
     times = torch.as_tensor(t)
     if times.is_floating_point() or times.dtype == torch.bool:
         raise TypeError(f"t must be whole numbers (int64), got {times.dtype}")
+    if times.ndim and times.shape != xt.shape[:1]:
+        want = f"need one time, or one for each item of a batch of shape {tuple(xt.shape)}"
+        raise ValueError(f"{want}, got times of shape {tuple(times.shape)}")
     outside = times[(times < 1) | (times > sched.T)]
     if outside.numel():
         raise IndexError(f"t must lie in 1..{sched.T}, got {outside.flatten()[0].item()}")

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .forward import q_posterior
-from .parameterization import Denoiser, learned_var
+from .parameterization import Denoiser, Network, learned_var
 from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
-__all__ = ['Noise', 'Sampler', 'ddpm_step', 'ddpm', 'check_times', 'image_generators', 'seeded_noise', 'sample', 'spaced_times']
+__all__ = ['Noise', 'Sampler', 'ddpm_step', 'ddpm', 'check_times', 'image_generators', 'seeded_noise', 'sample', 'check_steps',
+           'spaced_times']
 
 # %% ../nbs/05_sampling.ipynb #f0a1be5d
 def ddpm_step(
@@ -128,6 +129,12 @@ def seeded_noise(
 Sampler = Callable[[Denoiser, Tensor, Sequence[int], Noise], Iterator[Tensor]]
 
 
+def _device_of(net: Network) -> torch.device | str:
+    "That of a module's parameters, or the one that a function names, as that of `guided` does; else the CPU."
+    found = next(net.parameters(), None) if isinstance(net, nn.Module) else net
+    return getattr(found, "device", "cpu")
+
+
 def sample(
     denoise: Denoiser,  # best with the averaged network, in evaluation mode
     shape: Sequence[int],  # of the whole batch: (B, C, H, W)
@@ -135,7 +142,7 @@ def sample(
     sampler: Sampler = ddpm,  # how to walk; `partial(ddpm, clip=False)` changes an option
     times: Sequence[int] | None = None,  # strictly falling times from T to 0; all of them if not given
     generator: torch.Generator | Sequence[torch.Generator] | None = None,  # as for `seeded_noise`
-    device: torch.device | str | None = None,  # that of the network's parameters if not given, else the CPU
+    device: torch.device | str | None = None,  # that of the network if not given, or the CPU if it has none
     dtype: torch.dtype = torch.float32,  # of the images
     progress: bool = False,  # show a progress bar
 ) -> Tensor:  # x_0, (B, C, H, W), about in [-1, 1]
@@ -144,20 +151,26 @@ def sample(
     Raises what the sampler and `seeded_noise` raise.
     """
     times = range(denoise.sched.T, -1, -1) if times is None else times
-    if device is None:
-        p = next(denoise.net.parameters(), None) if isinstance(denoise.net, nn.Module) else None
-        device = "cpu" if p is None else p.device
+    device = _device_of(denoise.net) if device is None else device
     noise = seeded_noise(generator)
     states = sampler(denoise, noise(torch.empty(*shape, dtype=dtype, device=device)), times, noise)
     bar = tqdm(states, total=len(times) - 1, desc="sampling", unit="step", disable=not progress)
     return deque(bar, maxlen=1)[0]
 
 # %% ../nbs/05_sampling.ipynb #218707a4
+def check_steps(
+    steps: int,  # of a walk
+    T: int,  # the schedule's number of steps
+) -> None:
+    "Raise `ValueError` unless a walk can have so many steps."
+    if not 1 <= steps <= T:
+        raise ValueError(f"steps must lie in 1..{T}, the schedule's T, got {steps}")
+
+
 def spaced_times(
     T: int,  # the schedule's number of steps
     steps: int,  # how many steps to take, 1..T
 ) -> list[int]:  # steps + 1 times, from T down to 0
     "Times for sampling in fewer steps: evenly spaced, T first and 0 last."
-    if not 1 <= steps <= T:
-        raise ValueError(f"steps must lie in 1..{T}, the schedule's T, got {steps}")
+    check_steps(steps, T)
     return [round(T * (steps - i) / steps) for i in range(steps + 1)]

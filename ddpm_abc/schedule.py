@@ -78,6 +78,9 @@ def _check_tables(beta: Tensor, alpha_bar: Tensor) -> None:
     if not torch.allclose(torch.cumprod(1 - beta, 0), alpha_bar, rtol=1e-9, atol=0):
         remedy = "build the schedule with `schedule_from_beta(beta)`"
         raise ValueError(f"alpha_bar is not the cumulative product of 1 - beta: {remedy}")
+    if not (alpha_bar[1:] < 1).all():
+        got = f"{alpha_bar[1:].max().item():.17g} with beta_1 = {beta[1].item():.3g}"
+        raise ValueError(f"every alpha_bar[1:] must be below 1, got {got}: raise the betas above 1.2e-16")
     last = -2 if beta[-1] == 1 else -1  # where there should still be some signal
     if (left := alpha_bar[last].item()) < 1e-60:
         name = "alpha_bar_T" if last == -1 else "alpha_bar_{T-1}"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .forward import predict_eps, q_posterior, q_sample
 from .parameterization import Denoiser, Prediction
-from .sampling import Noise, check_times, ddpm, spaced_times
+from .sampling import Noise, check_steps, check_times, ddpm, spaced_times
 from .schedule import Schedule, extract
 
 # %% auto #0
@@ -146,13 +146,8 @@ def _whole(wanted: Sequence[float], T: int) -> list[int]:
     return [*times, 0]
 
 
-def _check_steps(sched: Schedule, steps: int) -> None:
-    if not 1 <= steps <= sched.T:
-        raise ValueError(f"steps must lie in 1..{sched.T}, the schedule's T, got {steps}")
-
-
 def _check_end(sched: Schedule, steps: int) -> None:
-    _check_steps(sched, steps)
+    check_steps(steps, sched.T)
     if sched.alpha_bar[-1] == 0:
         raise ValueError("this schedule ends at alpha_bar = 0, infinitely far in log-SNR: use bent_times")
 
@@ -163,7 +158,7 @@ def bent_times(
     power: float = 1.2,  # 1 is uniform; more makes the first steps shorter, the last ones longer; above 0
 ) -> list[int]:  # steps + 1 times, from T down to 0
     "Times T (1 - (i / steps)^power), rounded. Raises `ValueError` for steps outside 1..T and a power of 0."
-    _check_steps(sched, steps)
+    check_steps(steps, sched.T)
     if not 0 < power < math.inf:
         raise ValueError(f"power must be a finite number above 0, got {power}")
     return _whole([sched.T * (1 - (i / steps) ** power) for i in range(steps)], sched.T)
@@ -191,10 +186,15 @@ def log_snr_times(
 def karras_times(
     sched: Schedule,  # the noise schedule; alpha_bar is not 0 at its end
     steps: int,  # how many steps to take, 1..T
-    rho: float = 7.0,  # how much longer the steps are where there is much noise
+    rho: float = 7.0,  # how much longer the steps are where there is much noise; above 0
 ) -> list[int]:  # steps + 1 times, from T down to 0; the last but one is 1, if there are two
-    "Times equally far apart in sigma^(1/rho), rounded: Karras et al. 2022, Eq. 5. Raises as `log_snr_times`."
+    """Times equally far apart in sigma^(1/rho), rounded: Karras et al. 2022, Eq. 5.
+
+    Raises as `log_snr_times`, and `ValueError` for a rho of 0.
+    """
     _check_end(sched, steps)
+    if not 0 < rho < math.inf:
+        raise ValueError(f"rho must be a finite number above 0, got {rho}")
     high, low = (math.exp(-_half_log_snr(sched, t)) ** (1 / rho) for t in (sched.T, 1))
     sigma = torch.linspace(high, low, steps, dtype=torch.float64) ** rho
     return _whole(_where(sched, -sigma.log()), sched.T)

@@ -91,10 +91,15 @@ class EMA:
 # %% ../nbs/04_training.ipynb #1bac13dd
 def warmup_cosine(
     progress: float,  # how much of the training is done, in [0, 1]
-    warmup: float = 0.02,  # the part of it that warms up
+    warmup: float = 0.02,  # the part of it that warms up, in [0, 1)
     floor: float = 0.01,  # where the factor ends
 ) -> float:  # factor for the learning rate, in (0, 1]
-    "Learning-rate schedule: a straight climb to 1, then half a cosine down to `floor`."
+    """Learning-rate schedule: a straight climb to 1, then half a cosine down to `floor`.
+
+    Raises `ValueError` for a warm-up outside [0, 1).
+    """
+    if not 0 <= warmup < 1:
+        raise ValueError(f"warmup must lie in [0, 1), got {warmup}")
     if progress < warmup:
         return max(progress / warmup, floor)
     done = min((progress - warmup) / (1 - warmup), 1.0)

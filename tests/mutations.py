@@ -407,7 +407,7 @@ FAULTS = [
     ),
     Fault(
         "best eps: mean not shrunk",
-        "gaussian._Components._whiten",
+        "gaussian._Components._along_axes",
         "alpha_bar.sqrt() * self.means",
         "self.means",
         "test_gaussian.test_best_eps_is_the_mean_of_the_noise_that_made_xt",
@@ -477,7 +477,7 @@ FAULTS = [
     ),
     Fault(
         "mixture: correlations ignored",
-        "gaussian._Components._whiten",
+        "gaussian._Components._along_axes",
         'torch.einsum("bki,kij->bkj", d, axes), c',
         "d, c",
         "test_editing.test_the_answer_of_half_a_mixture_is_that_of_bayes",
@@ -513,14 +513,14 @@ FAULTS = [
     # evaluation
     Fault(
         "FID: root of the product missing",
-        "metrics.fid",
+        "metrics.frechet",
         ".clamp(min=0).sqrt().sum()",
         ".clamp(min=0).sum()",
         "test_metrics.test_fid_is_that_of_scipy",
     ),
     Fault(
         "FID: means left out",
-        "metrics.fid",
+        "metrics.frechet",
         "(m1 - m2).square().sum() + ",
         "",
         "test_metrics.test_fid_where_a_covariance_is_singular",
@@ -866,14 +866,14 @@ FAULTS = [
     ),
     Fault(
         "FID: the crossed term once",
-        "metrics.fid",
+        "metrics.frechet",
         "2 * crossed",
         "crossed",
         "test_metrics.test_one_dimension_is_the_best_pairing_in_order",
     ),
     Fault(
         "FID: a distance for its square",
-        "metrics.fid",
+        "metrics.frechet",
         "- 2 * crossed).item()",
         "- 2 * crossed).clamp(min=0).sqrt().item()",
         "test_metrics.test_the_floor_falls_as_one_over_n",

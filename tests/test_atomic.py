@@ -58,6 +58,21 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(where, error, tmp_p
     assert os.listdir(tmp_path) == ["f"]
 
 
+def test_a_drive_that_cannot_force_a_folder_to_the_disk_still_takes_files(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def as_on_a_network_drive(f):
+        if stat.S_ISDIR(os.fstat(f).st_mode):
+            raise OSError("Invalid argument")
+        fsync(f)
+
+    monkeypatch.setattr(os, "fsync", as_on_a_network_drive)
+    write_atomically(tmp_path / "f", b"old")
+    write_atomically(tmp_path / "f", b"new")
+    assert (tmp_path / "f").read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["f"]
+
+
 def test_write_names_a_missing_folder(tmp_path):
     with pytest.raises(OSError, match="there is no folder .*nowhere"):
         write_atomically(tmp_path / "nowhere" / "f", b"")

@@ -210,9 +210,14 @@ def test_what_cannot_be_rebuilt_is_refused(tmp_path):
     save_weights(plain, Denoiser(net, SCHED), steps=120)
     with pytest.raises(ValueError, match=r"weights.safetensors is no stored average: .* sigma_rel None"):
         rebuild([*paths, plain], 0.1)
-    other = small(channels=(16, 16))
-    average = PowerEMA(other)
-    average.update(other)
-    path = save_snapshot(tmp_path, average, Denoiser(other, SCHED))
-    with pytest.raises(ValueError, match=r"average-0.1-1.safetensors holds another network than"):
-        rebuild([*paths, path], 0.1)
+    narrow = small(channels=(16, 16))
+    for what, other in (
+        ("network", Denoiser(narrow, SCHED)),
+        ("target", Denoiser(net, SCHED, "v")),
+        ("schedule", Denoiser(net, linear_schedule(500, 2e-4, 0.04))),
+    ):
+        average = PowerEMA(other.net)
+        average.update(other.net)
+        path = save_snapshot(tmp_path, average, other)
+        with pytest.raises(ValueError, match=rf"average-0.1-1.safetensors holds another {what} than"):
+            rebuild([*paths, path], 0.1)

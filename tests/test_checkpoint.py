@@ -20,6 +20,7 @@ from ddpm_abc.data import batches
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.schedule import Schedule, cosine_schedule, linear_schedule
 from ddpm_abc.storage import (
+    checkpoint,
     checkpoint_path,
     checkpoints,
     keep_last,
@@ -390,6 +391,18 @@ def test_a_checkpoint_that_lies_changes_nothing(cls, change, named, tmp_path):
         other.load(path)
     assert torch.equal(torch.get_rng_state(), before)
     same(other, start(seed=5, cls=cls))
+
+
+def test_the_generator_of_a_gpu_is_tried_out_before_anything_is_changed(tmp_path):
+    "With a GPU or without one: three bytes are the state of no generator."
+    path, run = tmp_path / "c.safetensors", start()
+    go(run, 1)
+    run.save(path)
+    (*_, state), tensors = sealed._read_sealed(path, "checkpoint")
+    parts = checkpoint._parts({**tensors, "global.cuda": torch.zeros(3, dtype=torch.uint8)})
+    checkpoint._check_state(path, state, parts, torch.device("cpu"))  # which has no use for it
+    with pytest.raises(ValueError, match="lacks part of a run's state"):
+        checkpoint._check_state(path, state, parts, torch.device("cuda"))
 
 
 def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path):

@@ -66,6 +66,8 @@ def test_every_field_is_a_setting_whose_default_passes_its_own_check(config):
         (Whole(1, 20), "20", 20),
         (Whole(-5), "-5", -5),
         (Whole(), "+7", 7),
+        (Whole(), "0" * 120 + "7", 7),
+        (Whole(-5), "-" + "0" * 120 + "5", -5),
         (Number(), "-1e3", -1000.0),
         (Number(0), "0.5", 0.5),
         (Choice(("a", "b")), "b", "b"),

@@ -149,6 +149,15 @@ def test_even_batches_show_each_class_as_often_as_another():
         assert torch.equal(y, pairs[k][1][1:3])
 
 
+@pytest.mark.slow  # 1.5 GB
+def test_even_batches_of_more_images_than_torch_has_categories():
+    n = 2**24 + 1
+    labels = torch.zeros(n, dtype=torch.int64)
+    labels[-1] = 3
+    _, y = next(labelled_batches(torch.zeros(n, 1, 1, 1, dtype=torch.uint8), labels, 4000, even=True))
+    assert abs((y == 3).sum() - 2000) < 4 * 1000**0.5
+
+
 @pytest.mark.parametrize(
     ("labels", "error", "message"),
     [

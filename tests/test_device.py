@@ -112,6 +112,7 @@ def test_training_memory_counts_what_autograd_saves():
     # The input, and once what the activation gives: the last layer needs the same.
     net = torch.nn.Sequential(first, torch.nn.ReLU(), last)
     assert training_memory(net, 10, x) == 4 * (5 * n + 10 * (6 + 5))
+    assert training_memory(net, 10, x, averages=1) == 4 * (4 * n + 10 * (6 + 5))
 
 
 def test_training_memory_of_a_labelled_network_grows_with_the_batch():

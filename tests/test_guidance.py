@@ -98,6 +98,22 @@ def test_a_learned_variance_is_that_of_the_label():
     assert torch.equal(got[:, 2:], told[:, 2:])
 
 
+def test_guided_images_are_drawn_on_the_device_of_the_labels():
+    "The meta device stands for a GPU."
+    denoise = guided(denoiser(), torch.tensor([0, 1]), 2)
+    assert denoise.net.device == torch.device("cpu")
+    denoise.net.device = torch.device("meta")
+    seen = []
+
+    def walk(denoise, x, times, noise):
+        seen.append(x.device.type)
+        yield x
+
+    sample(denoise, (2, 1), sampler=walk)
+    sample(denoise, (2, 1), sampler=walk, device="cpu")
+    assert seen == ["meta", "cpu"]
+
+
 def test_without_guidance_the_network_is_called_once():
     denoise = denoiser()
     net = denoise.net

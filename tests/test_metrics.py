@@ -12,6 +12,7 @@ from ddpm_abc.metrics import (
     evaluate,
     fid,
     fid_and_floor,
+    frechet,
     kid,
     nearest_neighbors,
     prdc,
@@ -57,6 +58,8 @@ def test_fid_is_that_of_scipy(d):
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum().item() + np.trace(c1 + c2 - 2 * root)
     assert abs(fid(a, b) / expected - 1) < 1e-8
     assert abs(fid(b, a) / expected - 1) < 1e-8
+    given = a.mean(0), torch.from_numpy(c1), b.mean(0), torch.from_numpy(c2)
+    assert abs(frechet(*given) / expected - 1) < 1e-8
 
 
 @pytest.mark.equation("6.2", by="fid")

@@ -120,12 +120,21 @@ def test_where_nothing_of_the_image_is_left_x0_is_still_defined(predicts):
         (torch.tensor([1, -3]), IndexError, "got -3"),
         (0.5, TypeError, "whole numbers"),
         (torch.tensor([1.0, 2.0]), TypeError, "float32"),
-        (torch.tensor([1, 2, 3]), RuntimeError, ""),
+        (torch.tensor([1, 2, 3]), ValueError, r"\(2, 1, 8, 8\), got times of shape \(3,\)"),
     ],
 )
 def test_other_times_are_refused_here_and_nowhere_else(t, error, said):
     with pytest.raises(error, match=said):
         awake(dtype=torch.float32)(torch.zeros(2, 1, 8, 8), t)
+
+
+@pytest.mark.parametrize("t", [torch.tensor([5]), torch.tensor([5, 5, 5]), torch.tensor([[5, 5]])])
+def test_times_of_another_shape_are_refused_before_the_network_is_asked(t):
+    def never(xt, t):
+        raise AssertionError("asked")
+
+    with pytest.raises(ValueError, match=r"each item of a batch of shape \(2, 3\), got times of shape"):
+        Denoiser(never, SCHED)(torch.zeros(2, 3), t)
 
 
 def test_other_predictions_and_answers_of_another_shape_are_refused():

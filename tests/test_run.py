@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from shell import gray_images
 
-from ddpm_abc.data import to_uint8
+from ddpm_abc.data import Images, to_uint8
+from ddpm_abc.muon import Muon
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.run.config import TrainConfig
 from ddpm_abc.run.draw import Drawing, draw, image_labels
@@ -19,9 +20,10 @@ from ddpm_abc.run.opening import RunExists, open_run
 from ddpm_abc.run.pictures import image_name, read_kept, write_image, write_kept
 from ddpm_abc.run.run import Run, _mirrored, newest, save_run, steps
 from ddpm_abc.run.settings import ConfigError
+from ddpm_abc.run.setup import check_saved, memory_for
 from ddpm_abc.run.signals import STOPPING, noted_signals
 from ddpm_abc.schedule import cosine_schedule
-from ddpm_abc.storage import Pretrained
+from ddpm_abc.storage import LARGEST_SIZE, Metadata, Pretrained
 from ddpm_abc.unet import UNet
 
 
@@ -265,3 +267,33 @@ def test_measurements_are_read_as_far_as_the_checkpoint_goes(tmp_path):
         path.write_text(damaged)
         with pytest.warns(UserWarning, match=r"metrics\.jsonl is damaged: the measurements begin anew"):
             assert read_records(path, 10) == []
+
+
+def test_attention_may_be_at_any_height_that_images_can_have():
+    info = {"seconds": 1.0, "n_images": 9, "images_sha256": ""}
+
+    def check(**odd):
+        net = {"kind": "unet", "blocks": 1, "groups": 8, "attention_at": [8], **odd}
+        check_saved(Path("file"), Metadata("checkpoint", net, "v", {}, info, {}))
+
+    check(attention_at=[LARGEST_SIZE, 8], blocks=1000, groups=1000)
+    for odd in ({"attention_at": [LARGEST_SIZE + 1]}, {"blocks": 1001}, {"groups": 1001}):
+        with pytest.raises(ConfigError, match="file was not written by"):
+            check(**odd)
+
+
+def test_the_memory_of_a_step_counts_what_the_optimizer_keeps():
+    "Weights, gradients, averaged weights and the optimizer's state, by what is there after a step."
+    images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    data = Images("none", images, torch.zeros(2, dtype=torch.int64), ("a",))
+    need = {}
+    for name, kind in (("muon", Muon), ("adamw", torch.optim.AdamW)):
+        net = UNet(size=8, channels=(16, 32))
+        parameters = sum(p.numel() for p in net.parameters())
+        opt = kind(net.parameters())
+        net(images.float(), torch.tensor([1, 2])).square().mean().backward()
+        opt.step()
+        kept = sum(v.numel() for state in opt.state.values() for v in state.values())
+        need[name] = memory_for(net, TrainConfig(optimizer=name, batch_size=1, labels=False), data)
+        assert kept >= (1 if name == "muon" else 2) * parameters
+    assert need["adamw"] - need["muon"] == 4 * parameters

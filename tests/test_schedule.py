@@ -254,6 +254,14 @@ def test_a_schedule_without_signal_is_refused():
         linear_schedule(100_000)  # alpha_bar_T = exp(-1005) is zero in float64
 
 
+def test_a_schedule_that_begins_without_noise_is_refused():
+    betas = torch.tensor([1e-17, 0.5, 0.9999], dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"alpha_bar\[1:\] must be below 1, got 1 with beta_1 = 1e-17"):
+        schedule_from_beta(betas)
+    betas[0] = 1.2e-16
+    assert schedule_from_beta(betas).beta_tilde.isfinite().all()
+
+
 def tables(T=5):
     sched = quietly(linear_schedule, T)
     return sched.beta.clone(), sched.alpha_bar.clone()

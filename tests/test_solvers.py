@@ -383,6 +383,8 @@ def test_what_each_spacing_spaces():
     for wrong in (0, -1, math.inf, math.nan):
         with pytest.raises(ValueError, match="power must be a finite number above 0"):
             bent_times(SCHED, 5, power=wrong)
+        with pytest.raises(ValueError, match="rho must be a finite number above 0"):
+            karras_times(SCHED, 5, rho=wrong)
     assert times_for("dpm-solver", SCHED, 5) == bent_times(SCHED, 5)
     assert times_for("ddpm", SCHED, 5) == times_for("ddim", SCHED, 5) == spaced_times(1000, 5)
 

@@ -148,6 +148,9 @@ def test_warmup_cosine():
     top = values.index(1.0)
     assert values[:top] == sorted(values[:top])
     assert values[top:] == sorted(values[top:], reverse=True)
+    for wrong in (-0.1, 1.0, float("nan")):
+        with pytest.raises(ValueError, match=r"warmup must lie in \[0, 1\), got"):
+            warmup_cosine(1.0, warmup=wrong)
 
 
 def test_yields_after_the_step():

@@ -159,27 +159,33 @@ def labelled_batches(
     _check_source(images, "labelled_batches")
     _check_labels(images, labels)
     _check_order(images, batch_size, seed, start)
-    chances = 1 / labels.bincount()[labels] if even else None
-    found = _shuffled(images, batch_size, seed, start, chances)
+    found = _shuffled(images, batch_size, seed, start, labels.cpu() if even else None)
     return ((to_unit(images[i[share]]), labels[i[share]]) for i in found)
 
 # %% ../../nbs/90a_images.ipynb #ce9dc470
 def _shuffled(
-    images: Source, batch_size: int, seed: int, start: int, chances: Tensor | None = None
+    images: Source, batch_size: int, seed: int, start: int, labels: Tensor | None = None
 ) -> Iterator[Tensor]:
-    "Which images each batch holds, from batch number `start` on: all in turn, or each with its chance."
+    "Which images each batch holds, from batch number `start` on: all in turn, or evenly by their labels."
     device = images.device if isinstance(images, Tensor) else torch.device("cpu")
     per_epoch = len(images) // batch_size
     epoch, k = divmod(start, per_epoch)
     while True:
         g = torch.Generator().manual_seed(seed + 1_000_003 * epoch)
-        if chances is None:
-            order = torch.randperm(len(images), generator=g).to(device)
-        else:
-            order = torch.multinomial(chances.cpu(), len(images), replacement=True, generator=g).to(device)
+        order = torch.randperm(len(images), generator=g) if labels is None else _evenly(labels, g)
+        order = order.to(device)
         for i in range(k, per_epoch):
             yield order[i * batch_size : (i + 1) * batch_size]
         epoch, k = epoch + 1, 0
+
+
+def _evenly(labels: Tensor, generator: torch.Generator) -> Tensor:  # (N,) -> (N,)
+    "As many images as there are, with replacement: for each a class that has any, then one of its images."
+    in_order, by_class = labels.sort(stable=True)
+    counts = in_order.unique_consecutive(return_counts=True)[1]
+    k = torch.randint(len(counts), labels.shape, generator=generator)
+    within = torch.rand(labels.shape, generator=generator, dtype=torch.float64) * counts[k]
+    return by_class[(counts.cumsum(0) - counts)[k] + within.long()]
 
 # %% ../../nbs/90a_images.ipynb #671675bb
 def _check_source(images: Source, taker: str) -> None:

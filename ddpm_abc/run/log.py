@@ -78,13 +78,10 @@ def draw_losses(
 ) -> bool:  # whether it was drawn
     "Draw the loss of each step, on a logarithmic scale. Warns if that fails: nothing depends on it."
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # letters that the font lacks
-            use_style()
-            ax = plot_loss(losses, first=first, title="")
-            ax.set_title("".join(c if c.isprintable() else "?" for c in title), parse_math=False)
-            ax.set_yscale("log")
-            save(cast("Any", ax.figure), path)
+        use_style()
+        ax = plot_loss(losses, first=first, title=title)
+        ax.set_yscale("log")
+        save(cast("Any", ax.figure), path)
         return True
     except Exception as e:  # whatever a font, a backend or a disk may have against it
         warnings.warn(f"the picture {path} could not be drawn: {e}", stacklevel=2)

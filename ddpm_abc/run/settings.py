@@ -97,9 +97,9 @@ class Whole(Kind):
     metavar: str = "N"  # how the help writes a value
 
     def _read(self, text: str) -> int:
-        if not re.fullmatch(r"[+-]?[0-9]+", text):
+        if not (found := re.fullmatch(r"([+-]?)0*([0-9]+)", text)):
             raise ValueError(f"must be a whole number, at least {self.low}, got {text}")
-        return self._look(int(text[:100]))  # more digits are too many in any case
+        return self._look(int(found[1] + found[2][:100]))  # more digits are too many in any case
 
     def _look(self, value: Any) -> int:
         _is(type(value) is int, "a whole number", value)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..data import NAMED, Images
 from ..paper_unet import PaperUNet
 from ddpm_abc.storage import (
+    LARGEST_SIZE,
     NETWORKS,
     PRETRAINED_SHA256,
     Metadata,
@@ -33,7 +34,7 @@ from ddpm_abc.storage import (
 from ..distributed import Team
 from ..device import pick_device, training_memory
 from ..unet import UNet, UNetBase, zero_init
-from .config import NETS, TrainConfig
+from .config import _NOT_OURS, NETS, TrainConfig
 from .settings import ConfigError, counted, shown
 
 # %% auto #0
@@ -204,7 +205,9 @@ def memory_for(
     x = torch.zeros(1, *data.images.shape[1:], device=device)
     t = torch.ones(1, dtype=torch.int64, device=device)
     told = [torch.zeros_like(t)] if config.labels else []
-    return training_memory(net.eval(), -(-config.batch_size // (processes * config.accumulate)), x, t, *told)
+    batch = -(-config.batch_size // (processes * config.accumulate))
+    averages = 1 if config.optimizer == "muon" else 2  # Muon keeps two of few parameters
+    return training_memory(net.eval(), batch, x, t, *told, averages=averages)
 
 # %% ../../nbs/93e_setup.ipynb #9b4bcae4
 SHAPE = ("blocks", "attention_at", "groups")  # of a network, beside what the settings say
@@ -287,9 +290,6 @@ def network_like(
     return net
 
 # %% ../../nbs/93e_setup.ipynb #93e0a002
-_NOT_OURS = "{path} was not written by `ddpm-abc train`: go on from it in Python, with load_checkpoint"
-
-
 def check_saved(
     path: Path,  # a checkpoint
     saved: Metadata,  # what it says of itself: anything, if it is a stranger's
@@ -297,11 +297,12 @@ def check_saved(
     "Raise `ConfigError` for a checkpoint that is not one of a run."
     net, info = saved.net, saved.info
     at = net.get("attention_at")
-    shape = [net.get("blocks"), net.get("groups"), *(at if isinstance(at, list) else [None])]
+    heights = at if isinstance(at, list) else [None]
+    shape = [(net.get("blocks"), 1000), (net.get("groups"), 1000), *((h, LARGEST_SIZE) for h in heights)]
     seconds, n = info.get("seconds", -1), info.get("n_images")
     good = [
         net.get("kind") in NETWORKS,
-        all(type(k) is int and 0 < k <= 1000 for k in shape),
+        all(type(k) is int and 0 < k <= most for k, most in shape),
         type(seconds) in (int, float) and 0 <= seconds < 1e12,
         type(n) is int and isinstance(info.get("images_sha256"), str),
         isinstance(info.get("init_sha256", ""), str),

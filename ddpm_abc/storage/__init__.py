@@ -12,6 +12,7 @@ from ddpm_abc.storage.checkpoint import (
 )
 from ddpm_abc.storage.format import Metadata, read_metadata
 from ddpm_abc.storage.weights import (
+    LARGEST_SIZE,
     NETWORKS,
     PRETRAINED_SHA256,
     Pretrained,
@@ -23,6 +24,7 @@ from ddpm_abc.storage.weights import (
 )
 
 __all__ = [
+    "LARGEST_SIZE",
     "NETWORKS",
     "PRETRAINED_SHA256",
     "Average",

@@ -35,7 +35,8 @@ def write_atomically(
 
     The bytes go to a temporary file in the same folder, are forced to the disk, and then take the name in one
     step. Raises `OSError` if that fails; an old file is then still there, whole, and the temporary one gone.
-    Only a process that is killed leaves its temporary file behind: `clean_temporary` removes it.
+    Where a folder cannot be forced to the disk, as on some network drives, a power failure may bring the old
+    file back. Only a process that is killed leaves its temporary file behind: `clean_temporary` removes it.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -55,13 +56,14 @@ def write_atomically(
 
 # %% ../../nbs/92a_atomic.ipynb #92a00007
 def _force_to_disk(folder: Path) -> None:
-    "A name is on the disk once its folder is. Windows has no such call."
+    "A name is on the disk once its folder is. Windows and some network drives have no such call."
     if hasattr(os, "O_DIRECTORY"):
-        f = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(f)
-        finally:
-            os.close(f)
+        with suppress(OSError):  # the file has its name already, whatever becomes of it in a power failure
+            f = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(f)
+            finally:
+                os.close(f)
 
 # %% ../../nbs/92a_atomic.ipynb #92a00009
 def clean_temporary(

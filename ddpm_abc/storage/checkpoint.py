@@ -180,7 +180,7 @@ def _check(
     denoise: Denoiser, opt: Optimizer, ema: Average | None,
 ) -> None:  # fmt: skip
     net, state, was = _network_of(denoise), metadata.state, metadata.predicts
-    _check_state(path, state, parts)
+    _check_state(path, state, parts, next(net.parameters()).device)
     if (ema is None) != (state["ema"] is None):
         raise ValueError((_WITH_AVERAGE if ema is None else _WITHOUT_AVERAGE).format(path=path))
     if was != denoise.predicts:
@@ -216,8 +216,9 @@ _IMPOSSIBLE = "{path} holds a step, an average or an optimizer that cannot be: u
 
 
 def _check_state(
-    path: str | os.PathLike[str], state: Mapping[str, Any], parts: Mapping[str, Mapping[str, Tensor]]
-) -> None:
+    path: str | os.PathLike[str], state: Mapping[str, Any], parts: Mapping[str, Mapping[str, Tensor]],
+    device: torch.device,
+) -> None:  # fmt: skip
     "That all is there and of the right kind. The generators are tried out on spare ones."
     try:
         step, ema, groups = state["step"], state["ema"], state["opt"]
@@ -226,6 +227,8 @@ def _check_state(
         good &= isinstance(groups, list) and all(isinstance(group["params"], list) for group in groups)
         for v in (parts["generator"][""], parts["global"]["cpu"]):
             torch.Generator().set_state(v)
+        if device.type in parts["global"]:
+            torch.Generator(device).set_state(parts["global"][device.type])
         _set_python_generators(state["random"], random.Random(), np.random.RandomState())
     except (KeyError, TypeError, ValueError, IndexError, OverflowError, RuntimeError) as e:
         raise ValueError(_NO_STATE.format(path=path, why=f"{type(e).__name__}: {e}")) from None
