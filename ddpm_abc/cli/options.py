@@ -67,8 +67,14 @@ def retyped(command: str, config: Any, **changed: Any) -> str:
     values = {
         name: getattr(config, name) for name, s in declared.items() if getattr(config, name) != s.default
     }
-    words = [(flag(name), shown(value)) for name, value in {**values, **changed}.items() if value is not None]
-    return shlex.join(["ddpm-abc", command, *(word for pair in words for word in pair)])
+    words = ["ddpm-abc", command]
+    for name, value in {**values, **changed}.items():
+        kind = declared[name].kind
+        if isinstance(kind, Flag) and value is not None:
+            words += [flag(name if value else kind.no)] if value or kind.no else []
+        elif value is not None:
+            words += [flag(name), shown(value)]
+    return shlex.join(words)
 
 
 class Command(click.Command):
