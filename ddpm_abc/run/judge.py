@@ -86,7 +86,7 @@ def _as_trained(everything: Images, told: TrainConfig, info: Mapping[str, Any]) 
     if told.hold_out is not None and told.hold_out >= len(everything):
         return None
     parts = split(everything, told)
-    return parts if images_digest(parts[0], told.labels) == info.get("images_sha256") else None
+    return parts if images_digest(parts[0], told) == info.get("images_sha256") else None
 
 # %% ../../nbs/93i_judge.ipynb #93i00008
 LOOKED_THROUGH = 10_000  # images of each kind at most, or as many as 512 MB hold
