@@ -80,6 +80,24 @@ def test_without_classes_there_are_neighbours_alone(real):
         judge(real.train.images[:50], Real(None, real.held))
 
 
+def flat(n, numbers):
+    "As many black images of so many numbers, in the memory of one."
+    images = torch.zeros(1, 1, 8, numbers // 8, dtype=torch.uint8).expand(n, -1, -1, -1)
+    return Images("black", images, torch.arange(n) % 2, ("a", "b"))
+
+
+def test_a_classifier_is_promised_only_where_memory_bears_enough_images():
+    "`train_classifier` needs 128; of larger images 512 MB hold fewer, and it would fail after the drawing."
+    fits = {}
+    for numbers in (64, room.LARGEST, room.LARGEST + 8):
+        real = Real(flat(500, numbers), flat(50, numbers))
+        fits[numbers] = room.can_measure(real, 20)
+        assert fits[numbers] == (room._most(real.train) >= 128)
+    assert list(fits.values()) == [True, True, False]
+    huge = Real(flat(500, 2**23), flat(50, 2**23))  # of these not even 20 are compared with
+    assert not room.can_measure(huge, 20, net=object())
+
+
 def test_weights_that_say_too_little_are_refused(tmp_path):
     for info in ({}, {"run": None}, {"run": {"data": "mine"}}):
         with pytest.raises(ConfigError, match="w does not say which images it was trained on"):
