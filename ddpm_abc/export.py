@@ -125,7 +125,7 @@ def onnx_model(
     denoise: Denoiser,  # the network, best the averaged one, with its schedule and what it predicts
     *,
     half: bool = True,  # store weights in 16 bits; the arithmetic has 32 in any case
-    **info: Any,  # what else to note: data set, steps, seed, ...
+    info: Mapping[str, Any] | None = None,  # what else to note: data set, steps, seed, ...
 ) -> onnx.ModelProto:  # inputs xt (B, C, H, W), t (B,) and, if it has classes, y (B,); output eps, x0 or v
     """A network of this library as an ONNX graph, for batches of any size.
 
@@ -148,7 +148,7 @@ def onnx_model(
     _clean(model)
     if half:
         _store_half(model)
-    _package("onnx").helper.set_model_props(model, _notes(denoise, info))
+    _package("onnx").helper.set_model_props(model, _notes(denoise, info or {}))
     return model
 
 # %% ../nbs/97_export.ipynb #97e00016
@@ -157,10 +157,10 @@ def save_onnx(
     denoise: Denoiser,  # as for `onnx_model`
     *,
     half: bool = True,  # store weights in 16 bits
-    **info: Any,  # what else to note
+    info: Mapping[str, Any] | None = None,  # what else to note
 ) -> None:
     "Write a network as an ONNX file, atomically. Raises what `onnx_model` and `write_atomically` raise."
-    write_atomically(path, onnx_model(denoise, half=half, **info).SerializeToString(deterministic=True))
+    write_atomically(path, onnx_model(denoise, half=half, info=info).SerializeToString(deterministic=True))
 
 # %% ../nbs/97_export.ipynb #97e00019
 class OnnxNetwork:

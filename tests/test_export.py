@@ -39,12 +39,13 @@ def test_onnx_answers_as_torch_does(tmp_path):
     net, path = small(cls=PaperUNet), tmp_path / "net.onnx"
     net.autocast_dtype = torch.bfloat16  # as `prepare` may have set it
     denoise = Denoiser(net, linear_schedule(T=100, beta_min=1e-3, beta_max=0.2), "x0")
-    export.save_onnx(path, denoise, half=False, steps=7)
+    noted = {"steps": 7, "half": True, "path": "a", "denoise": None}  # names that the call has too
+    export.save_onnx(path, denoise, half=False, info=noted)
     assert export.onnx_error(path, denoise, n=5) < 1e-5
     back = export.load_onnx(path, threads=1)
     assert back.predicts == "x0"
     assert torch.equal(back.sched.beta, denoise.sched.beta)
-    assert back.net.notes["info"] == {"steps": 7}
+    assert back.net.notes["info"] == noted
     net.autocast_dtype = None
     xt = torch.randn(3, *net.image_shape)
     assert (back(xt, 40).x0 - denoise(xt, 40).x0).abs().max() < 1e-4
@@ -213,7 +214,7 @@ def test_the_command_writes_and_compares(tmp_path, monkeypatch):
     from ddpm_abc.storage import save_weights
 
     monkeypatch.chdir(tmp_path)
-    save_weights("small.safetensors", Denoiser(small(channels=(16,)), LINEAR, "v"), steps=3)
+    save_weights("small.safetensors", Denoiser(small(channels=(16,)), LINEAR, "v"), steps=3, half=True)
     said = done("export", "small.safetensors", "small.onnx", "--dtype", "float32")
     assert "small.onnx: 0." in said
     assert "differ by" in said
