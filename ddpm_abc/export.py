@@ -178,7 +178,7 @@ class OnnxNetwork:
         noted = self.session.get_modelmeta().custom_metadata_map
         prefix = "ddpm_abc."
         self.notes = {k.removeprefix(prefix): json.loads(v) for k, v in noted.items() if k.startswith(prefix)}
-        if not {"net", "predicts", "alpha_bar"} <= self.notes.keys():
+        if not {"net", "predicts", "schedule", "beta", "alpha_bar"} <= self.notes.keys():
             raise ValueError(f"{path} does not say which network it is: write it with save_onnx")
         self.config = self.notes["net"]
 
@@ -315,6 +315,7 @@ def _diffusers_scheduler(denoise: Denoiser) -> dict[str, Any]:
 # %% ../nbs/97_export.ipynb #97e00035
 _NOT_THE_PAPERS = "diffusers has a counterpart of a PaperUNet alone, and this is a {got}: write it as ONNX"
 _LABELS = "DDPMPipeline of diffusers passes no labels on, and this network needs them: write it as ONNX"
+_VARIANCE = "the folder's scheduler has fixed variances, and this network learned its own: write it as ONNX"
 
 
 def save_diffusers(
@@ -324,13 +325,15 @@ def save_diffusers(
     """Write the paper's network as diffusers keeps it: `DDPMPipeline.from_pretrained(folder)` reads it.
 
     With all T steps that pipeline draws what `sample` draws from the same generator. Raises `TypeError` for
-    another network, `ValueError` for one with classes.
+    another network, `ValueError` for one with classes or a learned variance.
     """
     net = unwrap(denoise.net)
     if not isinstance(net, PaperUNet):
         raise TypeError(_NOT_THE_PAPERS.format(got=type(net).__name__))
     if net.config["n_classes"] is not None:
         raise ValueError(_LABELS)
+    if net.config["learn_variance"]:
+        raise ValueError(_VARIANCE)
     parts = {"scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"]}
     weights = safetensors.torch.save(diffusers_state_dict(net), {"format": "pt"})
     files = {"unet/diffusion_pytorch_model.safetensors": weights}

@@ -73,16 +73,20 @@ def test_onnx_refuses_what_it_cannot_write(monkeypatch, tmp_path):
     large = onnx.numpy_helper.from_array(np.full(600, 1e6, np.float32), "large")
     graph = make.make_graph([make.make_node("Add", ["a", "large"], ["b"])], "add", x[:1], x[1:], [large])
     strange = make.make_model(graph, ir_version=8, opset_imports=[make.make_opsetid("", 20)])
-    (tmp_path / "strange.onnx").write_bytes(strange.SerializeToString())
-    with pytest.raises(ValueError, match="save_onnx"):
-        export.load_onnx(tmp_path / "strange.onnx")
+    notes = dict.fromkeys(("net", "predicts", "schedule", "beta", "alpha_bar"), "null")
+    for missing in (notes.keys(), {"beta"}, {"schedule"}):
+        kept = {f"ddpm_abc.{name}": notes[name] for name in notes.keys() - missing}
+        onnx.helper.set_model_props(strange, kept)
+        (tmp_path / "strange.onnx").write_bytes(strange.SerializeToString())
+        with pytest.raises(ValueError, match="save_onnx"):
+            export.load_onnx(tmp_path / "strange.onnx")
     with pytest.raises(FloatingPointError, match=r"large holds numbers that 16 bits cannot.*half=False"):
         export._store_half(strange)
 
-    def missing(name):
+    def not_there(name):
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr(export, "import_module", missing)
+    monkeypatch.setattr(export, "import_module", not_there)
     with pytest.raises(RuntimeError, match=r"No module named 'onnx'.*ddpm_abc\[export\]"):
         export.onnx_model(Denoiser(small(), LINEAR))
 
@@ -190,6 +194,7 @@ def test_diffusers_weights_come_back(tmp_path):
     for denoise, error in (
         (Denoiser(small(), LINEAR), TypeError),
         (Denoiser(small(cls=PaperUNet, n_classes=3), LINEAR), ValueError),
+        (Denoiser(small(cls=PaperUNet, learn_variance=True), LINEAR), ValueError),
     ):
         with pytest.raises(error, match="write it as ONNX"):
             export.save_diffusers(tmp_path / "none", denoise)
