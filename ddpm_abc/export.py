@@ -124,7 +124,7 @@ def onnx_model(
     denoise: Denoiser,  # the network, best the averaged one, with its schedule and what it predicts
     *,
     half: bool = True,  # store weights in 16 bits; the arithmetic has 32 in any case
-    **info: Any,  # what else to note: data set, steps, seed, ...
+    info: Mapping[str, Any] | None = None,  # what else to note: data set, steps, seed, ...
 ) -> onnx.ModelProto:  # inputs xt (B, C, H, W), t (B,) and, if it has classes, y (B,); output eps, x0 or v
     """A network of this library as an ONNX graph, for batches of any size.
 
@@ -147,7 +147,7 @@ def onnx_model(
     _clean(model)
     if half:
         _store_half(model)
-    _package("onnx").helper.set_model_props(model, _notes(denoise, info))
+    _package("onnx").helper.set_model_props(model, _notes(denoise, info or {}))
     return model
 
 # %% ../nbs/97_export.ipynb #97e00016
@@ -156,10 +156,10 @@ def save_onnx(
     denoise: Denoiser,  # as for `onnx_model`
     *,
     half: bool = True,  # store weights in 16 bits
-    **info: Any,  # what else to note
+    info: Mapping[str, Any] | None = None,  # what else to note
 ) -> None:
     "Write a network as an ONNX file, atomically. Raises what `onnx_model` and `write_atomically` raise."
-    write_atomically(path, onnx_model(denoise, half=half, **info).SerializeToString(deterministic=True))
+    write_atomically(path, onnx_model(denoise, half=half, info=info).SerializeToString(deterministic=True))
 
 # %% ../nbs/97_export.ipynb #97e00019
 class OnnxNetwork:
@@ -177,7 +177,7 @@ class OnnxNetwork:
         noted = self.session.get_modelmeta().custom_metadata_map
         prefix = "ddpm_abc."
         self.notes = {k.removeprefix(prefix): json.loads(v) for k, v in noted.items() if k.startswith(prefix)}
-        if not {"net", "predicts", "alpha_bar"} <= self.notes.keys():
+        if not {"net", "predicts", "schedule", "beta", "alpha_bar"} <= self.notes.keys():
             raise ValueError(f"{path} does not say which network it is: write it with save_onnx")
         self.config = self.notes["net"]
 
@@ -314,6 +314,7 @@ def _diffusers_scheduler(denoise: Denoiser) -> dict[str, Any]:
 # %% ../nbs/97_export.ipynb #97e00035
 _NOT_THE_PAPERS = "diffusers has a counterpart of a PaperUNet alone, and this is a {got}: write it as ONNX"
 _LABELS = "DDPMPipeline of diffusers passes no labels on, and this network needs them: write it as ONNX"
+_VARIANCE = "the folder's scheduler has fixed variances, and this network learned its own: write it as ONNX"
 
 
 def save_diffusers(
@@ -323,13 +324,15 @@ def save_diffusers(
     """Write the paper's network as diffusers keeps it: `DDPMPipeline.from_pretrained(folder)` reads it.
 
     With all T steps that pipeline draws what `sample` draws from the same generator. Raises `TypeError` for
-    another network, `ValueError` for one with classes.
+    another network, `ValueError` for one with classes or a learned variance.
     """
     net = unwrap(denoise.net)
     if not isinstance(net, PaperUNet):
         raise TypeError(_NOT_THE_PAPERS.format(got=type(net).__name__))
     if net.config["n_classes"] is not None:
         raise ValueError(_LABELS)
+    if net.config["learn_variance"]:
+        raise ValueError(_VARIANCE)
     parts = {"scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"]}
     weights = safetensors.torch.save(diffusers_state_dict(net), {"format": "pt"})
     files = {"unet/diffusion_pytorch_model.safetensors": weights}

@@ -207,7 +207,7 @@ def evaluate(
     a, b = features(reference.net, images), reference.features
     kid_and_error = kid(a, b)  # first: it refuses too few images
     p, q = _shares(reference.net, a), reference.shares
-    class_kl = torch.xlogy(p, p / q).sum().item()
+    class_kl = (torch.xlogy(p, p) - torch.xlogy(p, q)).sum().item()
     own = nearest_neighbors(images, reference.searched)[0].median().item()
     measured = fid(a, b), *kid_and_error, *prdc(a, b, real_radii=reference.radii)
     return Report(len(images), *measured, class_kl, own / reference.usual)

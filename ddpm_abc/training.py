@@ -276,7 +276,8 @@ def _set_gradient(
 def _data_of(batch: Tensor | Sequence[Tensor] | TrainBatch) -> Sequence[Tensor]:
     "Images, and labels if there are any."
     if isinstance(batch, TrainBatch):
-        return [batch.x0, *batch.given.values()]
+        y = batch.given.get("y")
+        return [batch.x0] if y is None else [batch.x0, y]
     return [batch] if isinstance(batch, Tensor) else batch
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from ddpm_abc import __version__
 from ddpm_abc.cli import main
 from ddpm_abc.cli.console import Stream, say
 from ddpm_abc.cli.main import COMMANDS, group
-from ddpm_abc.cli.options import retyped
+from ddpm_abc.cli.options import retyped, typed
 from ddpm_abc.cli.sample import SampleConfig
 from ddpm_abc.run.config import TrainConfig
 from ddpm_abc.run.settings import settings_of
@@ -128,6 +129,26 @@ def test_the_example_in_each_help_is_valid(command):
         command, words[1:]
     ) as context:
         assert context.params
+
+
+FILLED = {"steps": 5, "channels": (16, 32)}  # a configuration fills these in, as if typed
+
+
+@pytest.mark.parametrize(
+    ("config", "flags"),
+    [
+        (SampleConfig(in_turn=True, guidance=1.5, label="ankle boot"), {"--in-turn"}),
+        (TrainConfig(**FILLED, labels=True, colour=True, flip=True), {"--labels", "--colour", "--flip"}),
+        (TrainConfig(**FILLED, labels=False), {"--no-labels"}),
+    ],
+)
+def test_a_command_that_is_printed_can_be_typed(config, flags):
+    name = "sample" if isinstance(config, SampleConfig) else "train"
+    line = shlex.split(retyped(name, config))
+    assert flags <= set(line)
+    params = group.get_command(None, name).make_context(name, line[2:]).params
+    assert type(config)(**typed({k: v for k, v in params.items() if hasattr(config, k)})) == config
+    assert "--grey" in retyped("train", TrainConfig(), colour=False)
 
 
 def test_no_command_shows_the_help():

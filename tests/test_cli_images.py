@@ -130,7 +130,7 @@ def test_another_folder_judges_what_the_training_held_in():
     assert status == 0
     assert "compared with: folder others, 24 images, 1x16x16" in out
     assert "near copies" in out
-    assert "needs images of several classes, 256 to train on and 20 held out" in err
+    assert "needs images of several classes, 256 to train on and 20 held out, from 8x8 to 1,048,576" in err
     Path("mine").rename("moved")
     assert "was trained on, to look for copies in, are gone" in refused(*command, "--data", "others")
     assert "was trained on mine, which is not there any more" in refused(*command)

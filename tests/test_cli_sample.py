@@ -180,6 +180,20 @@ def test_all_in_one_file(weights, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["png", "npz"])
+def test_images_of_an_earlier_rule_are_not_mixed_with_others(kind, monkeypatch):
+    monkeypatch.setattr(room, "SAMPLE_CHUNK", 4)
+    save("w.safetensors", UNet(size=8, channels=(16,), n_classes=3), classes={"a": 1, "b": 3})
+    more = ["--weights", "w.safetensors", "--steps", 1, "--format", kind, *CPU]
+    with monkeypatch.context() as m:
+        m.setattr(room, "IN_SHARES", "")  # the line of a release that drew classes at random
+        done("sample", *more, "--n", 4)
+    said = "is of another run" if kind == "png" else "holds images of weights"
+    assert said in refused("sample", *more, "--n", 8, "--resume")
+    done("sample", *more, "--n", 4, "--out", "new")
+    assert "4 of 8 images" in done("sample", *more, "--n", 8, "--out", "new", "--resume")
+
+
+@pytest.mark.parametrize("kind", ["png", "npz"])
 def test_processes_draw_shares_that_merge_and_go_on(kind, weights, monkeypatch):
     "As torchrun starts them, one after the other; the second one is stopped, and starts again."
     monkeypatch.setattr("ddpm_abc.run.draw.SAMPLE_CHUNK", 4)

@@ -40,12 +40,13 @@ def test_onnx_answers_as_torch_does(tmp_path):
     net, path = small(cls=PaperUNet), tmp_path / "net.onnx"
     net.autocast_dtype = torch.bfloat16  # as `prepare` may have set it
     denoise = Denoiser(net, linear_schedule(T=100, beta_min=1e-3, beta_max=0.2), "x0")
-    export.save_onnx(path, denoise, half=False, steps=7)
+    noted = {"steps": 7, "half": True, "path": "a", "denoise": None}  # names that the call has too
+    export.save_onnx(path, denoise, half=False, info=noted)
     assert export.onnx_error(path, denoise, n=5) < 1e-5
     back = export.load_onnx(path, threads=1)
     assert back.predicts == "x0"
     assert torch.equal(back.sched.beta, denoise.sched.beta)
-    assert back.net.notes["info"] == {"steps": 7}
+    assert back.net.notes["info"] == noted
     assert back.net.config == json.loads(json.dumps(description_of(net)))
     net.autocast_dtype = None
     xt = torch.randn(3, *net.image_shape)
@@ -74,16 +75,20 @@ def test_onnx_refuses_what_it_cannot_write(monkeypatch, tmp_path):
     large = onnx.numpy_helper.from_array(np.full(600, 1e6, np.float32), "large")
     graph = make.make_graph([make.make_node("Add", ["a", "large"], ["b"])], "add", x[:1], x[1:], [large])
     strange = make.make_model(graph, ir_version=8, opset_imports=[make.make_opsetid("", 20)])
-    (tmp_path / "strange.onnx").write_bytes(strange.SerializeToString())
-    with pytest.raises(ValueError, match="save_onnx"):
-        export.load_onnx(tmp_path / "strange.onnx")
+    notes = dict.fromkeys(("net", "predicts", "schedule", "beta", "alpha_bar"), "null")
+    for missing in (notes.keys(), {"beta"}, {"schedule"}):
+        kept = {f"ddpm_abc.{name}": notes[name] for name in notes.keys() - missing}
+        onnx.helper.set_model_props(strange, kept)
+        (tmp_path / "strange.onnx").write_bytes(strange.SerializeToString())
+        with pytest.raises(ValueError, match="save_onnx"):
+            export.load_onnx(tmp_path / "strange.onnx")
     with pytest.raises(FloatingPointError, match=r"large holds numbers that 16 bits cannot.*half=False"):
         export._store_half(strange)
 
-    def missing(name):
+    def not_there(name):
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr(export, "import_module", missing)
+    monkeypatch.setattr(export, "import_module", not_there)
     with pytest.raises(RuntimeError, match=r"No module named 'onnx'.*ddpm_abc\[export\]"):
         export.onnx_model(Denoiser(small(), LINEAR))
 
@@ -191,6 +196,7 @@ def test_diffusers_weights_come_back(tmp_path):
     for denoise, error in (
         (Denoiser(small(), LINEAR), TypeError),
         (Denoiser(small(cls=PaperUNet, n_classes=3), LINEAR), ValueError),
+        (Denoiser(small(cls=PaperUNet, learn_variance=True), LINEAR), ValueError),
     ):
         with pytest.raises(error, match="write it as ONNX"):
             export.save_diffusers(tmp_path / "none", denoise)
@@ -215,7 +221,7 @@ def test_the_command_writes_and_compares(tmp_path, monkeypatch):
     from ddpm_abc.storage import save_weights
 
     monkeypatch.chdir(tmp_path)
-    save_weights("small.safetensors", Denoiser(small(channels=(16,)), LINEAR, "v"), steps=3)
+    save_weights("small.safetensors", Denoiser(small(channels=(16,)), LINEAR, "v"), steps=3, half=True)
     said = done("export", "small.safetensors", "small.onnx", "--dtype", "float32")
     assert "small.onnx: 0." in said
     assert "differ by" in said

@@ -2,10 +2,12 @@
 
 import math
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from shell import gray_images
 from small_networks import small
 
 from ddpm_abc.data import Images, digits, emoji, to_unit
@@ -15,6 +17,7 @@ from ddpm_abc.run import judge as room
 from ddpm_abc.run.config import TrainConfig, saved_settings
 from ddpm_abc.run.images import images_digest, split
 from ddpm_abc.run.judge import Real, judge, real_for
+from ddpm_abc.run.opening import open_run
 from ddpm_abc.run.report import beside_neighbours
 from ddpm_abc.run.settings import ConfigError
 from ddpm_abc.run.watch import log_scalars, losses_by_t, preview
@@ -77,6 +80,24 @@ def test_without_classes_there_are_neighbours_alone(real):
         judge(real.train.images[:50], Real(None, real.held))
 
 
+def flat(n, numbers):
+    "As many black images of so many numbers, in the memory of one."
+    images = torch.zeros(1, 1, 8, numbers // 8, dtype=torch.uint8).expand(n, -1, -1, -1)
+    return Images("black", images, torch.arange(n) % 2, ("a", "b"))
+
+
+def test_a_classifier_is_promised_only_where_memory_bears_enough_images():
+    "`train_classifier` needs 128; of larger images 512 MB hold fewer, and it would fail after the drawing."
+    fits = {}
+    for numbers in (64, room.LARGEST, room.LARGEST + 8):
+        real = Real(flat(500, numbers), flat(50, numbers))
+        fits[numbers] = room.can_measure(real, 20)
+        assert fits[numbers] == (room._most(real.train) >= 128)
+    assert list(fits.values()) == [True, True, False]
+    huge = Real(flat(500, 2**23), flat(50, 2**23))  # of these not even 20 are compared with
+    assert not room.can_measure(huge, 20, net=object())
+
+
 def test_weights_that_say_too_little_are_refused(tmp_path):
     for info in ({}, {"run": None}, {"run": {"data": "mine"}}):
         with pytest.raises(ConfigError, match="w does not say which images it was trained on"):
@@ -89,7 +110,7 @@ def test_weights_that_say_too_little_are_refused(tmp_path):
 def test_emoji_have_no_test_set_and_are_judged_by_those_held_out():
     told = TrainConfig(data="emoji", labels=True)
     kept, held = split(emoji(), told)
-    info = {"run": saved_settings(told), "images_sha256": images_digest(kept, True)}
+    info = {"run": saved_settings(told), "images_sha256": images_digest(kept, told)}
     real = real_for(info, "w")
     assert (len(kept), len(held)) == (3403, 378)
     assert torch.equal(real.held.images, held.images)
@@ -98,14 +119,29 @@ def test_emoji_have_no_test_set_and_are_judged_by_those_held_out():
         real_for(info | {"images_sha256": "0" * 64}, "w")
 
 
+@pytest.mark.parametrize(("labels", "even"), [(False, False), (True, False), (False, True), (True, True)])
+def test_images_are_found_again_as_the_run_noted_them(labels, even, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        gray_images(f"mine/{name}", 20)
+    told = TrainConfig(data="mine", labels=labels, even=even, batch_size=4, channels=(16,), device="cpu")
+    with open_run(told) as run:
+        info = {"run": saved_settings(run.config), **run.digests}
+    assert len(real_for(info, "w").train) == len(run.data) == 36
+    Path("mine/b/0.png").rename("mine/a/last.png")  # the same images in the same order, one in another class
+    changed = real_for(info, "w", "mine").train is None
+    assert changed == (labels or even)
+
+
 def test_what_is_held_out_is_a_function_of_how_many_there_are():
     pixels = torch.arange(60, dtype=torch.uint8)[:, None, None, None]
     everything = Images("numbers", pixels, torch.arange(60), tuple(map(str, range(60))))
     for asked, n in ((None, 6), (25, 25), (0, 0)):
         parts = split(everything, TrainConfig(data="mine", hold_out=asked))
         assert [len(part) for part in parts] == [60 - n, n]
-        again = split(everything, TrainConfig(data="others", hold_out=asked, seed=3))
-        assert [images_digest(part, True) for part in again] == [images_digest(part, True) for part in parts]
+        told = TrainConfig(data="others", hold_out=asked, seed=3, labels=True)
+        again = split(everything, told)
+        assert [images_digest(part, told) for part in again] == [images_digest(part, told) for part in parts]
         assert sorted(x.item() for part in parts for x in part.images) == list(range(60))
         assert all(torch.equal(part.labels, part.images.flatten().long()) for part in parts)
 

@@ -14,6 +14,7 @@ from ddpm_abc.metrics import (
     fid_and_floor,
     frechet,
     kid,
+    measure_reference,
     nearest_neighbors,
     prdc,
     reference_digits,
@@ -204,6 +205,22 @@ def test_bad_makers_fail_where_they_should(real, reference):
     text = table(r)
     assert len({len(line) for line in text.splitlines()}) == 1
     assert f"{floor.fid:.2f}" in text
+
+
+def test_a_class_that_nobody_draws_adds_nothing_and_one_that_is_not_real_is_infinitely_far(real, net):
+    held = real[HELD_OUT[:400]]
+    read = net(held).argmax(1)
+    others = held[read != 4]
+    reference = measure_reference(net, others[100:300], others, others[:100])
+    report = evaluate(others[:100], reference)
+    sides = (net(x).argmax(1) for x in (others[:100], others[100:300]))
+    p, q = (torch.bincount(y, minlength=10).double() / len(y) for y in sides)
+    assert p[4] == q[4] == 0
+    kept = torch.arange(10) != 4
+    assert report.class_kl == pytest.approx((p[kept] * (p[kept] / q[kept]).log()).sum().item())
+    with_four = evaluate(torch.cat([others[:99], held[read == 4][:1]]), reference)
+    assert with_four.class_kl == float("inf")
+    assert table({"with four": with_four}).split()[-2] == "inf"
 
 
 def test_report_takes_only_the_bundled_digits(real, net, reference):

@@ -14,7 +14,7 @@ from ddpm_abc.data import Images, to_uint8
 from ddpm_abc.muon import Muon
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.run.config import TrainConfig
-from ddpm_abc.run.draw import Drawing, draw, image_labels
+from ddpm_abc.run.draw import IN_SHARES, Drawing, draw, image_labels
 from ddpm_abc.run.log import draw_losses, read_losses, read_records, write_losses, write_records
 from ddpm_abc.run.opening import RunExists, open_run
 from ddpm_abc.run.pictures import image_name, read_kept, write_image, write_kept
@@ -237,6 +237,15 @@ def test_what_images_depend_on_is_kept_with_them(drawing):
         other = Drawing(drawing.found, "w", **{"seed": 5, "steps": 4, **changed})
         with pytest.raises(ConfigError, match="holds images of weights"):
             read_kept("kept.npz", other.of, 2)
+    assert drawing.of.endswith(", classes in their shares")
+    for earlier in ("8 bits", "64 at once, 8 bits"):  # lines of earlier rules
+        write_kept("old.npz", x, drawing.of.replace(IN_SHARES, "").replace("8 bits", earlier))
+        assert torch.equal(read_kept("old.npz", drawing.of, 2), x)
+        with pytest.raises(ConfigError, match="holds images of weights"):
+            read_kept("old.npz", drawing.of, 3)  # its images are not mixed with others
+    told = (Drawing(drawing.found, "w", **how).of for how in ({"label": "a"}, {"in_turn": True}))
+    plain = Pretrained(Denoiser(UNet(size=8, channels=(16,)), cosine_schedule(30)), {})
+    assert all(IN_SHARES not in of for of in (*told, Drawing(plain, "w").of))
     write_image("one.png", x[0], drawing.of)
     with Image.open("one.png") as im:
         assert im.info["ddpm_abc"] == drawing.of

@@ -15,7 +15,7 @@ from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.sampling import sample, spaced_times
 from ddpm_abc.schedule import cosine_schedule, linear_schedule
 from ddpm_abc.storage import load_checkpoint, save_checkpoint
-from ddpm_abc.training import EMA, sample_t, simple_loss, train, warmup_cosine
+from ddpm_abc.training import EMA, draw_batch, sample_t, simple_loss, train, warmup_cosine
 from ddpm_abc.unet import UNet
 
 pytestmark = pytest.mark.filterwarnings(
@@ -373,6 +373,22 @@ def test_labels_that_the_network_does_not_know_are_refused():
         ):
             next(train(Denoiser(net, SCHED), [(x0, torch.tensor(bad))], opt))
     assert next(train(Denoiser(net, SCHED), [(x0, torch.tensor([0, 2]))], opt)).step == 1
+
+
+def test_what_a_batch_brings_beside_labels_is_not_taken_for_labels():
+    class Told(Tiny):
+        def forward(self, xt, t, size, y=None):
+            return super().forward(xt, t) * size.view(-1, 1, 1, 1)
+
+    net, x0 = Told(), torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1)
+    net.config = {"n_classes": 3}
+    opt, size = torch.optim.SGD(net.parameters()), {"size": torch.tensor([28.0, 64.0])}
+    for given in (size, {**size, "y": torch.tensor([0, 2])}):
+        batch = draw_batch(SCHED, x0, given=given)
+        assert next(train(Denoiser(net, SCHED), [batch], opt)).step == 1
+    wrong = draw_batch(SCHED, x0, given={**size, "y": torch.tensor([0, 3])})
+    with pytest.raises(ValueError, match=r"labels must lie in 0\.\.2.* got a range of 0 to 3"):
+        next(train(Denoiser(net, SCHED), [wrong], opt))
 
 
 def half(seed=0):

@@ -238,7 +238,7 @@ def _judge_own(
     config: EvaluateConfig, drawing: Drawing, net: Inception | None = None
 ) -> Callable[[Tensor], None]:
     "A judge for images that are no digits, or for any through Inception's features."
-    from ddpm_abc.run.judge import FEWEST, can_measure, real_for
+    from ddpm_abc.run.judge import FEWEST, LARGEST, can_measure, real_for
 
     where = {"root": config.root, "image_cache": config.image_cache}
     real = real_for(drawing.found.info, config.weights, config.data, **where, progress=watched())
@@ -259,8 +259,9 @@ def _judge_own(
         raise Refused(f"--n {config.n} needs {need}: give a smaller --n, or other --data")
     if not can_measure(real, config.n, net):
         need = f"images of several classes, {max(FEWEST, 2 * config.n)} to train on and 20 held out"
-        other = "--features inception needs no classes"
-        note(f"no FID: its judge is trained on the same images, and needs {need}, of 8x8 at least; {other}")
+        each = f"from 8x8 to {LARGEST:,} numbers each"
+        other = "--features inception needs no classes, and takes any size"
+        note(f"no FID: its judge is trained on the same images, and needs {need}, {each}; {other}")
     return lambda images: _say_judgement(images, real, net)
 
 

@@ -68,7 +68,7 @@ def export(weights: str, out: Path, config: ExportConfig) -> int:  # exit status
 def _onnx(found: Any, out: Path, half: bool) -> int:
     from ddpm_abc.export import onnx_error, save_onnx
 
-    save_onnx(out, found.denoise, half=half, **found.info)
+    save_onnx(out, found.denoise, half=half, info=found.info)
     error = onnx_error(out, found.denoise)
     megabytes = out.stat().st_size / 1e6
     say(

@@ -69,9 +69,11 @@ def retyped(command: str, config: Any, **changed: Any) -> str:
     }
     words = ["ddpm-abc", command]
     for name, value in {**values, **changed}.items():
-        if value is not None:
-            option = flag(option_for(name, declared[name].kind, value))
-            words += [option] if isinstance(value, bool) else [option, shown(value)]
+        kind = declared[name].kind
+        if value is None or (isinstance(kind, Flag) and not (value or kind.no)):
+            continue
+        option = flag(option_for(name, kind, value))
+        words += [option] if isinstance(kind, Flag) else [option, shown(value)]
     return shlex.join(words)
 
 

@@ -26,8 +26,8 @@ from .settings import ConfigError, shown
 from .setup import digest, net_of
 
 # %% auto #0
-__all__ = ['GOLDEN', 'SAMPLE_CHUNK', 'FEW_STEPS', 'ETA', 'NOISE_FROM', 'image_labels', 'chunk_for', 'DrawState', 'Drawing',
-           'draw']
+__all__ = ['GOLDEN', 'SAMPLE_CHUNK', 'FEW_STEPS', 'ETA', 'NOISE_FROM', 'IN_SHARES', 'image_labels', 'chunk_for', 'DrawState',
+           'Drawing', 'draw']
 
 # %% ../../nbs/93g_draw.ipynb #015364b9
 GOLDEN = (5**0.5 - 1) / 2  # no fraction with a small denominator is near it, so its multiples do not bunch
@@ -165,11 +165,20 @@ def _late(drawing: Drawing) -> bool:
     return drawing.sampler == "dpm-solver" and bool(drawing.eta)
 
 
+IN_SHARES = ", classes in their shares"  # earlier releases drew the classes at random, and said nothing
+
+
+def _classes(drawing: Drawing) -> str:
+    "Which class an image gets."
+    if drawing.label:
+        return f", class {drawing.label}"
+    return ", classes in turn" if drawing.in_turn else IN_SHARES if drawing.often else ""
+
+
 def _in_a_line(drawing: Drawing) -> str:
     "All that image k depends on beside k."
     weights = digest(*drawing.net.state_dict().values())[:12]
-    chosen = f", guidance {drawing.guidance}" if drawing.guidance else ""
-    chosen += f", class {drawing.label}" if drawing.label else ", classes in turn" if drawing.in_turn else ""
+    chosen = (f", guidance {drawing.guidance}" if drawing.guidance else "") + _classes(drawing)
     if drawing.sampler != "ddpm":
         chosen += f", {drawing.sampler}"
         chosen += f" with eta {drawing.eta:g}" if drawing.eta is not None else ""

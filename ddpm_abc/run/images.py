@@ -17,7 +17,7 @@ from .config import TrainConfig
 from .settings import ConfigError, settings_of, shown
 
 # %% auto #0
-__all__ = ['Parts', 'form_of', 'images_of', 'split', 'images_digest']
+__all__ = ['Parts', 'form_of', 'images_of', 'split', 'by_label', 'images_digest']
 
 # %% ../../nbs/93k_images.ipynb #93k00008
 _OF_FOLDERS = "{%s} is for a folder of your own images, and {data} {name} has a fixed form: leave {%s} out"
@@ -85,14 +85,21 @@ def split(
     return data.part(order[k:].sort().values) if k else data, data.part(order[:k].sort().values)
 
 # %% ../../nbs/93k_images.ipynb #93k00011
+def by_label(
+    config: TrainConfig,  # of a run
+) -> bool:  # whether it would be another run if its images had other labels
+    "The network is told the labels, or the batches are even."
+    return bool(config.labels or config.even)
+
+
 def images_digest(
     data: Images,  # what a run is trained on
-    labels: bool,  # whether its network is told them
-) -> str:  # SHA-256 of the images, and of the labels if they are told
-    "What the data of a run are compared by when it goes on."
+    config: TrainConfig,  # of that run
+) -> str:  # SHA-256 of the images, and of the labels if they make a difference
+    "What the data of a run are compared by when it goes on, and when its network is judged."
     h = hashlib.sha256()
     for some in torch.arange(len(data)).split(4096):  # never all of them: they may lie in a file
         h.update(data[some].numpy().tobytes())
-    if labels:
+    if by_label(config):
         h.update(data.labels.numpy().tobytes())
     return h.hexdigest()

@@ -22,7 +22,7 @@ from .settings import ConfigError, shown
 from .images import Parts, images_digest, images_of, split
 
 # %% auto #0
-__all__ = ['LOOKED_THROUGH', 'SAME', 'FEWEST', 'Real', 'real_for', 'Judgement', 'judge', 'can_measure', 'some_of']
+__all__ = ['LOOKED_THROUGH', 'SAME', 'FEWEST', 'LARGEST', 'Real', 'real_for', 'Judgement', 'judge', 'can_measure', 'some_of']
 
 # %% ../../nbs/93i_judge.ipynb #93i00006
 _UNKNOWN = """{name} does not say which images it was trained on, so there is nothing to compare with: give
@@ -86,12 +86,13 @@ def _as_trained(everything: Images, told: TrainConfig, info: Mapping[str, Any]) 
     if told.hold_out is not None and told.hold_out >= len(everything):
         return None
     parts = split(everything, told)
-    return parts if images_digest(parts[0], told.labels) == info.get("images_sha256") else None
+    return parts if images_digest(parts[0], told) == info.get("images_sha256") else None
 
 # %% ../../nbs/93i_judge.ipynb #93i00008
 LOOKED_THROUGH = 10_000  # images of each kind at most, or as many as 512 MB hold
 SAME = 0.05  # images that are nearer to each other are the same, but for rounding
 FEWEST = 256  # images of the training that a classifier needs
+LARGEST = 2**20  # numbers in each of them at most: 512 MB hold 128 of these, the fewest that it learns from
 
 
 class Judgement(NamedTuple):
@@ -137,28 +138,36 @@ def can_measure(
     n: int,  # how many images are to be judged
     net: FeatureNet | None = None,  # whose features to compare; those of a classifier if not given
 ) -> bool:  # whether there are enough images for that
-    "A classifier needs several classes, and enough images of at least 8 pixels in height and width."
+    """A classifier needs several classes, and enough images that memory bears.
+
+    They have at least 8 pixels in height and width, and at most `LARGEST` numbers.
+    """
     train, held = real.train, real.held
-    if train is None or len(held) < 20:
+    if train is None or min(len(held), _most(held)) < 20:
         return False
     if net is not None:
         return len(train) > n
-    small = len(train.classes) < 2 or min(train.images.shape[2:]) < 8
-    return not small and len(train) >= max(FEWEST, 2 * n)
+    c, h, w = train.images.shape[1:]
+    fits = min(h, w) >= 8 and c * h * w <= LARGEST
+    return fits and len(train.classes) > 1 and len(train) >= max(FEWEST, 2 * n)
+
+
+def _most(data: Images) -> int:
+    "As many of the images as memory bears."
+    return min(LOOKED_THROUGH, 2**29 // (4 * math.prod(data.images.shape[1:])))
 
 
 def _steps(n: int) -> int:
     "Twenty looks at each of n images, in batches of 128, but no fewer than 100 steps and no more than 1,000."
     return min(1000, max(100, 20 * n // 128))
 
-
+# %% ../../nbs/93i_judge.ipynb #93i000xa
 def some_of(
     data: Images,  # all there are
     more: int = 0,  # how many more than `LOOKED_THROUGH` says
 ) -> tuple[Tensor, Tensor]:  # (n, C, H, W) in [-1, 1], and their labels, (n,)
     "At most so many of the images as memory bears, in a random order, the same at each call."
-    most = min(LOOKED_THROUGH, 2**29 // (4 * math.prod(data.images.shape[1:]))) + more
-    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:most]
+    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[: _most(data) + more]
     return to_unit(data[chosen]), data.labels[chosen]
 
 

@@ -22,7 +22,7 @@ from ..muon import Muon
 from ..parameterization import Denoiser
 from . import setup
 from .config import OtherSetting, TrainConfig, read_settings, settled
-from .images import Parts, images_digest, images_of
+from .images import Parts, by_label, images_digest, images_of
 from .log import read_losses, read_records
 from .run import Run, parts_of
 from .settings import ConfigError, counted, shown
@@ -82,7 +82,7 @@ def _new(config: TrainConfig, progress: bool, team: Team) -> Run:
         raise ConfigError(_ONE_CLASS)
     if config.labels is None:
         config = replace(config, labels=init is None and len(data.classes) > 1)
-    digests = {"images_sha256": images_digest(data, config.labels or config.even)}
+    digests = {"images_sha256": images_digest(data, config)}
     if init is None:
         sched = build_schedule(setup.recipe_of(config))
         net = prepare(setup.new_network(config, data), device)
@@ -105,19 +105,18 @@ _CHANGED = "the run in {path} began with {others}{labels}: put them back, or " +
 def _data_again(config: TrainConfig, path: Path, saved: Metadata, was: str, progress: bool) -> Parts:
     "The images of a run that goes on, if they are those that it began with, wherever they are now."
     whose, moved = f"the run in {path} began with", config.data != was
-    by_label = config.labels or config.even  # whether it makes a difference how images are labelled
     if moved and {config.data, was} <= set(NAMED):
         raise OtherSetting("data", config.data, was, whose, _INSTEAD)
     if not moved and was not in NAMED and not Path(was).is_dir():
         raise ConfigError(_GONE, path=path, was=shown(was))
     (data, held), before = images_of(config, progress), saved.info["n_images"]
-    n, same = len(data.images), saved.info["images_sha256"] == images_digest(data, by_label)
+    n, same = len(data.images), saved.info["images_sha256"] == images_digest(data, config)
     if moved and not same:
         raise OtherSetting("data", config.data, was, whose, _INSTEAD)
     if n != before:
         raise ConfigError(_FEWER, path=path, before=counted(before, "image"), n=n)
     if not same:
-        labels = " or labels" if by_label else ""
+        labels = " or labels" if by_label(config) else ""
         raise ConfigError(_CHANGED, path=path, others=counted(n, "other image"), labels=labels)
     return data, held
 

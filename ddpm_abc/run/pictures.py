@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..plot import animate, save_images, tile
 from ..storage import write_atomically
-from .draw import Drawing, DrawState
+from .draw import IN_SHARES, Drawing, DrawState
 from .settings import ConfigError, shown
 
 # %% auto #0
@@ -53,7 +53,10 @@ def read_kept(
     n: int,  # how many are wanted
     setting: str = "cache",  # that names the file, for the message
 ) -> Tensor | None:  # (at most n, C, H, W) uint8, the first ones; None if there is no file
-    "Images that are kept. Raises `ConfigError` for a file that is damaged, or of another drawing."
+    """Images that are kept. Raises `ConfigError` for a file that is damaged, or of another drawing.
+
+    A file of an earlier release, which drew noise or classes by another rule, is taken if it has all of them.
+    """
     if not Path(path).exists():
         return None
     try:
@@ -64,7 +67,8 @@ def read_kept(
     except _UNREADABLE:
         raise ConfigError(_DAMAGED % setting, path=path) from None
     earlier = theirs.replace(", 64 at once", "")  # the first releases drew the noise of 64 images at once
-    if theirs != of and not (earlier == of and len(images) >= n):
+    whole = len(images) >= n and earlier == of.replace(IN_SHARES, "")
+    if theirs != of and not whole:
         raise ConfigError(_OTHERS % setting, path=path, theirs=shown(theirs), ours=of)
     return images[:n]
 
