@@ -174,7 +174,7 @@ def speed(args: argparse.Namespace) -> None:
     ways = {
         f"{who}, {steps} steps": (who, steps)
         for steps in (10, 20)
-        for who in ("ddpm_abc, DPM-Solver++, late noise", "diffusers, DPMSolverMultistep")
+        for who in ("ddpm_abc, DPM-Solver++ as `sample` has it", "diffusers, DPMSolverMultistep")
     }
 
     def sheet(who: str, steps: int, n: int) -> Tensor:

@@ -87,7 +87,7 @@ def test_each_sampler_draws_images_of_its_own(weights):
     "Told nothing, it is dpm-solver in 20 steps. ddpm takes all of them; ddim has no noise."
     asked = {
         "told nothing": [],
-        "the same": ["--sampler", "dpm-solver", "--steps", 20, "--eta", 1],
+        "the same": ["--sampler", "dpm-solver", "--steps", 20, "--eta", 0.75],
         "eta": ["--eta", "0.2"],
         "ddim": ["--sampler", "ddim"],
         "eta 0": ["--sampler", "ddim", "--eta", 0],

@@ -228,6 +228,24 @@ def test_any_run_of_images_has_each_class_as_often_as_it_should(often, seed):
     assert image_labels(seed, 3, 0, [0, 1]) == [1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"steps": 20}, "dpm-solver with eta 0.75"),
+        ({"steps": 10}, "dpm-solver with eta 0.75"),
+        ({"steps": 9}, "dpm-solver with eta 1 from alpha_bar 0.333 on"),
+        ({"steps": 9, "eta": 0.5}, "dpm-solver with eta 0.5 from alpha_bar 0.333 on"),
+        ({"steps": 9, "eta": 0.0}, "dpm-solver with eta 0"),
+        ({"steps": 9, "noise_from": 0.0}, "dpm-solver with eta 1"),
+        ({"steps": 20, "eta": 0.5, "noise_from": 0.2}, "dpm-solver with eta 0.5 from alpha_bar 0.2 on"),
+        ({"steps": 9, "sampler": "ddim"}, "ddim with eta 0"),
+    ],
+)
+def test_noise_comes_late_in_few_steps(drawing, asked, line):
+    found = Drawing(drawing.found, "w", **{"sampler": "dpm-solver", **asked})
+    assert found.of.endswith(", " + line)
+
+
 def test_what_images_depend_on_is_kept_with_them(drawing):
     x = to_uint8(torch.zeros(2, 1, 8, 8))
     write_kept("kept.npz", x, drawing.of)

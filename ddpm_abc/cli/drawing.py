@@ -28,8 +28,9 @@ _WEIGHTS = f"weights.safetensors of a training run, or {PACKAGED}"
 SAMPLERS = ("dpm-solver", "ddim", "ddpm")  # those of `ddpm_abc.solvers`, known without torch
 _SAMPLER = "sampler (chapter 10): dpm-solver, ddim, or ddpm, the paper's, which needs many steps"
 _STEPS = "reverse steps, at most the T of the training; fewer are faster and coarser"
-_ETA = """noise added on the way, for dpm-solver and ddim: 0 adds none, 1 as much as ddpm; dpm-solver adds it
-in the later steps only"""
+_ETA = """noise added on the way, for dpm-solver and ddim: 0 adds none, 1 as much as ddpm; in fewer than ten steps
+dpm-solver adds it to the later ones only"""
+_USUAL_ETA = "0.75 for dpm-solver, and 1 in fewer than ten steps; 0 for ddim"
 DEFAULT_WEIGHTS = "mnist-labels"  # of `sample` and `evaluate`, from the package
 
 
@@ -41,7 +42,7 @@ class DrawConfig:
     guidance: float = setting(0.0, Number(metavar="W"), _GUIDANCE, otherwise="0")
     sampler: str = setting("dpm-solver", Choice(SAMPLERS), _SAMPLER)
     steps: int | None = setting(None, Whole(1), _STEPS, otherwise="20; with {sampler} ddpm, T")
-    eta: float | None = setting(None, Number(), _ETA, otherwise="1 for dpm-solver, 0 for ddim")
+    eta: float | None = setting(None, Number(), _ETA, otherwise=_USUAL_ETA)
     seed: int = setting(0, Whole(0, 2**63 - 1, "less than 2^63"), SEED)
     device: str = setting("auto", Name(), DEVICE)
 

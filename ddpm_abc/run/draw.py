@@ -26,8 +26,8 @@ from .settings import ConfigError, shown
 from .setup import digest, net_of
 
 # %% auto #0
-__all__ = ['GOLDEN', 'SAMPLE_CHUNK', 'FEW_STEPS', 'ETA', 'NOISE_FROM', 'IN_SHARES', 'image_labels', 'chunk_for', 'DrawState',
-           'Drawing', 'draw']
+__all__ = ['GOLDEN', 'SAMPLE_CHUNK', 'FEW_STEPS', 'ETA', 'LATE_BELOW', 'NOISE_FROM', 'LATE_ETA', 'IN_SHARES', 'image_labels',
+           'chunk_for', 'DrawState', 'Drawing', 'draw']
 
 # %% ../../nbs/93g_draw.ipynb #015364b9
 GOLDEN = (5**0.5 - 1) / 2  # no fraction with a small denominator is near it, so its multiples do not bunch
@@ -88,8 +88,10 @@ def _often(drawing: Drawing) -> list[int] | None:
 # %% ../../nbs/93g_draw.ipynb #ddd4d91b
 SAMPLE_CHUNK = 64  # images computed at once: on a CPU larger batches outgrow the cache and are slower
 FEW_STEPS = 20  # of every sampler but ddpm, if no number is given
-ETA = {"dpm-solver": 1.0, "ddim": 0.0}  # noise on the way, if none is given: see chapter 10
-NOISE_FROM = 1 / 3  # alpha_bar from which on dpm-solver has noise
+ETA = {"dpm-solver": 0.75, "ddim": 0.0}  # noise on the way, if none is given: see chapter 10
+LATE_BELOW = 10  # in fewer steps than these, dpm-solver has noise in the later part of the way alone, with
+NOISE_FROM = 1 / 3  # alpha_bar from which on, and
+LATE_ETA = 1.0  # so much, if none is given
 
 
 def chunk_for(
@@ -97,18 +99,6 @@ def chunk_for(
 ) -> int:  # how many of them to compute at once, at most `SAMPLE_CHUNK`
     "Large images need more memory each."
     return max(1, min(SAMPLE_CHUNK, SAMPLE_CHUNK * 28 * 28 // (shape[-2] * shape[-1])))
-
-
-def _eta(sampler: str, eta: float | None) -> float | None:
-    "The sampler's eta; None for one that has none to set."
-    if sampler not in TAKES_ETA:
-        if eta is not None:
-            raise ConfigError(_NO_ETA, which=" and ".join(TAKES_ETA), got=sampler)
-        return None
-    eta = ETA[sampler] if eta is None else eta
-    if not 0 <= eta <= 1:
-        raise ConfigError(_ETA, got=eta)
-    return eta
 
 
 class DrawState(NamedTuple):
@@ -131,9 +121,9 @@ class Drawing:
     label: str | None = None  # the class to draw; None for all, as often as among the training images
     guidance: float = 0.0  # 0 keeps to the class as trained, more keeps to it more closely
     sampler: str = "ddpm"  # its name in `SAMPLERS`
-    eta: float | None = None  # how much noise on the way, in 0..1, for those of `TAKES_ETA`; None for `ETA`
+    eta: float | None = None  # how much noise on the way, in 0..1, for those of `TAKES_ETA`; None: the usual
     in_turn: bool = False  # one class after the other: of n classes image k has number k mod n
-    noise_from: float = NOISE_FROM  # alpha_bar from which on dpm-solver has its noise
+    noise_from: float | None = None  # alpha_bar from which on dpm-solver has its noise; None: the usual
     of: str = field(init=False)  # all this in a line
 
     def __post_init__(self) -> None:
@@ -141,7 +131,7 @@ class Drawing:
         if self.steps > T:
             raise ConfigError(_STEPS, T=T, got=self.steps)
         self.steps = self.steps or (T if self.sampler == "ddpm" else min(FEW_STEPS, T))
-        self.eta = _eta(self.sampler, self.eta)
+        self.eta, self.noise_from = _eta(self), _noise_from(self)
         self.often = _often(self)
         self.of = _in_a_line(self)
 
@@ -160,9 +150,34 @@ class Drawing:
         return chunk_for(self.net.image_shape)
 
 # %% ../../nbs/93g_draw.ipynb #ddabbex1
+def _few(drawing: Drawing) -> bool:
+    "Whether the noise of so few steps comes late, if nothing else is asked for."
+    return drawing.sampler == "dpm-solver" and drawing.steps < LATE_BELOW
+
+
+def _eta(drawing: Drawing) -> float | None:
+    "The sampler's eta; None for one that has none to set."
+    sampler, eta = drawing.sampler, drawing.eta
+    if sampler not in TAKES_ETA:
+        if eta is not None:
+            raise ConfigError(_NO_ETA, which=" and ".join(TAKES_ETA), got=sampler)
+        return None
+    if eta is None:
+        return LATE_ETA if _few(drawing) else ETA[sampler]
+    if not 0 <= eta <= 1:
+        raise ConfigError(_ETA, got=eta)
+    return eta
+
+
+def _noise_from(drawing: Drawing) -> float:
+    if drawing.noise_from is None:
+        return NOISE_FROM if _few(drawing) else 0.0
+    return drawing.noise_from
+
+
 def _late(drawing: Drawing) -> bool:
     "Whether noise begins on the way."
-    return drawing.sampler == "dpm-solver" and bool(drawing.eta)
+    return drawing.sampler == "dpm-solver" and bool(drawing.eta and drawing.noise_from)
 
 
 IN_SHARES = ", classes in their shares"  # earlier releases drew the classes at random, and said nothing
