@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .forward import q_sample
-from .parameterization import Denoiser, split_answer
+from .parameterization import Denoiser, Network, split_answer
 from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
@@ -192,7 +192,7 @@ def _check_setup(denoise: Denoiser, opt: Optimizer, weight: Tensor | None) -> nn
     return net
 
 # %% ../nbs/04_training.ipynb #04cut002
-def _check_batch(net: nn.Module, x0: Tensor, y: Tensor | None = None) -> None:
+def _check_images(x0: Tensor) -> None:
     remedy = "scale pixels with ddpm_abc.data.to_unit"
     if not x0.is_floating_point():
         raise TypeError(f"train takes floating-point images in [-1, 1], got {x0.dtype}: {remedy}")
@@ -200,7 +200,11 @@ def _check_batch(net: nn.Module, x0: Tensor, y: Tensor | None = None) -> None:
     if low < -1.01 or high > 1.01 or 0 <= low < high:
         got = f"the first batch lies in [{low:.3g}, {high:.3g}]"
         warnings.warn(f"{got}, and the schedule is made for data in [-1, 1]: {remedy}", stacklevel=3)
-    n = getattr(net, "config", {}).get("n_classes")
+
+
+def _check_labels(net: Network, batch: TrainBatch) -> None:
+    config, y = getattr(net, "config", None), batch.given.get("y")
+    n = config.get("n_classes") if isinstance(config, dict) else None
     if y is not None and n is not None and not 0 <= y.min() <= y.max() < n:
         got = f"{y.min().item()} to {y.max().item()}"
         raise ValueError(f"labels must lie in 0..{n - 1}, the classes of the network, got a range of {got}")
@@ -282,13 +286,14 @@ def _data_of(batch: Tensor | Sequence[Tensor] | TrainBatch) -> Sequence[Tensor]:
 
 
 def _drawn(
-    sched: Schedule, batch: Tensor | Sequence[Tensor] | TrainBatch, generator: torch.Generator | None
+    denoise: Denoiser, batch: Tensor | Sequence[Tensor] | TrainBatch, generator: torch.Generator | None
 ) -> TrainBatch:
     "The batch with its times and noise, which it may have brought."
-    if isinstance(batch, TrainBatch):
-        return batch
-    x0, *labels = _data_of(batch)
-    return draw_batch(sched, x0, generator, {"y": labels[0]} if labels else {})
+    if not isinstance(batch, TrainBatch):
+        x0, *labels = _data_of(batch)
+        batch = draw_batch(denoise.sched, x0, generator, {"y": labels[0]} if labels else {})
+    _check_labels(denoise.net, batch)
+    return batch
 
 # %% ../nbs/04_training.ipynb #ca8fb5dc
 def train(
@@ -317,10 +322,10 @@ def train(
     net.train()
     for step, batch in enumerate(batches, start):
         if step == start:
-            _check_batch(net, *_data_of(batch))
+            _check_images(_data_of(batch)[0])
         if lr_factor is not None:
             _set_lr(opt, lr_factor(step))
-        drawn = _drawn(denoise.sched, batch, generator)
+        drawn = _drawn(denoise, batch, generator)
         losses = _set_gradient(denoise, opt, drawn, loss, weight, accumulate, team)
         t, losses = team.pooled(drawn.t, losses) if team else (drawn.t, losses)
         grad_norm = nn.utils.clip_grad_norm_(net.parameters(), clip_norm)

@@ -366,13 +366,20 @@ def test_raw_pixels_are_refused_with_the_remedy():
 
 def test_labels_that_the_network_does_not_know_are_refused():
     net = UNet(size=8, channels=(16, 32), n_classes=3)
-    opt, x0 = torch.optim.SGD(net.parameters()), torch.zeros(2, 1, 8, 8)
+    opt, x0, good = torch.optim.SGD(net.parameters()), torch.zeros(2, 1, 8, 8), torch.tensor([0, 2])
     for bad in ([0, 3], [-1, 0]):
         with pytest.raises(
             ValueError, match=rf"labels must lie in 0\.\.2.*got a range of {min(bad)} to {max(bad)}"
         ):
-            next(train(Denoiser(net, SCHED), [(x0, torch.tensor(bad))], opt))
-    assert next(train(Denoiser(net, SCHED), [(x0, torch.tensor([0, 2]))], opt)).step == 1
+            list(train(Denoiser(net, SCHED), [(x0, good), (x0, torch.tensor(bad))], opt))
+    assert next(train(Denoiser(net, SCHED), [(x0, good)], opt)).step == 1
+
+
+@pytest.mark.parametrize("config", [None, object()])
+def test_a_network_of_ones_own_need_not_have_a_config_that_is_a_dict(config):
+    net, opt, data = setup()
+    net.config = config
+    assert len(list(train(Denoiser(net, SCHED), data, opt))) == 5
 
 
 def test_what_a_batch_brings_beside_labels_is_not_taken_for_labels():
