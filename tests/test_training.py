@@ -319,6 +319,34 @@ def test_an_optimizer_of_another_network_is_refused():
     assert next(train(Denoiser(net, SCHED), [torch.zeros(2, 1, 2, 2)], part)).step == 1
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"clip_norm": 0.0}, "clip_norm must be above 0, got 0.0: math.inf clips nothing"),
+        ({"clip_norm": -1.0}, "clip_norm must be above 0, got -1.0"),
+        ({"clip_norm": math.nan}, "clip_norm must be above 0, got nan"),
+        ({"start": -1}, "start must be at least 0 and accumulate at least 1, got -1 and 1"),
+        ({"accumulate": 0}, "start must be at least 0 and accumulate at least 1, got 0 and 0"),
+    ],
+)
+def test_numbers_that_train_nothing_or_the_wrong_way_are_refused(wrong, said):
+    net, opt, data = setup()
+    with pytest.raises(ValueError, match=said):
+        next(train(Denoiser(net, SCHED), data, opt, **wrong))
+    assert next(train(Denoiser(net, SCHED), data, opt, clip_norm=math.inf)).step == 1
+
+
+@pytest.mark.parametrize(("mean", "shape"), [(lambda e: e, r"\(8, 1, 4, 4\)"), (torch.mean, r"\(\)")])
+def test_a_loss_that_is_not_one_number_an_item_is_refused(mean, shape):
+    net, opt, data = setup()
+
+    def loss(denoise, x0, t, eps):
+        return mean((denoise.net(x0, t) - eps).square())
+
+    with pytest.raises(ValueError, match=rf"loss must return shape \(8,\), one number .* got {shape}"):
+        next(train(Denoiser(net, SCHED), data, opt, loss=loss))
+
+
 def test_a_network_without_parameters_is_refused():
     with pytest.raises(TypeError, match="needs a network with parameters.*got function"):
         next(
