@@ -171,11 +171,13 @@ class OnnxNetwork:
         threads: int = 0,  # of onnxruntime; 0 for as many as there are cores
     ):
         ort = _package("onnxruntime")
-        options = ort.SessionOptions()
+        options, data = ort.SessionOptions(), Path(path).read_bytes()
         options.intra_op_num_threads = threads
-        self.session = ort.InferenceSession(Path(path).read_bytes(), options, ["CPUExecutionProvider"])
-        noted = self.session.get_modelmeta().custom_metadata_map
-        prefix = "ddpm_abc."
+        try:
+            self.session = ort.InferenceSession(data, options, ["CPUExecutionProvider"])
+        except Exception as e:  # onnxruntime's errors have no type in common
+            raise ValueError(f"{path} is no ONNX file that onnxruntime reads: {e}") from None
+        noted, prefix = self.session.get_modelmeta().custom_metadata_map, "ddpm_abc."
         self.notes = {k.removeprefix(prefix): json.loads(v) for k, v in noted.items() if k.startswith(prefix)}
         if not {"net", "predicts", "schedule", "beta", "alpha_bar"} <= self.notes.keys():
             raise ValueError(f"{path} does not say which network it is: write it with save_onnx")
@@ -193,8 +195,8 @@ def load_onnx(
 ) -> Denoiser:  # for every sampler of this library
     """A network that onnxruntime computes, with its schedule.
 
-    Raises `RuntimeError` where the extra `export` is not installed, `ValueError` for a file that does not say
-    which network and schedule it holds, or whose tables are not those of its recipe.
+    Raises `RuntimeError` where the extra `export` is not installed, `ValueError` for another file, one that
+    does not say which network and schedule it holds, and one whose tables are not those of its recipe.
     """
     net = OnnxNetwork(path, threads)
     beta = net.notes["beta"][1:]

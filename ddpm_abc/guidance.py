@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from .parameterization import Denoiser
+from .parameterization import Denoiser, Network
 
 # %% auto #0
 __all__ = ['drop_labels', 'guided']
@@ -35,25 +35,20 @@ def drop_labels(
 
 # %% ../nbs/09_guidance.ipynb #c3ae000e
 def guided(
-    denoise: Denoiser,  # of a network with n_classes, trained with labels of which some were dropped
+    denoise: Denoiser,  # of a network that takes labels y, trained with some of them dropped
     y: Tensor,  # (B,) int64 classes to draw, one for each image of the batch, on the network's device
     null_class: int,  # the class that stands for no label
     scale: float = 1.0,  # w: 0 follows the labels as trained, more follows them more closely
 ) -> Denoiser:  # for a batch of len(y)
     """Classifier-free guidance, eps(y) + w (eps(y) - eps(null)): Ho & Salimans 2022, Eq. 6.
 
-    Many programs have a guidance scale of 1 + w instead. Raises `ValueError` for a network without classes, a
-    scale that is not finite, and labels or a null class that the network does not have.
+    Many programs have a guidance scale of 1 + w instead. Raises `ValueError` for a scale that is not finite
+    and, where the network's `config` says n_classes, for labels or a null class that it does not have.
+    Raises `TypeError` for labels that are not a tensor.
     """
-    n = getattr(denoise.net, "config", {}).get("n_classes")
-    if n is None:
-        remedy = "build it with n_classes, and train it with labels"
-        raise ValueError(f"guided needs a network that is told classes: {remedy}")
+    _check_labels(denoise.net, y, null_class)
     if not math.isfinite(scale):
         raise ValueError(f"scale must be finite, got {scale}")
-    for name, c in (("null_class", torch.tensor(null_class)), ("y", y)):
-        if not ((c >= 0) & (c < n)).all():
-            raise ValueError(f"{name} must be of the network's classes 0..{n - 1}, got {c.tolist()}")
 
     def net(xt: Tensor, t: Tensor) -> Tensor:
         conditional = denoise.net(xt, t, y=y)
@@ -65,3 +60,18 @@ def guided(
 
     cast("Any", net).device = y.device  # for `sample`: a function has no parameters that would say it
     return replace(denoise, net=net)
+
+# %% ../nbs/09_guidance.ipynb #0900chk1
+def _check_labels(net: Network, y: Tensor, null_class: int) -> None:
+    "A network that does not say how many classes it has is trusted."
+    if not isinstance(y, Tensor):
+        raise TypeError(f"y must be a tensor of labels, got {type(y).__name__}: use torch.tensor(y)")
+    config = getattr(net, "config", None)
+    if not isinstance(config, dict) or "n_classes" not in config:
+        return
+    if (n := config["n_classes"]) is None:
+        remedy = "build it with n_classes, and train it with labels"
+        raise ValueError(f"guided needs a network that is told classes: {remedy}")
+    for name, c in (("null_class", torch.tensor(null_class)), ("y", y)):
+        if not ((c >= 0) & (c < n)).all():
+            raise ValueError(f"{name} must be of the network's classes 0..{n - 1}, got {c.tolist()}")

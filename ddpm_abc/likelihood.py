@@ -145,6 +145,7 @@ def bits_per_dim(
     x0: Tensor,  # (N, ...) clean data that it was not trained on, on the network's device
     *,
     times: Tensor | None = None,  # (T+1,) probabilities of the times, as of `pilot_times`; else uniform
+    y: Tensor | None = None,  # (N,) labels, for a network that is told classes; the null class tells none
     draws: int = 16,  # K, terms for each image
     seed: int = 0,  # of times and noise
     first: int = 0,  # the number of the first image: image k's times and noise depend on seed and k alone
@@ -153,8 +154,14 @@ def bits_per_dim(
 ) -> Bits:  # of each image
     """Estimate the bound on -log p(x_0) of each image: Ho et al. 2020, Eq. 5, with terms drawn at random.
 
-    Raises `ValueError` for times that are not T + 1 probabilities, and what `bound_term` raises.
+    Labels are given as `y`: `guided` binds them to the images of one batch. Raises `ValueError` for times
+    that are not T + 1 probabilities, another number of labels, and draws or batch below 1; and what
+    `bound_term` raises.
     """
+    if min(draws, batch) < 1:
+        raise ValueError(f"draws and batch must be at least 1, got {draws} and {batch}")
+    if y is not None and y.shape != x0.shape[:1]:
+        raise ValueError(f"y must have shape ({len(x0)},), a label for each image, got {tuple(y.shape)}")
     p = uniform_times(denoise.sched.T) if times is None else times
     _check_times(p, denoise.sched.T)
     t, terms, n = [], [], max(1, batch // draws)
@@ -163,13 +170,14 @@ def bits_per_dim(
         generators = image_generators(seed, len(some), first + k)
         t.append(torch.stack([_times(p, draws, g) for g in generators]))
         noise = [torch.randn(draws, *x0.shape[1:], generator=g, dtype=x0.dtype) for g in generators]
-        parts = some.repeat_interleave(draws, 0), t[-1].flatten(), torch.cat(noise).to(x0.device)
-        pieces = zip(*(x.split(batch) for x in parts), strict=True)
-        found = [bound_term(denoise, *piece, **options) for piece in pieces]
+        at, eps, found = t[-1].flatten(), torch.cat(noise).to(x0.device), []
+        for part in torch.arange(len(at)).split(batch):
+            of = part // draws  # whose terms these are
+            given: dict[str, Any] = {} if y is None else {"y": y[k + of].to(x0.device)}
+            found.append(bound_term(denoise, some[of], at[part], eps[part], **given, **options))
         terms.append(torch.cat(found).cpu().double().view(-1, draws))
     drawn = torch.cat(t)
-    prior = prior_bits(denoise.sched, x0).cpu().double()
-    return Bits(prior, drawn, torch.cat(terms), 1 / (draws * p[drawn]))
+    return Bits(prior_bits(denoise.sched, x0).cpu().double(), drawn, torch.cat(terms), 1 / (draws * p[drawn]))
 
 # %% ../nbs/11_likelihood.ipynb #11000030
 @torch.no_grad()
@@ -179,7 +187,7 @@ def pilot_times(
     *,
     points: int = 40,  # times that are looked at, more of them where t is small
     seed: int = 0,  # of the noise
-    **options: Any,  # as for `bound_term`
+    **options: Any,  # as for `bound_term`; y, if the network is told classes
 ) -> Tensor:  # (T+1,) float64 probabilities, 0 for t = 0
     """A good choice of times: p(t) in proportion to the root of the mean square of the term there.
 

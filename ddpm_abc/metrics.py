@@ -85,7 +85,9 @@ def radii(
     points: Tensor,  # (M, D), M above k
     k: int = 5,  # a point's ball reaches its k-th nearest neighbour
 ) -> Tensor:  # (M,) how far each point's ball reaches
-    "The balls of (6.5) about the points of a cloud."
+    "The balls of (6.5) about the points of a cloud. Raises `ValueError` for k outside 1..M - 1."
+    if not 1 <= k < len(points):
+        raise ValueError(f"k must lie in 1..{len(points) - 1}, as there are {len(points)} points, got {k}")
     return _distances(points, points).kthvalue(k + 1).values  # the nearest of all is the point itself
 
 

@@ -79,7 +79,8 @@ class Denoiser:
     """A network, its schedule and what it predicts: the one type between networks and everything else.
 
     `denoise(xt, t)` answers with x0_hat and eps_hat, and a variance if one was learned. Any function of
-    (xt, t) is a network. Raises `ValueError` for another name, and for eps if alpha_bar ends at 0.
+    (xt, t) is a network. Raises `TypeError` for what is no `Schedule`, and `ValueError` for another name and
+    for eps if alpha_bar ends at 0.
     """
 
     net: Network  # net(xt, t) -> what it predicts, like xt; t is (B,) int64
@@ -87,11 +88,7 @@ class Denoiser:
     predicts: str = "eps"  # "eps", "x0" or "v" (Salimans & Ho 2022, appendix D)
 
     def __post_init__(self):
-        if self.predicts not in PREDICTS:
-            raise ValueError(f"predicts must be one of {', '.join(PREDICTS)}, got {self.predicts!r}")
-        if self.predicts == "eps" and self.sched.alpha_bar[-1] == 0:
-            why = "at alpha_bar = 0, where this schedule ends, eps says nothing of x0"
-            raise ValueError(f"{why}: predict v or x0")
+        _check_parts(self.sched, self.predicts)
 
     def __call__(
         self,
@@ -113,6 +110,16 @@ class Denoiser:
         if self.predicts == "v":
             return velocity(self.sched, x0, t, eps)
         return eps if self.predicts == "eps" else x0
+
+# %% ../nbs/08_parameterization.ipynb #0800chk1
+def _check_parts(sched: Schedule, predicts: str) -> None:
+    if not isinstance(sched, Schedule):
+        raise TypeError(f"sched must be a Schedule, got {type(sched).__name__}: Denoiser(net, sched)")
+    if predicts not in PREDICTS:
+        raise ValueError(f"predicts must be one of {', '.join(PREDICTS)}, got {predicts!r}")
+    if predicts == "eps" and sched.alpha_bar[-1] == 0:
+        why = "at alpha_bar = 0, where this schedule ends, eps says nothing of x0"
+        raise ValueError(f"{why}: predict v or x0")
 
 # %% ../nbs/08_parameterization.ipynb #0800splt
 def split_answer(

@@ -89,6 +89,15 @@ def check_times(
         got = f"{list(times[:3])}...{list(times[-3:])}" if len(times) > 6 else f"{list(times)}"
         raise ValueError(f"times must fall strictly, from at most T = {T} to at least 0, got {got}")
 
+
+def _check_walk(sampler: object, times: Sequence[int], T: int) -> None:
+    if not callable(sampler):
+        raise TypeError(f"sampler must be a function such as ddpm, got {sampler!r}: see solvers.SAMPLERS")
+    check_times(times, T)
+    if times[0] != T or times[-1] != 0:
+        remedy = "for a part of the way call the sampler itself, or image_to_image"
+        raise ValueError(f"times must go from T = {T} to 0, got {times[0]} to {times[-1]}: {remedy}")
+
 # %% ../nbs/05_sampling.ipynb #c7583e23
 def image_generators(
     seed: int,  # at least 0
@@ -148,14 +157,17 @@ def sample(
 ) -> Tensor:  # x_0, (B, C, H, W), about in [-1, 1]
     """Generate a batch: pure noise, and the last state of a sampler that starts from it.
 
-    Raises what the sampler and `seeded_noise` raise.
+    Raises `ValueError` for times that do not fall from T to 0, and what the sampler and `seeded_noise` raise.
     """
     times = range(denoise.sched.T, -1, -1) if times is None else times
     device = _device_of(denoise.net) if device is None else device
     noise = seeded_noise(generator)
+    _check_walk(sampler, times, denoise.sched.T)
     states = sampler(denoise, noise(torch.empty(*shape, dtype=dtype, device=device)), times, noise)
     bar = tqdm(states, total=len(times) - 1, desc="sampling", unit="step", disable=not progress)
-    return deque(bar, maxlen=1)[0]
+    if not (last := deque(bar, maxlen=1)):
+        raise ValueError("sampler must yield a state after each step, got none")
+    return last[0]
 
 # %% ../nbs/05_sampling.ipynb #218707a4
 def check_steps(

@@ -270,9 +270,11 @@ TAKES_ETA = ("dpm-solver", "ddim")  # those that can have less noise than ancest
 
 
 def times_for(
-    name: str,  # of a sampler
+    name: str,  # of a sampler, in `SAMPLERS`
     sched: Schedule,  # the noise schedule
     steps: int,  # how many steps to take, 1..T
 ) -> list[int]:  # steps + 1 times, from T down to 0
-    "The spacing that suits a sampler: bent for DPM-Solver++, uniform for all others."
+    "What suits a sampler: bent for DPM-Solver++, uniform for the others. `ValueError` for another name."
+    if name not in SAMPLERS:
+        raise ValueError(f"name must be one of {', '.join(SAMPLERS)}, got {name!r}")
     return bent_times(sched, steps) if name == "dpm-solver" else spaced_times(sched.T, steps)

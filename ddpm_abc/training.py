@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .forward import q_sample
-from .parameterization import Denoiser, split_answer
+from .parameterization import Denoiser, Network, split_answer
 from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
@@ -176,7 +176,9 @@ def _not_finite(step: int, t: Tensor, losses: Tensor) -> str:
     )
 
 # %% ../nbs/04_training.ipynb #28b149f3
-def _check_setup(denoise: Denoiser, opt: Optimizer, weight: Tensor | None) -> nn.Module:
+def _check_setup(
+    denoise: Denoiser, opt: Optimizer, weight: Tensor | None, clip_norm: float, start: int, accumulate: int
+) -> nn.Module:
     "The network in training, if it is one, and if the optimizer trains it."
     net, T = denoise.net, denoise.sched.T
     if not isinstance(net, nn.Module):
@@ -189,10 +191,15 @@ def _check_setup(denoise: Denoiser, opt: Optimizer, weight: Tensor | None) -> nn
     if weight is not None and weight.shape != (T + 1,):
         got = tuple(weight.shape)
         raise ValueError(f"weight must have shape ({T + 1},), one number for each t from 0 to T, got {got}")
+    if not clip_norm > 0:
+        raise ValueError(f"clip_norm must be above 0, got {clip_norm}: math.inf clips nothing")
+    if start < 0 or accumulate < 1:
+        need = "start must be at least 0 and accumulate at least 1"
+        raise ValueError(f"{need}, got {start} and {accumulate}")
     return net
 
 # %% ../nbs/04_training.ipynb #04cut002
-def _check_batch(net: nn.Module, x0: Tensor, y: Tensor | None = None) -> None:
+def _check_images(x0: Tensor) -> None:
     remedy = "scale pixels with ddpm_abc.data.to_unit"
     if not x0.is_floating_point():
         raise TypeError(f"train takes floating-point images in [-1, 1], got {x0.dtype}: {remedy}")
@@ -200,7 +207,11 @@ def _check_batch(net: nn.Module, x0: Tensor, y: Tensor | None = None) -> None:
     if low < -1.01 or high > 1.01 or 0 <= low < high:
         got = f"the first batch lies in [{low:.3g}, {high:.3g}]"
         warnings.warn(f"{got}, and the schedule is made for data in [-1, 1]: {remedy}", stacklevel=3)
-    n = getattr(net, "config", {}).get("n_classes")
+
+
+def _check_labels(net: Network, batch: TrainBatch) -> None:
+    config, y = getattr(net, "config", None), batch.given.get("y")
+    n = config.get("n_classes") if isinstance(config, dict) else None
     if y is not None and n is not None and not 0 <= y.min() <= y.max() < n:
         got = f"{y.min().item()} to {y.max().item()}"
         raise ValueError(f"labels must lie in 0..{n - 1}, the classes of the network, got a range of {got}")
@@ -263,6 +274,9 @@ def _set_gradient(
     for k in range(0, n, size):
         part = batch.part(slice(k, k + size))
         found = loss(denoise, part.x0, part.t, part.eps, **part.given)
+        if found.shape != part.t.shape:
+            need = f"loss must return shape ({len(part.t)},), one number for each item"
+            raise ValueError(f"{need}, got {tuple(found.shape)}: average over pixels, as simple_loss does")
         counted = found if weight is None else found * broadcast(extract(weight, part.t), found)
         with team.averaging(net) if team and k + size >= n else nullcontext():
             (counted.sum() / n * scale).backward()
@@ -282,13 +296,14 @@ def _data_of(batch: Tensor | Sequence[Tensor] | TrainBatch) -> Sequence[Tensor]:
 
 
 def _drawn(
-    sched: Schedule, batch: Tensor | Sequence[Tensor] | TrainBatch, generator: torch.Generator | None
+    denoise: Denoiser, batch: Tensor | Sequence[Tensor] | TrainBatch, generator: torch.Generator | None
 ) -> TrainBatch:
     "The batch with its times and noise, which it may have brought."
-    if isinstance(batch, TrainBatch):
-        return batch
-    x0, *labels = _data_of(batch)
-    return draw_batch(sched, x0, generator, {"y": labels[0]} if labels else {})
+    if not isinstance(batch, TrainBatch):
+        x0, *labels = _data_of(batch)
+        batch = draw_batch(denoise.sched, x0, generator, {"y": labels[0]} if labels else {})
+    _check_labels(denoise.net, batch)
+    return batch
 
 # %% ../nbs/04_training.ipynb #ca8fb5dc
 def train(
@@ -301,26 +316,26 @@ def train(
     lr_factor: Callable[[int], float] | None = None,  # 0-based step -> factor of the learning rate
     loss: Callable[..., Tensor] = simple_loss,  # of (denoise, x0, t, eps): (B,), one number for each item
     weight: Tensor | None = None,  # (T+1,) what the loss of each time counts; 1 if not given
-    clip_norm: float = 1.0,  # limit for the norm of the gradient
+    clip_norm: float = 1.0,  # limit for the norm of the gradient, above 0
     start: int = 0,  # steps already done, when resuming
     accumulate: int = 1,  # parts that a batch is computed in, one after another, for less memory
     team: Sharing | None = None,  # of processes that train together, each on its share of every batch
 ) -> Iterator[TrainStep]:  # one item a step, after the step is taken
     """Train on each batch in turn: Ho et al. 2020, Algorithm 1, with clipping, a varying rate and EMA.
 
-    The batches lie on the network's device; labels go to it as `y`. The noise comes from a CPU generator on
-    every device, or with the batch: one seed, one run. Warns if the first batch leaves [-1, 1] or stays above
-    0. Raises `ValueError` for an optimizer of another network, a weight of another shape and labels out of
-    range, `TypeError` for raw pixels, `FloatingPointError` before a step whose numbers are not finite.
+    The batches lie on the network's device; labels go to it as `y`. The noise is drawn on the CPU, or comes
+    with the batch: one seed, one run. Warns if the first batch leaves [-1, 1] or stays above 0. Raises
+    `ValueError` for an optimizer of another network, for numbers or labels out of range and for other shapes,
+    `TypeError` for raw pixels, `FloatingPointError` before a step whose numbers are not finite.
     """
-    net = _check_setup(denoise, opt, weight)
+    net = _check_setup(denoise, opt, weight, clip_norm, start, accumulate)
     net.train()
     for step, batch in enumerate(batches, start):
         if step == start:
-            _check_batch(net, *_data_of(batch))
+            _check_images(_data_of(batch)[0])
         if lr_factor is not None:
             _set_lr(opt, lr_factor(step))
-        drawn = _drawn(denoise.sched, batch, generator)
+        drawn = _drawn(denoise, batch, generator)
         losses = _set_gradient(denoise, opt, drawn, loss, weight, accumulate, team)
         t, losses = team.pooled(drawn.t, losses) if team else (drawn.t, losses)
         grad_norm = nn.utils.clip_grad_norm_(net.parameters(), clip_norm)

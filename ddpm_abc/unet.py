@@ -302,7 +302,8 @@ def _check_input(config: dict[str, Any], xt: Tensor, t: Tensor, y: Tensor | None
     if n_classes is None and y is not None:
         raise ValueError("labels y were given to a network built without n_classes")
     if n_classes is not None and y is None:
-        raise ValueError(f"this network was built with n_classes = {n_classes}: pass labels y")
+        how = "pass labels y, and to `sample` guided(denoise, y, null_class, scale=0)"
+        raise ValueError(f"this network was built with n_classes = {n_classes}: {how}")
     for name, numbers in (("t", t), ("y", y)):
         if numbers is not None and (numbers.shape != xt.shape[:1] or numbers.is_floating_point()):
             need = f"{name} must be whole numbers (int64) of shape ({len(xt)},), one for each image"

@@ -1319,8 +1319,8 @@ FAULTS = [
     Fault(
         "first step skipped",
         "sampling.sample",
-        "range(denoise.sched.T, -1, -1)",
-        "range(denoise.sched.T - 1, -1, -1)",
+        "device=device)), times, noise",
+        "device=device)), times[1:], noise",
         "test_sampling.test_visits_every_time_once_in_order_with_int64_batches",
     ),
     Fault(

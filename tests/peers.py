@@ -387,22 +387,24 @@ def toy(xt, t):
 
 
 @contextmanager
-def start_from(x):
-    "Let the public sampler's first draw be x; the later ones are float32 from seed 0, as in those tests."
-    g, first, randn = torch.Generator().manual_seed(0), [x], torch.randn
+def float32_noise():
+    "Let noise be float32 from seed 0, as in those tests."
+    g, randn = torch.Generator().manual_seed(0), torch.randn
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            torch, "randn", lambda shape, **_: first.pop() if first else randn(shape, generator=g).double()
-        )
+        patch.setattr(torch, "randn", lambda shape, **_: randn(shape, generator=g).double())
         yield
 
 
-def golden(sched, x, value: float, times=None, sampler=sampling.ddpm, predicts: str = "eps") -> float:
-    with start_from(x):
-        out = sample(
-            Denoiser(toy, sched, predicts), x.shape, times=times, sampler=sampler, dtype=torch.float64
-        )
-    return abs(out.abs().sum().item() - value)
+def end_sum(sched, x, times=None, sampler=sampling.ddpm, predicts: str = "eps") -> float:
+    "The sum that our walk from x ends with."
+    times = range(sched.T, -1, -1) if times is None else times
+    with float32_noise():
+        *_, out = sampler(Denoiser(toy, sched, predicts), x, times, seeded_noise(None))
+    return out.abs().sum().item()
+
+
+def golden(sched, x, value: float, *how, **options) -> float:
+    return abs(end_sum(sched, x, *how, **options) - value)
 
 
 LEADING = [*range(901, 0, -100), 0]  # diffusers' ten "leading" steps
@@ -421,13 +423,7 @@ def _():
 def last_two() -> float:
     "The sum that our walk from t = 2 ends with."
     sched = linear_schedule()
-    with start_from(q_sample(sched, ramp(), 2, ramp(flip=True))):
-        return (
-            sample(Denoiser(toy, sched), (4, 3, 8, 8), times=[2, 1, 0], dtype=torch.float64)
-            .abs()
-            .sum()
-            .item()
-        )
+    return end_sum(sched, q_sample(sched, ramp(), 2, ramp(flip=True)), [2, 1, 0])
 
 
 @measure("golden 387.9466: DDPM, the last two steps from a noised input")

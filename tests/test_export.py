@@ -93,6 +93,16 @@ def test_onnx_refuses_what_it_cannot_write(monkeypatch, tmp_path):
         export.onnx_model(Denoiser(small(), LINEAR))
 
 
+@pytest.mark.parametrize("held", [b"", b"no network", b"PK\x03\x04"])
+def test_another_file_is_no_onnx_network(held, tmp_path):
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "other.onnx").write_bytes(held)
+    with pytest.raises(ValueError, match=r"other.onnx is no ONNX file that onnxruntime reads"):
+        export.load_onnx(tmp_path / "other.onnx")
+    with pytest.raises(FileNotFoundError):
+        export.load_onnx(tmp_path / "none.onnx")
+
+
 def test_the_packaged_network_draws_the_same_digits(digits):
     "The file that the page Draw loads is this network; the same seed gives the same images to a grey level."
     path = PAGE / "mnist-labels.onnx"

@@ -1,6 +1,7 @@
 """Guidance against closed forms: Bayes' rule for Gaussians, and a network whose answers are known."""
 
 import math
+from dataclasses import dataclass
 from functools import partial
 
 import pytest
@@ -187,6 +188,31 @@ def test_guided_refuses_what_it_cannot_do():
         guided(denoise, torch.tensor([1, 4]), 3)
     with pytest.raises(ValueError, match=r"of shape \(3,\)"):
         guided(denoise, y, 3)(torch.zeros(3, 1, 8, 8), torch.tensor([1, 1, 1]))
+
+
+@dataclass
+class Settings:
+    "As many a network of one's own is described."
+
+    width: int = 16
+
+
+@pytest.mark.parametrize("config", [None, Settings(), {"width": 16}], ids=["none", "object", "dict"])
+def test_a_network_of_ones_own_need_not_say_how_many_classes_it_has(config):
+    def net(xt, t, y):
+        return xt * (1 + y[:, None])
+
+    net.config = config
+    denoise, y = Denoiser(net, cosine_schedule(20)), torch.tensor([0, 1, 2])
+    xt, t = torch.randn(3, 2), torch.tensor([1, 10, 20])
+    want = 3 * net(xt, t, y) - 2 * net(xt, t, torch.full_like(y, 3))
+    assert torch.allclose(guided(denoise, y, 3, 2.0).net(xt, t), want)
+    assert sample(guided(denoise, y, 3), (3, 2)).isfinite().all()
+
+
+def test_labels_in_a_list_are_refused():
+    with pytest.raises(TypeError, match=r"y must be a tensor of labels, got list: use torch\.tensor"):
+        guided(denoiser(), [0, 1], 2)
 
 
 @pytest.mark.parametrize("predicts", ["eps", "x0", "v"])

@@ -302,6 +302,24 @@ def test_an_image_does_not_depend_on_its_batch_nor_on_its_place_in_it():
     assert torch.allclose(whole.part(1, 1) + whole.part(2, 6) + whole.part(7), whole.part(1))
 
 
+def test_bits_of_images_with_labels_are_those_of_one_class_after_the_other():
+    x0, y = levels(5, 1, 4, 4), torch.tensor([2, 0, 1, 1, 0])
+    told = Denoiser(lambda xt, t, y: 0.3 * xt + 0.1 * y.view(-1, 1, 1, 1), of_log_snr(12))
+    for batch in (1, 4, 1000):
+        got = bits_per_dim(told, x0, y=y, draws=3, batch=batch).each
+        for k, c in enumerate(y):
+            one = replace(told, net=lambda xt, t, c=c: told.net(xt, t, c.expand(len(xt))))
+            assert abs(bits_per_dim(one, x0[k : k + 1], draws=3, first=k).each - got[k]) < 1e-12
+    with pytest.raises(ValueError, match=r"y must have shape \(5,\), a label for each image, got \(4,\)"):
+        bits_per_dim(told, x0, y=y[:4])
+
+
+@pytest.mark.parametrize(("name", "got"), [("draws", "0 and 128"), ("batch", "16 and 0")])
+def test_bits_need_a_draw(name, got):
+    with pytest.raises(ValueError, match=f"draws and batch must be at least 1, got {got}"):
+        bits_per_dim(shaky(), levels(2, 1, 4, 4), **{name: 0})
+
+
 @pytest.mark.equation("11.2", by="bits_per_dim")
 def test_bits_do_not_depend_on_the_device():
     device = pick_device()

@@ -17,6 +17,7 @@ from ddpm_abc.metrics import (
     measure_reference,
     nearest_neighbors,
     prdc,
+    radii,
     reference_digits,
     table,
 )
@@ -165,6 +166,14 @@ def test_nearest_neighbors_finds_them():
     assert (distance - 5e-3).abs().max() < 1e-3
     with pytest.raises(ValueError, match=r"\(1, 5, 5\) and \(1, 4, 4\)"):
         nearest_neighbors(images, torch.zeros(3, 1, 4, 4))
+
+
+@pytest.mark.parametrize("k", [-1, 0, 8])
+def test_a_ball_without_a_neighbour_to_reach_is_refused(k):
+    with pytest.raises(ValueError, match=f"k must lie in 1..7, as there are 8 points, got {k}"):
+        radii(torch.randn(8, 3), k)
+    with pytest.raises(ValueError, match=r"k must lie|at least 9 images"):
+        prdc(torch.randn(8, 3), torch.randn(8, 3), k)
 
 
 @pytest.mark.parametrize("measure", [fid, kid, prdc])

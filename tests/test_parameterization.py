@@ -92,6 +92,11 @@ def test_the_exact_mixture_is_a_denoiser(predicts):
     )
 
 
+def test_a_network_in_the_place_of_its_schedule_is_refused():
+    with pytest.raises(TypeError, match=r"sched must be a Schedule, got function: Denoiser\(net, sched\)"):
+        Denoiser(SCHED, lambda xt, t: xt)
+
+
 @pytest.mark.parametrize("predicts", ["x0", "v"])
 def test_where_nothing_of_the_image_is_left_x0_is_still_defined(predicts):
     "Zero terminal SNR: alpha_bar_T = 0. A walk from there ends at the one image that the network knows."

@@ -246,6 +246,21 @@ def test_bad_times_are_refused(times):
         sample(exact(FEW), (2, 4), times=times)
 
 
+@pytest.mark.parametrize("times", [[49, 0], [50, 25], [40, 10]])
+def test_times_that_begin_or_end_on_the_way_are_for_samplers_alone(times):
+    need = f"times must go from T = 50 to 0, got {times[0]} to {times[-1]}: .* call the sampler itself"
+    with pytest.raises(ValueError, match=need):
+        sample(exact(FEW), (2, 4), times=times)
+    assert len(list(ddpm(exact(FEW), torch.zeros(2, 4), times, seeded_noise(None)))) == 1
+
+
+def test_what_is_no_sampler_is_refused():
+    with pytest.raises(TypeError, match="a function such as ddpm, got 'ddim': see solvers.SAMPLERS"):
+        sample(exact(FEW), (2, 4), sampler="ddim")
+    with pytest.raises(ValueError, match="must yield a state after each step, got none"):
+        sample(exact(FEW), (2, 4), sampler=lambda *given: iter(()))
+
+
 def test_unknown_variance_is_refused():
     with pytest.raises(ValueError, match="'beta_tilde' or 'beta', got 'fixed'"):
         ddpm_step(FEW, torch.zeros(1, 4), torch.zeros(1, 4), 5, 4, torch.zeros(1, 4), variance="fixed")

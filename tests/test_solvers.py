@@ -301,7 +301,7 @@ def test_starts_from_any_time_and_ends_at_any(name):
 @pytest.mark.parametrize("name", ALL)
 def test_drawn_through_sample(name):
     "In float32, from a seed, on times of its own."
-    times = times_for(name, SCHED, 12)
+    times = times_for(name, SCHED, 12) if name in SAMPLERS else spaced_times(1000, 12)
     draws = [
         sample(EXACT, (400, 1), sampler=ALL[name], times=times, generator=torch.Generator().manual_seed(0))
         for _ in range(2)
@@ -387,6 +387,8 @@ def test_what_each_spacing_spaces():
             karras_times(SCHED, 5, rho=wrong)
     assert times_for("dpm-solver", SCHED, 5) == bent_times(SCHED, 5)
     assert times_for("ddpm", SCHED, 5) == times_for("ddim", SCHED, 5) == spaced_times(1000, 5)
+    with pytest.raises(ValueError, match="must be one of dpm-solver, ddim, ddpm, got 'dpmsolver'"):
+        times_for("dpmsolver", SCHED, 5)
 
 
 def test_the_command_line_has_the_same_names():

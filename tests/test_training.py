@@ -319,6 +319,34 @@ def test_an_optimizer_of_another_network_is_refused():
     assert next(train(Denoiser(net, SCHED), [torch.zeros(2, 1, 2, 2)], part)).step == 1
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"clip_norm": 0.0}, "clip_norm must be above 0, got 0.0: math.inf clips nothing"),
+        ({"clip_norm": -1.0}, "clip_norm must be above 0, got -1.0"),
+        ({"clip_norm": math.nan}, "clip_norm must be above 0, got nan"),
+        ({"start": -1}, "start must be at least 0 and accumulate at least 1, got -1 and 1"),
+        ({"accumulate": 0}, "start must be at least 0 and accumulate at least 1, got 0 and 0"),
+    ],
+)
+def test_numbers_that_train_nothing_or_the_wrong_way_are_refused(wrong, said):
+    net, opt, data = setup()
+    with pytest.raises(ValueError, match=said):
+        next(train(Denoiser(net, SCHED), data, opt, **wrong))
+    assert next(train(Denoiser(net, SCHED), data, opt, clip_norm=math.inf)).step == 1
+
+
+@pytest.mark.parametrize(("mean", "shape"), [(lambda e: e, r"\(8, 1, 4, 4\)"), (torch.mean, r"\(\)")])
+def test_a_loss_that_is_not_one_number_an_item_is_refused(mean, shape):
+    net, opt, data = setup()
+
+    def loss(denoise, x0, t, eps):
+        return mean((denoise.net(x0, t) - eps).square())
+
+    with pytest.raises(ValueError, match=rf"loss must return shape \(8,\), one number .* got {shape}"):
+        next(train(Denoiser(net, SCHED), data, opt, loss=loss))
+
+
 def test_a_network_without_parameters_is_refused():
     with pytest.raises(TypeError, match="needs a network with parameters.*got function"):
         next(
@@ -366,13 +394,20 @@ def test_raw_pixels_are_refused_with_the_remedy():
 
 def test_labels_that_the_network_does_not_know_are_refused():
     net = UNet(size=8, channels=(16, 32), n_classes=3)
-    opt, x0 = torch.optim.SGD(net.parameters()), torch.zeros(2, 1, 8, 8)
+    opt, x0, good = torch.optim.SGD(net.parameters()), torch.zeros(2, 1, 8, 8), torch.tensor([0, 2])
     for bad in ([0, 3], [-1, 0]):
         with pytest.raises(
             ValueError, match=rf"labels must lie in 0\.\.2.*got a range of {min(bad)} to {max(bad)}"
         ):
-            next(train(Denoiser(net, SCHED), [(x0, torch.tensor(bad))], opt))
-    assert next(train(Denoiser(net, SCHED), [(x0, torch.tensor([0, 2]))], opt)).step == 1
+            list(train(Denoiser(net, SCHED), [(x0, good), (x0, torch.tensor(bad))], opt))
+    assert next(train(Denoiser(net, SCHED), [(x0, good)], opt)).step == 1
+
+
+@pytest.mark.parametrize("config", [None, object()])
+def test_a_network_of_ones_own_need_not_have_a_config_that_is_a_dict(config):
+    net, opt, data = setup()
+    net.config = config
+    assert len(list(train(Denoiser(net, SCHED), data, opt))) == 5
 
 
 def test_what_a_batch_brings_beside_labels_is_not_taken_for_labels():
