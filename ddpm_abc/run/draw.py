@@ -149,7 +149,7 @@ class Drawing:
         "How many images are drawn at once: large ones need more memory each."
         return chunk_for(self.net.image_shape)
 
-# %% ../../nbs/93g_draw.ipynb #ddabbex1
+# %% ../../nbs/93g_draw.ipynb #93g0a003
 def _few(drawing: Drawing) -> bool:
     "Whether the noise of so few steps comes late, if nothing else is asked for."
     return drawing.sampler == "dpm-solver" and drawing.steps < LATE_BELOW
@@ -174,7 +174,7 @@ def _noise_from(drawing: Drawing) -> float:
         return NOISE_FROM if _few(drawing) else 0.0
     return drawing.noise_from
 
-
+# %% ../../nbs/93g_draw.ipynb #ddabbex1
 def _late(drawing: Drawing) -> bool:
     "Whether noise begins on the way."
     return drawing.sampler == "dpm-solver" and bool(drawing.eta and drawing.noise_from)
