@@ -123,7 +123,7 @@ def test_what_is_held_out_is_not_trained_on():
 
 def test_another_folder_judges_what_the_training_held_in():
     paint("mine", 60, (16, 16))
-    paint("others", 24, (16, 16))
+    paint("others", 24, (18, 18))
     done("train", "--data", "mine", "--size", 16, "--hold-out", 0, "--steps", 1, *TINY)
     command = ["evaluate", "--weights", "out/weights.safetensors", "--n", 20, "--steps", 2, *CPU]
     status, out, err = run(*command, "--data", "others")
@@ -137,6 +137,31 @@ def test_another_folder_judges_what_the_training_held_in():
     Path("moved").rename("mine")
     Path("mine/dark/000.png").unlink()
     assert "the images in mine are not those that" in refused(*command)
+
+
+def test_images_of_another_folder_that_were_trained_on_are_left_out():
+    paint("mine", 100, (16, 16))
+    done("train", "--data", "mine", "--size", 16, "--steps", 1, *TINY)
+    known = {image.numpy().tobytes() for image in images_of(TrainConfig(data="mine", size="16x16"))[0].images}
+    for n, path in enumerate(sorted(Path("mine/bright").iterdir())):
+        pixels = np.asarray(Image.open(path)).tobytes()
+        folder = Path("seen" if pixels in known else "new")
+        folder.mkdir(exist_ok=True)
+        (folder / f"{n}.png").write_bytes(path.read_bytes())
+    seen, new = len(names("seen")), len(names("new"))
+    assert (seen + new, 0 < new < 10) == (50, True)
+    command = ["evaluate", "--weights", "out/weights.safetensors", "--n", 20, "--steps", 2, *CPU]
+    said = f"left out: {seen} of the 50 images of folder mine/bright, which out/weights.safetensors was"
+    for more in ([], ["--bits"]):
+        status, out, err = run(*command, "--data", "mine/bright", *more)
+        assert (status, said in err) == (0, True)
+        assert f"folder mine/bright, {new} images" in out
+    assert "was trained on every image of --data: name a folder of others" in refused(
+        *command, "--data", "seen"
+    )
+    Path("mine").rename("moved")
+    _, _, err = run(*command, "--data", "new", "--bits")
+    assert "nobody can tell which of them out/weights.safetensors was trained on" in err
 
 
 @pytest.mark.parametrize(
