@@ -191,6 +191,18 @@ def test_a_form_is_for_folders(asked):
     assert f"{asked[0]} is for a folder of your own images, and --data digits has a fixed form" in err
 
 
+def test_a_run_writes_nothing_into_the_folder_of_its_images():
+    paint("mine", 20, (16, 16))
+    command = ["train", "--data", "mine", "--size", 16, "--steps", 1, *TINY]
+    for out in ("mine", "mine/run", "other/../mine/bright"):
+        err = refused(*command, "--out", out)
+        assert f"--out {out} lies in --data mine, and the run's pictures would become images of the" in err
+    assert names("mine") == ["bright", "dark"]
+    done(*command, "--out", "mine-2")
+    Path("mine-2").rename("mine/run")
+    assert "a run that is there already can be moved" in refused("train", "--resume", "--out", "mine/run")
+
+
 def test_presets():
     paint("mine", 20, (32, 32, 3))
     told = ["--data", "mine", "--size", 32, "--colour", "--batch-size", 4, "--T", 30, "--steps", 1, *CPU]

@@ -37,9 +37,9 @@ from .config import NETS, TrainConfig
 from .settings import ConfigError, shown
 
 # %% auto #0
-__all__ = ['LARGEST_NET', 'SHAPE', 'check_new', 'check_init', 'check_writable', 'device_of', 'own_device', 'digest',
-           'new_network', 'memory_for', 'weights_of', 'net_of', 'fixed_by', 'check_fit', 'recipe_of', 'network_like',
-           'check_saved']
+__all__ = ['LARGEST_NET', 'SHAPE', 'check_new', 'check_init', 'check_apart', 'check_writable', 'device_of', 'own_device',
+           'digest', 'new_network', 'memory_for', 'weights_of', 'net_of', 'fixed_by', 'check_fit', 'recipe_of',
+           'network_like', 'check_saved']
 
 # %% ../../nbs/93e_setup.ipynb #0c8bcb4d
 LARGEST_NET = 1_000_000_000  # parameters; more is a slip of the hand, and would fill the memory
@@ -88,6 +88,19 @@ def _check_levels(config: TrainConfig, h: int, w: int) -> None:
         raise ConfigError(text, most=most, h=h, w=w, n=n, got=got, better=better)
 
 # %% ../../nbs/93e_setup.ipynb #0c8bcbx1
+_IN_DATA = """{out} {got} lies in {data} {folder}, and the run's pictures would become images of the data:
+give an {out} elsewhere; a run that is there already can be moved"""
+
+
+def check_apart(
+    config: TrainConfig,  # of a run
+) -> None:
+    "Raise `ConfigError` for a run that would write into the folder of its own images."
+    out, folder = Path(config.out).resolve(), Path(config.data).resolve()
+    if config.data not in NAMED and out.is_relative_to(folder):
+        raise ConfigError(_IN_DATA, got=shown(config.out), folder=shown(config.data))
+
+
 def check_writable(
     out: Path,  # a folder, made if missing
 ) -> None:
