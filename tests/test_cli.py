@@ -204,6 +204,12 @@ def test_a_colour_that_is_none_is_named_by_its_flag():
     )
 
 
+@pytest.mark.parametrize(("args", "missing"), [([], "WEIGHTS"), (["w.safetensors"], "OUT")])
+def test_an_argument_that_is_missing_is_named(args, missing):
+    example = "`ddpm-abc export out/weights.safetensors digits.onnx`"
+    assert refused("export", *args).endswith(f"error: {missing} is missing: give it as in {example}")
+
+
 def test_unknown_command():
     known = "demo, train, sample, evaluate or export"
     assert refused("trian") == f"ddpm-abc: error: unknown command 'trian': use {known}"
