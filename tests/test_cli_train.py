@@ -250,8 +250,10 @@ def test_resume_takes_more_steps_and_the_same_settings(out):
     done("train", "--resume", "--steps", 3, *SMALL)
     assert list(losses()) == [1, 2, 3]
     said = done("train", "--resume", *CPU)
-    assert "has done its 3 steps" in said
-    assert "--steps" in said
+    on = "to train on, give `ddpm-abc train --out out --resume --device cpu` more --steps or --minutes"
+    assert re.search(rf"has done its 3 steps in \d+ s; {on}", said)
+    said = done("train", "--resume", "--steps", 2, *CPU)
+    assert re.search(rf"has done its 3 steps in \d+ s, more than --steps 2; {on}", said)
 
 
 @pytest.mark.parametrize(
