@@ -530,6 +530,17 @@ def test_a_resumed_run_notices_other_labels(two_classes):
     assert "other images or labels" in refused("train", "--resume", "--steps", 2)
 
 
+def test_a_resumed_run_says_of_other_images_that_they_are_others(two_classes):
+    "Though they would be too few for its settings, or of one class, which were not typed again."
+    trained("--data", "pairs", "--labels", "--hold-out", 8, "--steps", 1)
+    gray_images("few", 8)
+    began = "is not what the run in out/checkpoint-1.safetensors began with (pairs)"
+    for other in ("pairs/below", "few"):
+        assert f"--data {other} {began}" in refused("train", "--resume", "--steps", 2, "--data", other)
+    shutil.rmtree("pairs/below")
+    assert "began with 32 other images: put them back" in refused("train", "--resume", "--steps", 2)
+
+
 def test_labels_need_several_classes():
     gray_images("one")
     err = refused("train", *SMALL, "--data", "one", "--labels")

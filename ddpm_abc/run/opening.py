@@ -111,7 +111,13 @@ def _data_again(config: TrainConfig, path: Path, saved: Metadata, was: str, prog
         raise OtherSetting("data", config.data, was, whose, _INSTEAD)
     if not moved and was not in NAMED and not Path(was).is_dir():
         raise ConfigError(_GONE, path=path, was=shown(was))
-    (data, held), before = images_of(config, progress), saved.info["n_images"]
+    before = saved.info["n_images"]
+    try:
+        data, held = images_of(config, progress)
+    except ConfigError as e:  # too few for the run's settings, or of one class: others than it began with
+        if moved:
+            raise OtherSetting("data", config.data, was, whose, _INSTEAD) from e
+        raise ConfigError(_CHANGED, path=path, n=before, labels="") from e
     n, same = len(data.images), saved.info["images_sha256"] == images_digest(data, by_label)
     if moved and not same:
         raise OtherSetting("data", config.data, was, whose, _INSTEAD)
