@@ -50,6 +50,10 @@ _MULTIPLES = "{channels} must be multiples of {m} from {low} on, as in {better},
 _LEVELS = """{channels} must name at most {most} levels for images of {h}x{w}, since each level after the
 first halves them, got {n} ({got}): as in {better}"""
 _OR_SIZE = ", or with {size} {fitting}"
+_NET_LEVELS = """{net} {net_name} has {n} levels, and images of {h}x{w} can have {most}, since each level
+after the first halves them: """
+_FOR_PAPER = "it is for {data} cifar10, or a folder with {colour} {size} 32; or give {channels} {better}"
+_FOR_FOLDER = "give {size} {fitting}, or {channels} {better}"
 _NO_NET = "{%s} is for a new network, and {init_from} {name} brings its own: leave {%s} out"
 
 
@@ -81,11 +85,13 @@ def _check_levels(config: TrainConfig, h: int, w: int) -> None:
     while size % 2**most == 0:
         most += 1
     if (n := len(channels)) > most:
-        text, fitting = _LEVELS, "x".join(str(-(-side // 2 ** (n - 1)) * 2 ** (n - 1)) for side in (h, w))
-        if config.data not in NAMED:
-            text += _OR_SIZE.replace("{fitting}", fitting)
-        got, better = shown(channels), shown(channels[:most])
-        raise ConfigError(text, most=most, h=h, w=w, n=n, got=got, better=better)
+        fitting = "x".join(str(-(-side // 2 ** (n - 1)) * 2 ** (n - 1)) for side in (h, w))
+        if "channels" in (config.given or ()):
+            text = _LEVELS + ("" if config.data in NAMED else _OR_SIZE)
+        else:
+            text = _NET_LEVELS + (_FOR_PAPER if config.data in NAMED else _FOR_FOLDER)
+        values = {"got": shown(channels), "better": shown(channels[:most]), "net_name": config.net}
+        raise ConfigError(text, most=most, h=h, w=w, n=n, fitting=fitting, **values)
 
 # %% ../../nbs/93e_setup.ipynb #0c8bcbx1
 _IN_DATA = """{out} {got} lies in {data} {folder}, and the run's pictures would become images of the data:
