@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import random
 import tempfile
 import warnings
@@ -231,13 +232,18 @@ _OTHER_IMAGES = """{init_from} {name} draws images of {drawn}, and those of {dat
 {init_from} out"""
 _OTHER_CLASSES = """{init_from} {name} is told {theirs} classes, and the images of {data} have {ours}: leave
 {init_from} out"""
+_NO_SUCH = "there is no file {}, and no network of that name in the package: give {} or a weights.safetensors"
 
 
 def weights_of(
     name: str,  # of a network of the package, or the path of a weights file
 ) -> Pretrained:  # the denoiser, and what is noted with it
     "A network of the package by its name, or one in a file. Raises what `load_weights` raises."
-    return pretrained(name) if name in PRETRAINED_SHA256 else load_weights(name)
+    if name in PRETRAINED_SHA256:
+        return pretrained(name)
+    if not name.endswith(".safetensors") and not os.path.exists(name):
+        raise RuntimeError(_NO_SUCH.format(name, ", ".join(PRETRAINED_SHA256)))
+    return load_weights(name)
 
 
 def net_of(
