@@ -220,8 +220,10 @@ def test_an_unusable_out_is_named(monkeypatch):
     import tempfile
 
     Path("file").touch()
-    assert "file" in refused("train", *SMALL, "--out", "file")
-    assert "file" in refused("train", *SMALL, "--out", "file/out")
+    said = "error: file is a file, where a folder is to be: give another folder, or move the file away"
+    for out in ("file", "file/out"):
+        assert refused("train", *SMALL, "--out", out).endswith(said)
+        assert refused("sample", *CPU, "--out", out).endswith(said)
 
     def denied(*args, **kwargs):
         raise PermissionError(13, "Permission denied", str(kwargs["dir"]))

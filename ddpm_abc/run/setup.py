@@ -112,7 +112,13 @@ def check_writable(
     out: Path,  # a folder, made if missing
 ) -> None:
     "Try to write before an hour is spent. Raises `OSError`."
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        if file := next((p for p in (out, *out.parents) if p.is_file()), None):
+            text = f"{file} is a file, where a folder is to be: give another folder, or move the file away"
+            raise FileExistsError(text) from None
+        raise
     with tempfile.TemporaryFile(dir=out):
         pass
 
