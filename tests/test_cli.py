@@ -185,6 +185,7 @@ def test_help_names_every_network_of_the_package(command, option):
         (["--device", "tpu9"], "--device: .*tpu9.*auto, cpu, cuda or mps"),
         (["--device", "cuda:77"], "--device: .*cuda:77.*auto or cpu"),
         (["--data", "cifar"], "unknown data set 'cifar'.*digits, mnist, fashion"),
+        (["--data", "./cats"], "there is no folder './cats': use digits, mnist, fashion"),
         (["--epochs", "3"], "unrecognized arguments: --epochs 3"),
         (["--step", "3"], "unrecognized arguments: --step 3; is it --steps?"),
         (["--weights", "w"], "unrecognized arguments: --weights w"),

@@ -116,6 +116,9 @@ def test_what_is_held_out_is_not_trained_on():
     )
     one_class = refused("train", "--data", "mine/bright", "--size", 16, "--even", *TINY, "--out", "one")
     assert "--even needs images of two classes or more, and those of --data are of one" in one_class
+    assert "--batch-size must be at most 36, the number of images without the 4 held out, got 40" in refused(
+        "train", "--data", "mine", *TINY, "--batch-size", 40
+    )
     assert "--hold-out must be less than 40, the number of images, got 40" in refused(
         "train", "--data", "mine", "--size", 16, "--hold-out", 40, *TINY, "--out", "none"
     )
