@@ -116,6 +116,9 @@ def test_what_is_held_out_is_not_trained_on():
     )
     one_class = refused("train", "--data", "mine/bright", "--size", 16, "--even", *TINY, "--out", "one")
     assert "--even needs images of two classes or more, and those of --data are of one" in one_class
+    assert "--batch-size must be at most 36, the number of images without the 4 held out, got 40" in refused(
+        "train", "--data", "mine", *TINY, "--batch-size", 40
+    )
     assert "--hold-out must be less than 40, the number of images, got 40" in refused(
         "train", "--data", "mine", "--size", 16, "--hold-out", 40, *TINY, "--out", "none"
     )
@@ -123,20 +126,46 @@ def test_what_is_held_out_is_not_trained_on():
 
 def test_another_folder_judges_what_the_training_held_in():
     paint("mine", 60, (16, 16))
-    paint("others", 24, (16, 16))
+    paint("others", 24, (18, 18))
     done("train", "--data", "mine", "--size", 16, "--hold-out", 0, "--steps", 1, *TINY)
     command = ["evaluate", "--weights", "out/weights.safetensors", "--n", 20, "--steps", 2, *CPU]
     status, out, err = run(*command, "--data", "others")
     assert status == 0
     assert "compared with: folder others, 24 images, 1x16x16" in out
-    assert "near copies" in out
+    assert "and of 24 held out, so few that the nearest of them alone sets the limit)" in out
     assert "needs images of several classes, 256 to train on and 20 held out, from 8x8 to 1,048,576" in err
     Path("mine").rename("moved")
-    assert "was trained on, to look for copies in, are gone" in refused(*command, "--data", "others")
+    gone = "out/weights.safetensors was trained on, in mine, to look for copies among, are gone or changed"
+    assert gone in refused(*command, "--data", "others")
     assert "was trained on mine, which is not there any more" in refused(*command)
     Path("moved").rename("mine")
     Path("mine/dark/000.png").unlink()
     assert "the images in mine are not those that" in refused(*command)
+
+
+def test_images_of_another_folder_that_were_trained_on_are_left_out():
+    paint("mine", 100, (16, 16))
+    done("train", "--data", "mine", "--size", 16, "--steps", 1, *TINY)
+    known = {image.numpy().tobytes() for image in images_of(TrainConfig(data="mine", size="16x16"))[0].images}
+    for n, path in enumerate(sorted(Path("mine/bright").iterdir())):
+        pixels = np.asarray(Image.open(path)).tobytes()
+        folder = Path("seen" if pixels in known else "new")
+        folder.mkdir(exist_ok=True)
+        (folder / f"{n}.png").write_bytes(path.read_bytes())
+    seen, new = len(names("seen")), len(names("new"))
+    assert (seen + new, 0 < new < 10) == (50, True)
+    command = ["evaluate", "--weights", "out/weights.safetensors", "--n", 20, "--steps", 2, *CPU]
+    said = f"left out: {seen} of the 50 images of folder mine/bright, which out/weights.safetensors was"
+    for more in ([], ["--bits"]):
+        status, out, err = run(*command, "--data", "mine/bright", *more)
+        assert (status, said in err) == (0, True)
+        assert f"folder mine/bright, {new} images" in out
+    assert "was trained on every image of --data: name a folder of others" in refused(
+        *command, "--data", "seen"
+    )
+    Path("mine").rename("moved")
+    _, _, err = run(*command, "--data", "new", "--bits")
+    assert "nobody can tell which of them out/weights.safetensors was trained on" in err
 
 
 @pytest.mark.parametrize(
@@ -161,10 +190,33 @@ def test_what_cannot_be_is_refused_with_what_can(asked, said):
     assert re.search(said, err)
 
 
+def test_channels_that_nobody_typed_are_said_to_be_those_of_the_network():
+    paint("mine", 20, (16, 16))
+    for net in (["--net", "paper"], ["--recipe", "ddpm-cifar10"]):
+        err = refused("train", *net, *CPU)
+        assert "--net paper has 4 levels, and images of 28x28 can have 3, since each level after" in err
+        assert "it is for --data cifar10, or a folder with --colour --size 32; or give --channels 128," in err
+    err = refused("train", "--data", "mine", "--size", "30", "--batch-size", 8, *CPU)
+    assert "--net small has 3 levels, and images of 30x30 can have 2" in err
+    assert err.endswith("give --size 32x32, or --channels 16,48")
+
+
 @pytest.mark.parametrize("asked", [["--size", "32"], ["--colour"], ["--fit", "pad"], ["--background", "red"]])
 def test_a_form_is_for_folders(asked):
     err = refused("train", "--steps", 1, *asked, *TINY)
     assert f"{asked[0]} is for a folder of your own images, and --data digits has a fixed form" in err
+
+
+def test_a_run_writes_nothing_into_the_folder_of_its_images():
+    paint("mine", 20, (16, 16))
+    command = ["train", "--data", "mine", "--size", 16, "--steps", 1, *TINY]
+    for out in ("mine", "mine/run", "other/../mine/bright"):
+        err = refused(*command, "--out", out)
+        assert f"--out {out} lies in --data mine, and the run's pictures would become images of the" in err
+    assert names("mine") == ["bright", "dark"]
+    done(*command, "--out", "mine-2")
+    Path("mine-2").rename("mine/run")
+    assert "a run that is there already can be moved" in refused("train", "--resume", "--out", "mine/run")
 
 
 def test_presets():

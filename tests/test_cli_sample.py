@@ -358,6 +358,20 @@ def spoilt():
     save("w.safetensors", net)
 
 
+def test_what_is_no_weights_file_is_named_with_the_file_that_is():
+    folder = Path("my runs")
+    done("train", "--channels", "16,32", "--T", 30, "--steps", 1, "--out", folder, *CPU)
+    path = folder / "checkpoint-1.safetensors"
+    for command in (["sample", "--weights", path], ["export", path, "a.onnx"]):
+        err = refused(*command)
+        assert "my runs/checkpoint-1.safetensors holds a checkpoint file, not a weights file" in err
+        assert "take my runs/weights.safetensors instead; to train on, `ddpm-abc train --resume`" in err
+    err = refused("sample", "--weights", folder)
+    assert err.endswith("my runs is a folder: name a file in it, as my runs/weights.safetensors")
+    err = refused("sample", "--weights", "mnist_labels")
+    assert "there is no file mnist_labels, and no network of that name in the package: give mnist-" in err
+
+
 def test_weights_that_give_no_numbers_say_so():
     spoilt()
     err = refused("sample", "--weights", "w.safetensors", "--n", 1, *CPU, status=1)

@@ -250,8 +250,10 @@ def test_resume_takes_more_steps_and_the_same_settings(out):
     done("train", "--resume", "--steps", 3, *SMALL)
     assert list(losses()) == [1, 2, 3]
     said = done("train", "--resume", *CPU)
-    assert "has done its 3 steps" in said
-    assert "--steps" in said
+    on = "to train on, give `ddpm-abc train --out out --resume --device cpu` more --steps or --minutes"
+    assert re.search(rf"has done its 3 steps in \d+ s; {on}", said)
+    said = done("train", "--resume", "--steps", 2, *CPU)
+    assert re.search(rf"has done its 3 steps in \d+ s, more than --steps 2; {on}", said)
 
 
 @pytest.mark.parametrize(
@@ -502,7 +504,7 @@ def test_a_full_disk_says_so(monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     err = refused("train", *SMALL, "--steps", 1, status=1)
     assert "No space left on device" in err
-    assert names() == []
+    assert not Path("out").exists()
 
 
 # --- labels, v, other weights -------------------------------------------------------------------------------
@@ -535,6 +537,17 @@ def test_a_resumed_run_notices_other_labels(two_classes):
     Path("pairs/below-2").mkdir()
     Path("pairs/below-1/39.png").rename("pairs/below-2/39.png")  # the same images in the same order
     assert "other images or labels" in refused("train", "--resume", "--steps", 2)
+
+
+def test_a_resumed_run_says_of_other_images_that_they_are_others(two_classes):
+    "Though they would be too few for its settings, or of one class, which were not typed again."
+    trained("--data", "pairs", "--labels", "--hold-out", 8, "--steps", 1)
+    gray_images("few", 8)
+    began = "is not what the run in out/checkpoint-1.safetensors began with (pairs)"
+    for other in ("pairs/below", "few"):
+        assert f"--data {other} {began}" in refused("train", "--resume", "--steps", 2, "--data", other)
+    shutil.rmtree("pairs/below")
+    assert "began with 32 other images: put them back" in refused("train", "--resume", "--steps", 2)
 
 
 def test_labels_need_several_classes():

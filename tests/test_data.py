@@ -308,9 +308,17 @@ def test_load_finds_data_by_name_and_prints_nothing(tmp_path, capfd, monkeypatch
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("name", ["MNIST", "nowhere/at/all", ""])
-def test_load_names_an_unknown_data_set(name):
-    with pytest.raises(RuntimeError, match=f"unknown data set {name!r}.*digits, mnist, fashion"):
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("MNIST", "unknown data set"),
+        ("", "unknown data set"),
+        ("nowhere/at/all", "there is no folder"),
+        ("./digits", "there is no folder"),
+    ],
+)
+def test_load_names_an_unknown_data_set(name, what):
+    with pytest.raises(RuntimeError, match=f"{what} {name!r}.*digits, mnist, fashion"):
         load(name)
 
 

@@ -240,6 +240,12 @@ def test_the_command_writes_and_compares(tmp_path, monkeypatch):
     done("export", "paper.safetensors", "folder", "--format", "diffusers")
     assert Path("folder/model_index.json").is_file()
     assert "must end in .onnx, got folder" in refused("export", "paper.safetensors", "folder")
-    assert "nowhere.safetensors" in refused("export", "nowhere.safetensors", "a.onnx")
+    assert "nowhere.safetensors" in refused("export", "nowhere.safetensors", "new/a.onnx")
+    assert not Path("new").exists()
+    before = Path("small.onnx").read_bytes()
+    assert "small.onnx is there already: give another OUT" in refused("export", "mnist", "small.onnx")
+    assert Path("small.onnx").read_bytes() == before
+    again = refused("export", "paper.safetensors", "folder", "--format", "diffusers")
+    assert "folder/model_index.json is there already: give another OUT, or move it away" in again
     assert "this is a UNet" in refused("export", "mnist", "a", "--format", "diffusers")
     assert not Path("a").exists()

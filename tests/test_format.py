@@ -107,7 +107,7 @@ def test_a_missing_file_is_named(tmp_path):
     for read in (load_weights, read_metadata):
         with pytest.raises(RuntimeError, match="there is no file .*w.safetensors: train first"):
             read(tmp_path / "w.safetensors")
-    with pytest.raises(RuntimeError, match="there is no file"):
+    with pytest.raises(RuntimeError, match="is a folder: name a file in it, as .*/weights.safetensors"):
         load_weights(tmp_path)  # a folder
 
 

@@ -232,13 +232,13 @@ def test_any_run_of_images_has_each_class_as_often_as_it_should(often, seed):
     ("asked", "line"),
     [
         ({"steps": 20}, "dpm-solver with eta 0.75"),
-        ({"steps": 10}, "dpm-solver with eta 0.75"),
-        ({"steps": 9}, "dpm-solver with eta 1 from alpha_bar 0.333 on"),
-        ({"steps": 9, "eta": 0.5}, "dpm-solver with eta 0.5 from alpha_bar 0.333 on"),
-        ({"steps": 9, "eta": 0.0}, "dpm-solver with eta 0"),
-        ({"steps": 9, "noise_from": 0.0}, "dpm-solver with eta 1"),
+        ({"steps": 15}, "dpm-solver with eta 0.75"),
+        ({"steps": 14}, "dpm-solver with eta 1 from alpha_bar 0.333 on"),
+        ({"steps": 14, "eta": 0.5}, "dpm-solver with eta 0.5 from alpha_bar 0.333 on"),
+        ({"steps": 14, "eta": 0.0}, "dpm-solver with eta 0"),
+        ({"steps": 14, "noise_from": 0.0}, "dpm-solver with eta 1"),
         ({"steps": 20, "eta": 0.5, "noise_from": 0.2}, "dpm-solver with eta 0.5 from alpha_bar 0.2 on"),
-        ({"steps": 9, "sampler": "ddim"}, "ddim with eta 0"),
+        ({"steps": 14, "sampler": "ddim"}, "ddim with eta 0"),
     ],
 )
 def test_noise_comes_late_in_few_steps(drawing, asked, line):

@@ -89,8 +89,12 @@ def _held_out(config: Any, drawing: Drawing) -> tuple[Tensor, str]:
             note("the bundled digits are of MNIST's training set, which these weights were trained on")
     else:
         where: dict[str, Any] = {"root": config.root, "image_cache": config.image_cache}
-        held = real_for(info, config.weights, config.data, **where, progress=watched()).held
+        train, held = real_for(info, config.weights, config.data, **where, progress=watched())
         say(held.describe().replace("data:", "measured on:"))
+        for sentence in held.notes:
+            note(sentence)
+        if train is None:
+            note(f"nobody can tell which of them {config.weights} was trained on: its own images are gone")
         images, whose = held[torch.arange(min(config.n, len(held)))], "that were held out"
     if tuple(images.shape[1:]) != shape:
         got, want = ("x".join(map(str, s)) for s in (images.shape[1:], shape))

@@ -28,9 +28,9 @@ _WEIGHTS = f"weights.safetensors of a training run, or {PACKAGED}"
 SAMPLERS = ("dpm-solver", "ddim", "ddpm")  # those of `ddpm_abc.solvers`, known without torch
 _SAMPLER = "sampler (chapter 10): dpm-solver, ddim, or ddpm, the paper's, which needs many steps"
 _STEPS = "reverse steps, at most the T of the training; fewer are faster and coarser"
-_ETA = """noise added on the way, for dpm-solver and ddim: 0 adds none, 1 as much as ddpm; in fewer than ten
+_ETA = """noise added on the way, for dpm-solver and ddim: 0 adds none, 1 as much as ddpm; in fewer than 15
 steps dpm-solver adds it to the later ones only"""
-_USUAL_ETA = "0.75 for dpm-solver, and 1 in fewer than ten steps; 0 for ddim"
+_USUAL_ETA = "0.75 for dpm-solver, and 1 in fewer than 15 steps; 0 for ddim"
 DEFAULT_WEIGHTS = "mnist-labels"  # of `sample` and `evaluate`, from the package
 
 

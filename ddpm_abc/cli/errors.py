@@ -97,6 +97,9 @@ def _reworded(error: click.ClickException) -> str:
     if isinstance(error, click.BadOptionUsage):
         takes_none = "not take" in error.message
         return f"{error.option_name} {'takes no value' if takes_none else 'needs a value'}"
+    if isinstance(error, click.MissingParameter) and error.param is not None and error.ctx is not None:
+        example = getattr(error.ctx.command, "example", "")
+        return f"{error.param.human_readable_name} is missing: give it as in `{example}`"
     if isinstance(error, click.BadParameter) and error.param is not None:
         return f"{error.param.opts[0]} {error.message}"
     return error.message

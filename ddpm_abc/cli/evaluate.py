@@ -250,9 +250,8 @@ def _judge_own(
         shapes = ["x".join(map(str, shape)) for shape in (drawn, held)]
         raise Refused(f"{config.weights} draws images of {shapes[0]}, and those of --data are {shapes[1]}")
     if real.train is None:
-        raise Refused(
-            f"the images that {config.weights} was trained on, to look for copies in, are gone: put them back"
-        )
+        theirs = f"in {shown(_trained_on(drawing.found.info))}, to look for copies among, are gone or changed"
+        raise Refused(f"the images that {config.weights} was trained on, {theirs}: put them back")
     if net and not can_measure(real, config.n, net):
         n, m = len(real.train), len(real.held)
         need = f"{config.n + 1} images of the training, and there are {n}; 20 held out, and there are {m}"
@@ -273,6 +272,8 @@ def _say_judgement(images: Tensor, real: Real, net: Inception | None) -> None:
     share = f"{found.near_copies:.1%} of the {len(images):,} images"
     among = counted(found.looked_through, "training image")
     among = f"of {among} looked through, and of {len(real.held):,} held out"
+    if len(real.held) < 100:
+        among += ", so few that the nearest of them alone sets the limit"
     say(f"near copies: {share} lie closer to a training image than 99% of those held out ({among})")
     if found.report is None or found.floor is None:
         return

@@ -53,8 +53,11 @@ def export(weights: str, out: Path, config: ExportConfig) -> int:  # exit status
     with refusing():
         if config.format == "onnx" and out.suffix != ".onnx":
             raise Refused(f"OUT must end in .onnx, got {out}: or give --format diffusers, for a folder")
-        check_writable(out.parent)
+        taken = out if config.format == "onnx" or out.is_file() else out / "model_index.json"
+        if taken.exists():
+            raise Refused(f"{taken} is there already: give another OUT, or move it away")
         found = weights_of(weights)
+        check_writable(out.parent)
     if config.format == "onnx":
         return _onnx(found, out, config.dtype == "float16")
     try:

@@ -68,8 +68,10 @@ def train(
                 ) from e
         _introduce(run)
         if run.progress() >= 1:
-            more = "to train on, give `ddpm-abc train --resume` more --steps or --minutes"
-            say(f"{run.path} has done its {counted(run.step, 'step')} in {run.seconds:.0f} s; {more}")
+            steps = run.config.steps
+            than = f", more than --steps {steps}" if steps and run.step > steps else ""
+            more = f"to train on, give `{_again(run.config)}` more --steps or --minutes"
+            say(f"{run.path} has done its {counted(run.step, 'step')} in {run.seconds:.0f} s{than}; {more}")
             return 0
         return _train_on(run, again)
 

@@ -44,5 +44,6 @@ def load(
     if name and os.path.isdir(name):
         f = form or Form()
         return image_folder(name, f.size, f.channels, f.background, f.fit, cache=cache, progress=progress)
-    wrong = f"{name!r} is a file" if name and os.path.exists(name) else f"unknown data set {name!r}"
+    missing = "there is no folder" if os.path.dirname(name) else "unknown data set"  # a path, or a word
+    wrong = f"{name!r} is a file" if name and os.path.exists(name) else f"{missing} {name!r}"
     raise RuntimeError(f"{wrong}: use {', '.join(NAMED)}, or the path of a folder of images")

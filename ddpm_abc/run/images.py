@@ -22,7 +22,7 @@ __all__ = ['Parts', 'form_of', 'images_of', 'split', 'by_label', 'images_digest'
 # %% ../../nbs/93k_images.ipynb #93k00008
 _OF_FOLDERS = "{%s} is for a folder of your own images, and {data} {name} has a fixed form: leave {%s} out"
 _ALSO_A_FOLDER = "--data {name} is the data set of that name; the folder of that name here is --data ./{name}"
-_TOO_FEW = "{batch_size} must be at most {n}, the number of images, got {got}"
+_TOO_FEW = "{batch_size} must be at most {n}, the number of images{less}, got {got}"
 _NONE_LEFT = "{hold_out} must be less than {n}, the number of images, got {got}"
 _ONE_CLASS = """{labels} needs images of several classes, and {got} has one: put those of each class into a
 folder of its own, FOLDER/CLASS/IMAGE"""
@@ -59,7 +59,8 @@ def images_of(
     everything = load(config.data, config.root, form=form, cache=cache, progress=progress)
     data, held = split(everything, config)
     if config.batch_size > (n := len(data)):
-        raise ConfigError(_TOO_FEW, n=n, got=config.batch_size)
+        less = f" without the {len(held)} held out" if len(held) else ""
+        raise ConfigError(_TOO_FEW, n=n, less=less, got=config.batch_size)
     if config.labels and len(data.classes) == 1:
         raise ConfigError(_ONE_CLASS, got=shown(config.data))
     return data, held

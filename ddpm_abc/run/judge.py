@@ -5,6 +5,7 @@
 # %% ../../nbs/93i_judge.ipynb #93i00003
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -32,6 +33,7 @@ _NAMED = "{name} was trained on {was}: {data} {got} cannot judge it, leave {data
 _CHANGED = """the images in {was} are not those that {name} was trained on, any more: put them back, or name a
 folder of images that it never saw with {data}"""
 _GONE = "{name} was trained on {was}, which is not there any more: name its new place with {data}"
+_SEEN = "{name} was trained on every image of {data}: name a folder of others, or leave {data} out"
 
 
 class Real(NamedTuple):
@@ -52,9 +54,9 @@ def real_for(
 ) -> Real:  # what to judge by
     """The images that weights were trained on, and those that they never saw.
 
-    A folder, and the emoji, are dealt as they were for the training; another folder is taken to hold images
-    that were never seen. Raises `ConfigError` for weights that say too little or held nothing out, and what
-    `load` raises.
+    A folder, and the emoji, are dealt as they were for the training; of another folder, the images
+    that they were trained on are left out. Raises `ConfigError` for weights that say too little or held
+    nothing out, for a folder of such images alone, and what `load` raises.
     """
     try:
         told = TrainConfig(**read_settings(info.get("run"), name))
@@ -78,7 +80,7 @@ def real_for(
         raise ConfigError(_CHANGED, name=name, was=shown(told.data))
     there = os.path.isdir(told.data)
     own = _as_trained(images_of(replace(config, hold_out=0), progress)[0], told, info) if there else None
-    return Real(own[0] if own else None, everything)
+    return Real(own[0], _unseen(everything, own[0], name)) if own else Real(None, everything)
 
 # %% ../../nbs/93i_judge.ipynb #93i000x1
 def _as_trained(everything: Images, told: TrainConfig, info: Mapping[str, Any]) -> Parts | None:
@@ -87,6 +89,24 @@ def _as_trained(everything: Images, told: TrainConfig, info: Mapping[str, Any]) 
         return None
     parts = split(everything, told)
     return parts if images_digest(parts[0], told) == info.get("images_sha256") else None
+
+
+def _unseen(others: Images, train: Images, name: str) -> Images:
+    "Those of other images that are not among those of the training, and a note on those that are."
+    known = set(_digests(train))
+    new = [k for k, h in enumerate(_digests(others)) if h not in known]
+    if not new:
+        raise ConfigError(_SEEN, name=name)
+    if not (seen := len(others) - len(new)):
+        return others
+    note = f"left out: {seen:,} of the {len(others):,} images of {others.name}, which {name} was trained on"
+    return replace(others.part(torch.tensor(new)), notes=(*others.notes, note))
+
+
+def _digests(data: Images) -> list[bytes]:
+    "Of each image's pixels; the images may lie in a file."
+    some = torch.arange(len(data)).split(4096)
+    return [hashlib.sha256(x.numpy().tobytes()).digest() for part in some for x in data[part]]
 
 # %% ../../nbs/93i_judge.ipynb #93i00008
 LOOKED_THROUGH = 10_000  # images of each kind at most, or as many as 512 MB hold

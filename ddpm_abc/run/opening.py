@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ def _assembled(
 # %% ../../nbs/93l_opening.ipynb #78ef6f78
 def _new(config: TrainConfig, progress: bool, team: Team) -> Run:
     "A run at step 0."
+    setup.check_apart(config)
     init = setup.weights_of(config.init_from) if config.init_from else None
     if init:
         setup.check_init(config)
@@ -109,7 +110,13 @@ def _data_again(config: TrainConfig, path: Path, saved: Metadata, was: str, prog
         raise OtherSetting("data", config.data, was, whose, _INSTEAD)
     if not moved and was not in NAMED and not Path(was).is_dir():
         raise ConfigError(_GONE, path=path, was=shown(was))
-    (data, held), before = images_of(config, progress), saved.info["n_images"]
+    before = saved.info["n_images"]
+    try:
+        data, held = images_of(config, progress)
+    except ConfigError as e:  # too few for the run's settings, or of one class: others than it began with
+        if moved:
+            raise OtherSetting("data", config.data, was, whose, _INSTEAD) from e
+        raise ConfigError(_CHANGED, path=path, others=counted(before, "other image"), labels="") from e
     n, same = len(data.images), saved.info["images_sha256"] == images_digest(data, config)
     if moved and not same:
         raise OtherSetting("data", config.data, was, whose, _INSTEAD)
@@ -146,6 +153,7 @@ def _resumed(config: TrainConfig, progress: bool, team: Team) -> Run:
     before = read_settings(saved.info.get("run"), path)
     setup.check_saved(path, saved)
     config = settled(config, before, f"the run in {path} began with", _INSTEAD)
+    setup.check_apart(config)
     _check_init(config, path, saved, before["init_from"])
     device, sched = setup.own_device(config.device, team), build_schedule(saved.sched)
     data, _ = parts = _data_again(config, path, saved, before["data"], progress)
@@ -180,15 +188,21 @@ class RunExists(ConfigError):
 
 @contextmanager
 def _owned(out: Path, resume: bool) -> Iterator[None]:
-    "The run's folder, locked."
+    "The run's folder, locked. If nothing is written into a new one, it goes again."
     if resume and not out.is_dir():
         raise ConfigError("there is no folder {path} to go on in: train first, without {resume}", path=out)
-    setup.check_writable(out)
-    with lock_folder(out):
-        if not resume and (found := checkpoints(out)):
-            raise RunExists(found[0])
-        clean_temporary(out)
-        yield
+    made = [p for p in (out, *out.parents) if not p.exists()]
+    try:
+        setup.check_writable(out)
+        with lock_folder(out):
+            if not resume and (found := checkpoints(out)):
+                raise RunExists(found[0])
+            clean_temporary(out)
+            yield
+    finally:
+        for p in made:
+            with suppress(OSError):  # it is not empty
+                p.rmdir()
 
 # %% ../../nbs/93l_opening.ipynb #93l00010
 @contextmanager

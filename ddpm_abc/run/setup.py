@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import random
 import tempfile
 import warnings
@@ -38,9 +39,9 @@ from .config import _NOT_OURS, NETS, TrainConfig
 from .settings import ConfigError, counted, shown
 
 # %% auto #0
-__all__ = ['LARGEST_NET', 'SHAPE', 'check_new', 'check_init', 'check_writable', 'device_of', 'own_device', 'digest',
-           'new_network', 'memory_for', 'weights_of', 'net_of', 'fixed_by', 'check_fit', 'recipe_of', 'network_like',
-           'check_saved']
+__all__ = ['LARGEST_NET', 'SHAPE', 'check_new', 'check_init', 'check_apart', 'check_writable', 'device_of', 'own_device',
+           'digest', 'new_network', 'memory_for', 'weights_of', 'net_of', 'fixed_by', 'check_fit', 'recipe_of',
+           'network_like', 'check_saved']
 
 # %% ../../nbs/93e_setup.ipynb #0c8bcb4d
 LARGEST_NET = 1_000_000_000  # parameters; more is a slip of the hand, and would fill the memory
@@ -51,6 +52,10 @@ _MULTIPLES = "{channels} must be multiples of {m} from {low} on, as in {better},
 _LEVELS = """{channels} must name at most {most} for images of {h}x{w}, since each level after the
 first halves them, got {n} ({got}): as in {better}"""
 _OR_SIZE = ", or with {size} {fitting}"
+_NET_LEVELS = """{net} {net_name} has {n} levels, and images of {h}x{w} can have {most}, since each level
+after the first halves them: """
+_FOR_PAPER = "it is for {data} cifar10, or a folder with {colour} {size} 32; or give {channels} {better}"
+_FOR_FOLDER = "give {size} {fitting}, or {channels} {better}"
 _NO_NET = "{%s} is for a new network, and {init_from} {name} brings its own: leave {%s} out"
 
 
@@ -82,18 +87,39 @@ def _check_levels(config: TrainConfig, h: int, w: int) -> None:
     while size % 2**most == 0:
         most += 1
     if (n := len(channels)) > most:
-        text, fitting = _LEVELS, "x".join(str(-(-side // 2 ** (n - 1)) * 2 ** (n - 1)) for side in (h, w))
-        if config.data not in NAMED:
-            text += _OR_SIZE.replace("{fitting}", fitting)
-        got, better = shown(channels), shown(channels[:most])
-        raise ConfigError(text, most=counted(most, "level"), h=h, w=w, n=n, got=got, better=better)
+        fitting = "x".join(str(-(-side // 2 ** (n - 1)) * 2 ** (n - 1)) for side in (h, w))
+        if "channels" in (config.given or ()):
+            text = _LEVELS + ("" if config.data in NAMED else _OR_SIZE)
+        else:
+            text = _NET_LEVELS + (_FOR_PAPER if config.data in NAMED else _FOR_FOLDER)
+        values = {"got": shown(channels), "better": shown(channels[:most]), "net_name": config.net}
+        raise ConfigError(text, most=counted(most, "level"), h=h, w=w, n=n, fitting=fitting, **values)
 
 # %% ../../nbs/93e_setup.ipynb #0c8bcbx1
+_IN_DATA = """{out} {got} lies in {data} {folder}, and the run's pictures would become images of the data:
+give an {out} elsewhere; a run that is there already can be moved"""
+
+
+def check_apart(
+    config: TrainConfig,  # of a run
+) -> None:
+    "Raise `ConfigError` for a run that would write into the folder of its own images."
+    out, folder = Path(config.out).resolve(), Path(config.data).resolve()
+    if config.data not in NAMED and out.is_relative_to(folder):
+        raise ConfigError(_IN_DATA, got=shown(config.out), folder=shown(config.data))
+
+
 def check_writable(
     out: Path,  # a folder, made if missing
 ) -> None:
     "Try to write before an hour is spent. Raises `OSError`."
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        if file := next((p for p in (out, *out.parents) if p.is_file()), None):
+            text = f"{file} is a file, where a folder is to be: give another folder, or move the file away"
+            raise FileExistsError(text) from None
+        raise
     with tempfile.TemporaryFile(dir=out):
         pass
 
@@ -215,13 +241,18 @@ _OTHER_IMAGES = """{init_from} {name} draws images of {drawn}, and those of {dat
 {init_from} out"""
 _OTHER_CLASSES = """{init_from} {name} is told {theirs} classes, and the images of {data} have {ours}: leave
 {init_from} out"""
+_NO_SUCH = "there is no file {}, and no network of that name in the package: give {} or a weights.safetensors"
 
 
 def weights_of(
     name: str,  # of a network of the package, or the path of a weights file
 ) -> Pretrained:  # the denoiser, and what is noted with it
     "A network of the package by its name, or one in a file. Raises what `load_weights` raises."
-    return pretrained(name) if name in PRETRAINED_SHA256 else load_weights(name)
+    if name in PRETRAINED_SHA256:
+        return pretrained(name)
+    if not name.endswith(".safetensors") and not os.path.exists(name):
+        raise RuntimeError(_NO_SUCH.format(name, ", ".join(PRETRAINED_SHA256)))
+    return load_weights(name)
 
 
 def net_of(

@@ -116,6 +116,7 @@ def _check_limits(path: str | os.PathLike[str], size: int, header: int) -> None:
             )
 
 # %% ../../nbs/92b_format.ipynb #92b0000f
+_FOLDER = "{path} is a folder: name a file in it, as {path}/weights.safetensors"
 _MISSING = "there is no file {path}: train first, as in `ddpm-abc train --out out`, or mend the path"
 _TOO_LARGE = "{path} has {n:,} bytes, and at most {limit:,} are read: it is no network of this library"
 _PICKLED = (
@@ -125,7 +126,7 @@ _PICKLED = (
 _DAMAGED = "{path} is damaged, or no safetensors file ({why}): copy it again, or train again"
 _OF_OTHER_KIND = "{path} holds a {kind} file, not a {wanted} file: {instead}"
 _INSTEAD = {
-    "weights": "go on from it with load_checkpoint; to sample, use the weights file beside it",
+    "weights": "take {weights} instead; to train on, `ddpm-abc train --resume`, in Python load_checkpoint",
     "checkpoint": "sample from it with load_weights; to go on training, use the checkpoint beside it",
 }
 
@@ -135,7 +136,7 @@ def _read_sealed(
 ) -> tuple[Metadata, dict[str, Tensor]]:
     "What a file says of itself, and its tensors if a kind is asked for. Nothing in it is run."
     if not os.path.isfile(path):
-        raise RuntimeError(_MISSING.format(path=path))
+        raise RuntimeError((_FOLDER if os.path.isdir(path) else _MISSING).format(path=path))
     if not _is_text(path):
         raise RuntimeError(_NO_TEXT.format(path=path))
     if (size := Path(path).stat().st_size) > LARGEST_FILE:
@@ -149,7 +150,7 @@ def _read_sealed(
         raise RuntimeError(_DAMAGED.format(path=path, why=e)) from None
     found = _parse(path, text)
     if kind is not None and found.kind != kind:
-        instead = _INSTEAD[kind]
+        instead = _INSTEAD[kind].format(weights=Path(path).with_name("weights.safetensors"))
         raise RuntimeError(_OF_OTHER_KIND.format(path=path, kind=found.kind, wanted=kind, instead=instead))
     return found, tensors
 
