@@ -106,6 +106,9 @@ def real(args: argparse.Namespace) -> None:
         f"{mean(s):.3f} ± {stdev(s):.3f} ({min(s):.3f} to {max(s):.3f})" for s in zip(*scores, strict=True)
     )
     print(f"| real digits, {len(piles)} piles | " + " | ".join(cells) + " |")
+    means = torch.stack([all_of[classes == c].double().mean(0) for c in range(10)])
+    apart = (means[classes] - means[classes].mean(0)).square().sum(1).mean()  # the variance between classes
+    print(f"| of the FID, the mean part of classes at random | {apart / args.n:.3f} | |")
     kept, net = Path(__file__).parent / "drawn/mnist-labels.npz", digit_classifier()
     x = features(net, to_unit(torch.from_numpy(np.load(kept)["images"])[: args.n]))
     y = net.head(x.float()).argmax(1)  # which classes were asked for, was not kept
