@@ -194,10 +194,10 @@ def test_channels_that_nobody_typed_are_said_to_be_those_of_the_network():
     paint("mine", 20, (16, 16))
     for net in (["--net", "paper"], ["--recipe", "ddpm-cifar10"]):
         err = refused("train", *net, *CPU)
-        assert "--net paper has 4 levels, and images of 28x28 can have 3, since each level after" in err
+        assert "--net paper has 4 levels, and images of 28x28 can have 3 levels, since each after" in err
         assert "it is for --data cifar10, or a folder with --colour --size 32; or give --channels 128," in err
     err = refused("train", "--data", "mine", "--size", "30", "--batch-size", 8, *CPU)
-    assert "--net small has 3 levels, and images of 30x30 can have 2" in err
+    assert "--net small has 3 levels, and images of 30x30 can have 2 levels, since" in err
     assert err.endswith("give --size 32x32, or --channels 16,48")
 
 

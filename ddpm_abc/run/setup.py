@@ -52,8 +52,8 @@ _MULTIPLES = "{channels} must be multiples of {m} from {low} on, as in {better},
 _LEVELS = """{channels} must name at most {most} for images of {h}x{w}, since each level after the
 first halves them, got {n} ({got}): as in {better}"""
 _OR_SIZE = ", or with {size} {fitting}"
-_NET_LEVELS = """{net} {net_name} has {n} levels, and images of {h}x{w} can have {most}, since each level
-after the first halves them: """
+_NET_LEVELS = """{net} {net_name} has {n} levels, and images of {h}x{w} can have {most}, since each after
+the first halves them: """
 _FOR_PAPER = "it is for {data} cifar10, or a folder with {colour} {size} 32; or give {channels} {better}"
 _FOR_FOLDER = "give {size} {fitting}, or {channels} {better}"
 _NO_NET = "{%s} is for a new network, and {init_from} {name} brings its own: leave {%s} out"
