@@ -181,5 +181,5 @@ def test_eight_bad_times_are_named(n, more):
         torch.optim.SGD(line.parameters(), lr=0.1),
     )
     named = r"(\d+, ){7}\d+" + re.escape(more)
-    with pytest.raises(FloatingPointError, match=rf"at t = {named} \({n} of {n} items\)"):
+    with pytest.raises(FloatingPointError, match=rf"at t = {named} \({n} of {n} in the batch\)"):
         next(loop)

@@ -324,15 +324,15 @@ def test_numbers_that_are_not_finite_are_neither_written_nor_read(bad, tmp_path)
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        ({"size": 8, "channels": [16] * 4, "blocks": 10**6}, "more than the file's"),
+        ({"size": 8, "channels": [16] * 4, "blocks": 10**6}, "more tensors than the file has"),
         ({"size": 8, "channels": [10**9]}, "does not fit|cannot be built"),
         (
             {"size": 8, "channels": [16, 2**20]},
             "does not fit|cannot be built",
         ),  # 2^20 channels would be 36 TB
         ({"size": 8, "channels": [2**62]}, "whole numbers"),
-        ({"size": 8, "channels": [16] * 10**5}, "more than the file's"),
-        ({"size": 8, "channels": [16] * 10**5, "blocks": [1] * 10**5}, "more than the file's"),
+        ({"size": 8, "channels": [16] * 10**5}, "more tensors than the file has"),
+        ({"size": 8, "channels": [16] * 10**5, "blocks": [1] * 10**5}, "more tensors than the file has"),
         ({"size": 2**30, "channels": [16, 32]}, "size must be at most"),
         ({"size": 8.0, "channels": [16, 32]}, "size must be made of whole numbers, got 8.0"),
         ({"size": True, "channels": [16, 32]}, "size must be made of whole numbers"),
