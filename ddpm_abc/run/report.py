@@ -99,7 +99,8 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
 color: #1b2a41 }}
 img {{ max-width: 100%; image-rendering: pixelated }} table {{ border-collapse: collapse }}
-td {{ padding: 0 1rem 0 0; vertical-align: top }}</style><h1>{title}</h1>{facts}{sections}</html>
+td {{ padding: 0 1rem 0 0; vertical-align: top }}
+td:first-child {{ white-space: nowrap }}</style><h1>{title}</h1>{facts}{sections}</html>
 """
 
 
