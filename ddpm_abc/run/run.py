@@ -191,8 +191,8 @@ def _batches(run: Run) -> Iterator[TrainBatch]:
     each = config.batch_size // (n or config.batch_size)
     share = run.team.share(n or config.batch_size)
     mine = slice(share.start * each, share.stop * each)
-    order: dict[str, Any] = {"seed": config.seed, "start": run.step, "share": mine if n else slice(None)}
-    order["even"] = config.even
+    order: dict[str, Any] = {"seed": config.seed, "start": run.step, "even": config.even}
+    order["share"] = mine if n else slice(None)
     for step, (x0, y) in enumerate(labelled_batches(images, labels, config.batch_size, **order), run.step):
         x0, y = x0.to(device), y.to(device)
         if n == 0:
