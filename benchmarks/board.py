@@ -3,7 +3,7 @@
     python benchmarks/board.py --pace          # how long a step of each takes; on an idle machine
     python benchmarks/board.py                 # three trainings of 120 seconds of each
     python benchmarks/board.py --only "+ labels, w = 1" --seconds 600
-    python benchmarks/board.py --table         # the rows there are, and no training
+    python benchmarks/board.py --table         # writes board.md from the rows there are
 
 The protocol. Data: the 10,000 bundled digits, of MNIST's training set. Time: a training of S seconds has as
 many steps as two idle cores take in S seconds, by the pace that was measured there, so that it can be
@@ -15,7 +15,7 @@ digits are among the bundled ones; so with --mnist FOLDER there is a second FID,
 which no recipe has seen.
 
 Each row goes to a CSV file when it is finished, and a row that is there is not measured again. To enter a
-recipe, add it to ENTRIES: whatever takes the digits and returns a Contender of speed.py.
+recipe, add it to ENTRIES: whatever takes the digits and returns a Contender of contenders.py.
 """
 
 import argparse
@@ -26,12 +26,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import median
 from typing import NamedTuple
 
 import torch
+from board_page import page
+from contenders import BATCH, NULL, PEERS, TUNED, TUNED_BATCH, Contender, count, in_turn, missing
 from kept import keep, matching, rows
-from speed import BATCH, BUILD, Contender, count, installed
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -49,7 +50,7 @@ from ddpm_abc.training import EMA, draw_batch, train, warmup_cosine
 from ddpm_abc.unet import UNet
 
 RESULTS = Path(__file__).parent / "results"
-SCHED, NULL, STEPS = cosine_schedule(), 10, 50  # the class of no label; reverse steps
+SCHED, STEPS = cosine_schedule(), 50  # reverse steps
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Recipe:
 
         def draw(n: int, steps: int) -> Tensor:
             averaged = replace(denoise, net=ema.model)
-            told = guided(averaged, torch.arange(n) % NULL, NULL, self.guidance) if self.labels else averaged
+            told = guided(averaged, in_turn(n), NULL, self.guidance) if self.labels else averaged
             return sample(told, (n, 1, 28, 28), times=spaced_times(SCHED.T, steps), device="cpu")
 
         return Contender(count(net), step, draw)
@@ -120,11 +121,8 @@ ENTRIES = {
     "the same at a rate of 0.003": entry(FASTER),
     "+ muon": entry(WINNER),
 }
-ENTRIES |= {
-    name: Entry(lambda data, seed, build=build: build(data.images))
-    for name, build in BUILD.items()
-    if name != "ddpm_abc"
-}
+ENTRIES |= {name: Entry(lambda data, seed, build=build: build(data.images)) for name, build in PEERS.items()}
+ENTRIES |= {name: Entry(build, TUNED_BATCH, labels=True) for name, build in TUNED.items()}
 
 
 class Judge:
@@ -220,37 +218,13 @@ def train_all(args: argparse.Namespace, names: list[str]) -> None:
             for step in range(steps):
                 contender.step(step / steps)
             images = drawn(contender, args.n, seed)
-            ordered = torch.arange(args.n) % NULL if ENTRIES[name].labels else None
+            ordered = in_turn(args.n) if ENTRIES[name].labels else None
             row = key | {"steps": steps, "images": steps * ENTRIES[name].batch} | judge(images, ordered)
             keep(args.csv, row)
             print(row, flush=True)
             file = "-".join([*re.findall(r"\w+", name), f"{args.seconds:g}s", f"{seed}.png"])
             args.out.mkdir(parents=True, exist_ok=True)
             save_images(images[:100], args.out / file, columns=10)
-
-
-def spread(values: list[str], form: str) -> str:
-    numbers = [float(v) for v in values if v]
-    if not numbers:
-        return ""
-    text = format(mean(numbers), form)
-    return f"{text} ± {format(stdev(numbers), form)}" if len(numbers) > 1 else text
-
-
-def table(path: Path) -> None:
-    "Mean and standard deviation over the seeds."
-    print("| recipe | seconds | images seen | N | seeds | FID | FID, test set | read as ordered |")
-    print("|---|---|---|---|---|---|---|---|")
-    found = rows(path)
-    for key in dict.fromkeys((r["machine"], r["entry"], r["seconds"], r["n"]) for r in found):
-        of = matching(path, dict(zip(("machine", "entry", "seconds", "n"), key, strict=True)))
-        columns = {"fid": ".2f", "fid_test": ".2f", "read": ".1%"}
-        scores = [spread([r[k] for r in of], form) for k, form in columns.items()]
-        _, name, seconds, n = key
-        seeds = ", ".join(r["seed"] for r in of)
-        print(
-            f"| {name} | {seconds} | {int(of[0]['images']):,} | {n} | {seeds} | " + " | ".join(scores) + " |"
-        )
 
 
 def main() -> None:
@@ -268,16 +242,20 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, default=RESULTS / "board.csv")
     parser.add_argument("--paces", type=Path, default=RESULTS / "board_pace.csv")
     parser.add_argument("--out", type=Path, default=Path("out/board"), help="for pictures")
-    parser.add_argument("--table", action="store_true", help="print the rows there are, and train nothing")
+    parser.add_argument("--page", type=Path, default=Path(__file__).with_suffix(".md"), help="for the table")
+    parser.add_argument(
+        "--table", action="store_true", help="write the table of the rows there are, and train nothing"
+    )
     args = parser.parse_args()
-    there = installed()  # of the peers
-    names = args.only or [name for name in ENTRIES if name not in BUILD or name in there]
+    left_out = tuple(missing())  # of the peers
+    names = args.only or [name for name in ENTRIES if not name.startswith(left_out)]
     if args.pace:
         measure_pace(names, args.paces, args.rounds, 3.0)
         return
     if not args.table:
         train_all(args, names)
-    table(args.csv)
+    args.page.write_text(page(rows(args.csv)))
+    print(f"the table is in {args.page}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What the digits are worth after equal time.
 
     pip install -e ".[peers,bench]"
-    python benchmarks/quality.py --marks 1        # three contenders, 600 s each: 37 minutes on two cores
+    python benchmarks/quality.py --marks 1        # four contenders, 600 s each: 50 minutes on two cores
     python benchmarks/quality.py --marks 1 --seconds 60 --only ddpm_abc
 
 Each contender of speed.py trains as its authors do, on the bundled digits. At each mark the clock stops, the
@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 import torch
-from speed import BATCH, BUILD, installed
+from contenders import BATCH, missing
+from speed import BUILD
 from torch import Tensor
 
 from ddpm_abc.classifier import HELD_OUT, features
@@ -73,7 +74,8 @@ def main() -> None:
     data = digits().images
     real = to_unit(data)
     reference = reference_digits(real)
-    names = [name for name in installed() if name in (args.only or list(BUILD)[:3])]
+    left_out, wanted = missing(), args.only or list(BUILD)[:-1]
+    names = [name for name in BUILD if name in wanted and name not in left_out]
     print(
         f"N = {args.n}, {args.steps} reverse steps, seed {args.seed}, "
         f"{torch.get_num_threads()} threads, torch {torch.__version__}\n"

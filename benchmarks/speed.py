@@ -9,10 +9,9 @@ Each contender trains as its authors do, on the bundled digits in batches of 64,
 
 - ddpm_abc, as `ddpm-abc demo` does: cosine schedule, clipping, a learning-rate schedule, EMA after every
   step; bfloat16 where the CPU has it.
-- The Hugging Face diffusion course, unit 1: `UNet2DModel` of diffusers, block_out_channels (32, 64, 64), with
-  the noise schedule and the loop of its notebooks; no EMA, no clipping.
-- denoising-diffusion-pytorch: `Unet(32, (1, 2, 2))` and `GaussianDiffusion`, with its Trainer's optimizer,
-  clipping and EMA.
+- The peers of contenders.py, as their authors use them: the Hugging Face diffusion course, unit 1, with a
+  `UNet2DModel` of block_out_channels (32, 64, 64); denoising-diffusion-pytorch with `Unet(32, (1, 2, 2))`;
+  smalldiffusion with a `Unet` of ch 32 and ch_mult (1, 2, 2).
 - The first attempt of chapter 03, repaired. It is fast, and learns nothing (chapter 07).
 
 A contender whose package is not installed is left out, and the script says so. Nothing else may run beside
@@ -25,11 +24,10 @@ import platform
 import resource
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from statistics import median
-from typing import NamedTuple
 
 import torch
+from contenders import BATCH, PEERS, Contender, count, missing
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
@@ -42,17 +40,7 @@ from ddpm_abc.schedule import cosine_schedule, linear_schedule
 from ddpm_abc.training import EMA, simple_loss, train, warmup_cosine
 from ddpm_abc.unet import UNet
 
-BATCH, STEPS = 64, 5  # images a batch, also when sampling; reverse steps
-
-
-class Contender(NamedTuple):
-    parameters: int
-    step: Callable[[float], object]  # one training step on a batch, when this share of the training is done
-    draw: Callable[[int, int], Tensor]  # so many images in so many reverse steps, in about [-1, 1]
-
-
-def count(net: nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters())
+STEPS = 5  # reverse steps, of a batch as large as in training
 
 
 def ours(
@@ -79,68 +67,6 @@ def ours(
 
 def digits_of(denoise: Denoiser, n: int, steps: int) -> Tensor:
     return sample(denoise, (n, 1, 28, 28), times=spaced_times(1000, steps))
-
-
-def hugging_face(data: Tensor) -> Contender:
-    from diffusers import DDPMScheduler, UNet2DModel
-
-    net = UNet2DModel(
-        sample_size=28,
-        in_channels=1,
-        out_channels=1,
-        layers_per_block=2,
-        block_out_channels=(32, 64, 64),
-        down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-    )
-    scheduler, opt, source = (
-        DDPMScheduler(num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2"),
-        torch.optim.AdamW(net.parameters(), 4e-4),
-        batches(data, BATCH),
-    )
-
-    def step(done: float) -> None:
-        x, noise, t = next(source), torch.randn(BATCH, 1, 28, 28), torch.randint(0, 1000, (BATCH,))
-        F.mse_loss(net(scheduler.add_noise(x, noise, t), t, return_dict=False)[0], noise).backward()
-        opt.step()
-        opt.zero_grad()
-
-    @torch.no_grad()
-    def draw(n: int, steps: int) -> Tensor:
-        scheduler.set_timesteps(steps)
-        x = torch.randn(n, 1, 28, 28)
-        for t in scheduler.timesteps:
-            x = scheduler.step(net(x, t).sample, t, x).prev_sample
-        return x
-
-    return Contender(count(net), step, draw)
-
-
-def denoising_diffusion_pytorch(data: Tensor) -> Contender:
-    from denoising_diffusion_pytorch import GaussianDiffusion, Unet
-    from ema_pytorch import EMA as TheirEMA
-
-    diffusion = GaussianDiffusion(
-        Unet(dim=32, dim_mults=(1, 2, 2), channels=1), image_size=28, timesteps=1000, sampling_timesteps=STEPS
-    )  # fewer than 1000: its DDIM sampler
-    opt, ema = (
-        torch.optim.Adam(diffusion.parameters(), lr=1e-4, betas=(0.9, 0.99)),
-        TheirEMA(diffusion, beta=0.995, update_every=10),
-    )
-    source = batches(data, BATCH)
-
-    def step(done: float) -> None:
-        diffusion((next(source) + 1) / 2).backward()
-        nn.utils.clip_grad_norm_(diffusion.parameters(), 1.0)
-        opt.step()
-        opt.zero_grad()
-        ema.update()
-
-    def draw(n: int, steps: int) -> Tensor:
-        ema.ema_model.sampling_timesteps = steps
-        return 2 * ema.ema_model.sample(batch_size=n) - 1
-
-    return Contender(count(diffusion.model), step, draw)
 
 
 class FirstAttempt(nn.Module):
@@ -179,21 +105,7 @@ def first_attempt(data: Tensor) -> Contender:
     return Contender(count(net), step, lambda n, steps: digits_of(denoise, n, steps))
 
 
-BUILD = {
-    "ddpm_abc": ours,
-    "Hugging Face course": hugging_face,
-    "denoising-diffusion-pytorch": denoising_diffusion_pytorch,
-    "first attempt, repaired": first_attempt,
-}
-NEEDS = {"Hugging Face course": "diffusers", "denoising-diffusion-pytorch": "denoising_diffusion_pytorch"}
-
-
-def installed() -> list[str]:
-    "The contenders that can run here; of each other it says why not."
-    missing = [name for name, package in NEEDS.items() if find_spec(package) is None]
-    for name in missing:
-        print(f"{name} is left out: {NEEDS[name]} is not installed")
-    return [name for name in BUILD if name not in missing]
+BUILD = {"ddpm_abc": ours, **PEERS, "first attempt, repaired": first_attempt}
 
 
 def rate(act: Callable[[], object], amount: float, seconds: float = 3.0) -> float:
@@ -307,7 +219,8 @@ def main() -> None:
     if args.inside:
         inside(digits().images, rounds)
         return
-    names = installed()
+    left_out = missing()
+    names = [name for name in BUILD if name not in left_out]
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         memory = {name: pool.apply(peak_memory, (name,)) for name in names}
     torch.manual_seed(0)
