@@ -67,7 +67,7 @@ def decoder_log_prob(
 
 # %% ../nbs/00_math.ipynb #773b115d
 class _Components:
-    "The components of a mixture, and what their eigenvectors make easy."
+    "The components of a mixture; their eigenvectors make the noisy covariances easy to invert."
 
     weights: Tensor
     means: Tensor
@@ -80,7 +80,7 @@ class _Components:
 
     @cached_property
     def _spectrum(self) -> tuple[Tensor, Tensor | None]:
-        "Variances (K, D) or (K, 1), along the columns of (K, D, D); None stands for the axes of space."
+        "Variances, (K, D) or (K, 1), and their axes: columns of (K, D, D), or None for the coordinate axes."
         if self.covs.ndim == 3:
             return tuple(torch.linalg.eigh(self.covs))
         return self.covs.reshape(len(self.weights), -1), None
@@ -104,7 +104,7 @@ class _Components:
 
 # %% ../nbs/00_math.ipynb #15b75636
 class _Distribution(_Components):
-    "What their sum is: draws of clean data, and the density of noisy data."
+    "The mixture as a distribution: draws of clean data, and the log-density of noisy data."
 
     def sample(
         self,

@@ -54,7 +54,7 @@ def zero_init(
 class ResBlock(nn.Module):
     """Two 3x3 convolutions around a time-dependent bias, added to the input (Ho et al. 2020, appendix B).
 
-    The last convolution starts at zero, so that a new block passes its input on unchanged.
+    The last convolution starts at zero, so that a new block with c_in = c_out passes its input on unchanged.
     """
 
     def __init__(
@@ -176,7 +176,7 @@ class UNetBase(nn.Module):
         emb = self.time_mlp(emb.to(xt.dtype))
         return emb if self.class_emb is None else emb + self.class_emb(y)
 
-    def _predict(self, xt: Tensor, emb: Tensor) -> Tensor:  # (B, C, H, W), (B, emb_dim) -> like xt
+    def _predict(self, xt: Tensor, emb: Tensor) -> Tensor:  # -> (B, out_channels, H, W)
         raise NotImplementedError
 
 # %% ../nbs/03_unet.ipynb #a749ec3e
@@ -220,8 +220,9 @@ class UNet(UNetBase):
     """The noise predictor eps_theta(x_t, t): the U-Net of Ho et al. 2020, appendix B, made small.
 
     Input `xt` (B, in_channels, H, W), `t` (B,) int64 in 1..T and, if built with `n_classes`, labels `y` (B,)
-    int64. Output like `xt`, zero everywhere at first. H and W must be divisible by 2^(levels - 1).
-    Raises `ValueError` for a configuration or an input that does not fit, naming what would.
+    int64. Output like `xt`, with twice its channels if built with `learn_variance`, and zero everywhere at
+    first. H and W must be divisible by 2^(levels - 1). Raises `ValueError` for a configuration or an input
+    that does not fit, naming what would.
     """
 
     def __init__(
