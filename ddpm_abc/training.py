@@ -324,9 +324,9 @@ def train(
     """Train on each batch in turn: Ho et al. 2020, Algorithm 1, with clipping, a varying rate and EMA.
 
     The batches lie on the network's device; labels go to it as `y`. The noise is drawn on the CPU, or comes
-    with the batch: one seed, one run. Warns if the first batch leaves [-1, 1] or stays above 0. Raises
-    `ValueError` for an optimizer of another network, for numbers or labels out of range and for other shapes,
-    `TypeError` for raw pixels, `FloatingPointError` before a step whose numbers are not finite.
+    with the batch: one seed, one run. Warns if the first batch leaves [-1, 1] or has nothing below 0. Raises
+    `ValueError` for another network's optimizer, for arguments or labels out of range and wrong shapes of a
+    weight or a loss, `TypeError` for raw pixels, `FloatingPointError` before a step that is not finite.
     """
     net = _check_setup(denoise, opt, weight, clip_norm, start, accumulate)
     net.train()
