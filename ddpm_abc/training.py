@@ -241,8 +241,10 @@ def _loss_scale(net: nn.Module, opt: Optimizer) -> float:
         return 1.0
     group = opt.param_groups[0]  # saved with the optimizer, as initial_lr is
     scale, steps = group.get("loss_scale", 2.0**16), group.get("good_steps", 0)
-    group |= {"loss_scale": 2 * scale, "good_steps": 1} if steps == 2000 else {"good_steps": steps + 1}
-    return group.setdefault("loss_scale", scale)
+    if steps == 2000:  # without a gradient that was too large
+        scale, steps = 2 * scale, 0
+    group |= {"loss_scale": scale, "good_steps": steps + 1}
+    return scale
 
 
 def _drop_gradient(net: nn.Module, opt: Optimizer, step: int, t: Tensor, losses: Tensor) -> None:
@@ -281,9 +283,10 @@ def _set_gradient(
         with team.averaging(net) if team and k + size >= n else nullcontext():
             (counted.sum() / n * scale).backward()
         losses.append(found.detach())
-    for p in net.parameters() if scale != 1 else ():
-        if p.grad is not None:
-            p.grad /= scale
+    if scale != 1:
+        for p in net.parameters():
+            if p.grad is not None:
+                p.grad /= scale
     return torch.cat(losses)
 
 # %% ../nbs/04_training.ipynb #04b00002
