@@ -241,8 +241,10 @@ def _loss_scale(net: nn.Module, opt: Optimizer) -> float:
         return 1.0
     group = opt.param_groups[0]  # saved with the optimizer, as initial_lr is
     scale, steps = group.get("loss_scale", 2.0**16), group.get("good_steps", 0)
-    group |= {"loss_scale": 2 * scale, "good_steps": 1} if steps == 2000 else {"good_steps": steps + 1}
-    return group.setdefault("loss_scale", scale)
+    if steps == 2000:  # without a gradient that was too large
+        scale, steps = 2 * scale, 0
+    group |= {"loss_scale": scale, "good_steps": steps + 1}
+    return scale
 
 
 def _drop_gradient(net: nn.Module, opt: Optimizer, step: int, t: Tensor, losses: Tensor) -> None:
@@ -281,9 +283,10 @@ def _set_gradient(
         with team.averaging(net) if team and k + size >= n else nullcontext():
             (counted.sum() / n * scale).backward()
         losses.append(found.detach())
-    for p in net.parameters() if scale != 1 else ():
-        if p.grad is not None:
-            p.grad /= scale
+    if scale != 1:
+        for p in net.parameters():
+            if p.grad is not None:
+                p.grad /= scale
     return torch.cat(losses)
 
 # %% ../nbs/04_training.ipynb #04b00002
@@ -324,9 +327,9 @@ def train(
     """Train on each batch in turn: Ho et al. 2020, Algorithm 1, with clipping, a varying rate and EMA.
 
     The batches lie on the network's device; labels go to it as `y`. The noise is drawn on the CPU, or comes
-    with the batch: one seed, one run. Warns if the first batch leaves [-1, 1] or stays above 0. Raises
-    `ValueError` for an optimizer of another network, for numbers or labels out of range and for other shapes,
-    `TypeError` for raw pixels, `FloatingPointError` before a step whose numbers are not finite.
+    with the batch: one seed, one run. Warns if the first batch leaves [-1, 1] or has nothing below 0. Raises
+    `ValueError` for another network's optimizer, for arguments or labels out of range and wrong shapes of a
+    weight or a loss, `TypeError` for raw pixels, `FloatingPointError` before a step that is not finite.
     """
     net = _check_setup(denoise, opt, weight, clip_norm, start, accumulate)
     net.train()
