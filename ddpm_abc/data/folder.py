@@ -194,8 +194,10 @@ def image_folder(
     More than `IN_MEMORY` bytes of pixels are decoded into `cache`, if it is given, and read from there.
     Hidden files and files whose names do not end as images do are passed over. The notes of what it returns
     say what was passed over, how many images were cut or padded, enlarged or transparent, and what else is
-    odd. Raises `RuntimeError` for a folder that is missing, holds no images or holds its classes one level
-    deeper, and for a file that cannot be read; `ValueError` for a form that cannot be, as `Form` does.
+    odd. Raises `RuntimeError` for a folder that is missing, holds no images, holds some beside folders of
+    images, or holds its classes one level deeper; for a file that cannot be read; and for images that are too
+    many for the memory. Raises `ValueError` for a form that cannot be, as `Form` does, and `OSError` if the
+    disk of `cache` is too small or fails.
     """
     size = (size, size) if isinstance(size, int) else size
     form, path = Form(size, channels, background, fit), Path(path)
