@@ -68,8 +68,14 @@ _NOT_ITS_OWN = (
     "{path}: {n} of the optimizer's parameters are not the network's, and a checkpoint would lose them: "
     "build it over the network's alone, as in {opt}(net.parameters())"
 )
-_OTHER_GROUPS = "{path} was saved with another optimizer: its groups hold {was} parameters, this one's {now}"
-_OTHER_SETTING = "{path} was saved with another optimizer: its {key} is {was}, this one's {now}"
+_OTHER_GROUPS = (
+    "{path} was saved with another optimizer: its groups hold {was} parameters, this one's {now}. "
+    "Build the one that the file was saved with, over the same network"
+)
+_OTHER_SETTING = (
+    "{path} was saved with another optimizer: its {key} is {was}, this one's {now}. "
+    "Build the one that the file was saved with"
+)
 _UNSET = {"initial_lr": 0.0, "loss_scale": 0.0, "good_steps": 0}  # settings that a new optimizer lacks
 
 
@@ -107,7 +113,10 @@ _NO_PARAMETER = "{path} does not fit the optimizer: it holds a state of paramete
 _OTHER_SHAPE = (
     "{path} does not fit the optimizer: {name} of parameter {i} has shape {was}, the parameter {now}"
 )
-_LACKS_MOMENTS = "{path} does not fit the optimizer: parameter {i} has {names}"
+_LACKS_MOMENTS = (
+    "{path} does not fit the optimizer: parameter {i} has {names}, "
+    "and Adam needs exp_avg, exp_avg_sq and step, a single number"
+)
 
 
 def _check_moments(path: str | os.PathLike[str], opt: Optimizer, moments: Mapping[str, Tensor]) -> None:
