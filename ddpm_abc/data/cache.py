@@ -43,6 +43,13 @@ def _read(path: Path, pixels: np.ndarray, places: Sequence[tuple[int, int]]) -> 
             if f.readinto(pixels[k]) != size:
                 raise OSError(f"{path} ends early: delete it, and it is made again")
 
+
+def _check_indices(indices: Tensor, n: int) -> None:
+    "Raise `IndexError` for an index of none of n images."
+    if len(indices) and not 0 <= indices.min() <= indices.max() < n:
+        got = f"{indices.min()} to {indices.max()}"
+        raise IndexError(f"indices must lie in 0..{n - 1}, the images there are, got {got}")
+
 # %% ../../nbs/90f_cache.ipynb #90f000x0
 @dataclass(frozen=True, eq=False)
 class Mapped:
@@ -68,9 +75,7 @@ class Mapped:
     ) -> Tensor:  # (B, C, H, W) uint8, in memory
         if isinstance(indices, slice):
             indices = torch.arange(len(self))[indices]
-        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
-            got = f"{indices.min()} to {indices.max()}"
-            raise IndexError(f"indices must lie in 0..{len(self) - 1}, the images there are, got {got}")
+        _check_indices(indices, len(self))
         if self.chosen is not None:
             indices = self.chosen[indices]
         pixels = np.empty((len(indices), *self.whole[1:]), np.uint8)
