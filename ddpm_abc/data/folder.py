@@ -106,7 +106,7 @@ def _classes(path: Path) -> tuple[dict[str, list[Path]], list[str]]:
 
 
 def _folders_in(folder: Path, images: Sequence[Path]) -> list[str]:
-    "The sub-folders of images of a folder in which no image lies, if they are several."
+    "The sub-folders that hold images, if they are several and no image lies beside them."
     names = {parts[0] if len(parts := f.relative_to(folder).parts) > 1 else "" for f in images}
     return sorted(names) if len(names) > 1 and "" not in names else []
 

@@ -234,7 +234,7 @@ class OtherSetting(ConfigError):
         typed = "" if got is True or option != name else f" {shown(got)}"
         was = "without it" if before is False or before == "" else shown(before)
         text = (_OTHER % (option, option)).replace("{instead}", instead)
-        if option != name:  # its no, and it is there
+        if option != name:  # grey was asked for, and there it is colour
             text = text.replace("{before}", f"{{{name}}}")
         super().__init__(text, got=typed, whose=whose, before=was)
 

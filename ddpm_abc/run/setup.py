@@ -141,7 +141,7 @@ def own_device(
     name: str,  # auto, cpu, cuda, ...
     team: Team,  # of this process
 ) -> torch.device:  # one that is there
-    """The device of one of several processes: each of a machine has a GPU of its own, if none is named.
+    """The device of one of several processes: if none is named, each on a machine has a GPU of its own.
 
     Raises `ConfigError` for one that is not there, and for more processes than GPUs.
     """
