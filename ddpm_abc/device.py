@@ -99,7 +99,7 @@ def training_memory(
 
     Weights, gradients, the optimizer's averages, and the averaged weights. The activations are counted
     on one image and on two: what does not grow, such as weights in another precision, is there once. It is
-    a lower bound: gradients on their way and what convolutions need for their own work come on top.
+    a lower bound: gradients of activations, and what convolutions need for their own work, come on top.
     """
     one, two = (_saved(net, [torch.cat([x] * n) for x in inputs]) for n in (1, 2))
     parameters = sum(p.untyped_storage().nbytes() for p in net.parameters())
@@ -107,7 +107,7 @@ def training_memory(
 
 
 def _saved(net: nn.Module, inputs: Sequence[Tensor]) -> int:
-    "Bytes that are kept for the way back, but for the parameters."
+    "Bytes that are kept for the backward pass, without the parameters."
     saved: dict[int, Tensor] = {}
 
     def note(x: Tensor) -> Tensor:
