@@ -199,9 +199,10 @@ def kills(n: int, rng: random.Random, tmp: Path) -> Check:
         different += any(statuses) or fingerprint(out) != want[size]
         shutil.rmtree(out)
     text = (
-        f"kills: {n} runs of {' and '.join(map(str, want))} processes lost one of them, {midwrite} while a file was written, "
-        f"{unsaved} before the first save; the others ended within {max(waits):.1f} s; {n - failed} went on, "
-        f"{lost} from an earlier step than the newest checkpoint's, {different} ends that differ by a bit"
+        f"kills: {n} runs of {' and '.join(map(str, want))} processes lost one of them, {midwrite} while a "
+        f"file was written, {unsaved} before the first save; the others ended within {max(waits):.1f} s; "
+        f"{n - failed} went on, {lost} from an earlier step than the newest checkpoint's, {different} ends "
+        "that differ by a bit"
     )
     return text, not (failed or different or lost or silent)
 

@@ -85,7 +85,8 @@ def describe(
     last = bool(kernels) and all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
     layout = "channels_last" if last else "default layout"
     dtype = getattr(net, "autocast_dtype", None)
-    precision = f"{str(dtype).removeprefix('torch.')} autocast" if dtype else "float32"
+    own = params[0].dtype if params else torch.float32
+    precision = str(dtype or own).removeprefix("torch.") + " autocast" * (dtype is not None)
     return f"network: {sum(p.numel() for p in params):,} parameters on {where}, {layout}, {precision}"
 
 # %% ../nbs/99_device.ipynb #99d00009
