@@ -53,6 +53,12 @@ RESULTS = Path(__file__).parent / "results"
 SCHED, STEPS = cosine_schedule(), 50  # reverse steps
 
 
+def middle_t(n: int, g: torch.Generator) -> Tensor:
+    "Times whose share of T is logit-normal: more in the middle, as in section 3.1 of Esser et al. 2024."
+    u = torch.randn(n, generator=g).sigmoid()
+    return (u * SCHED.T).long().clamp(max=SCHED.T - 1) + 1
+
+
 @dataclass(frozen=True)
 class Recipe:
     "A recipe of this library; the defaults are those of chapters 03 to 05."
@@ -64,6 +70,7 @@ class Recipe:
     lr: float = 2e-3
     labels: bool = False
     guidance: float = 0.0  # when digits are drawn
+    middle: bool = False  # whether times are denser in the middle
 
     def contender(self, data: Images, seed: int = 0) -> Contender:
         "A network, its training and its sampler."
@@ -73,7 +80,8 @@ class Recipe:
 
         def drawn(x0: Tensor, y: Tensor):
             given = {"y": drop_labels(y, NULL, generator=g)} if self.labels else {}
-            return draw_batch(SCHED, x0, g, given)
+            batch = draw_batch(SCHED, x0, g, given)
+            return replace(batch, t=middle_t(len(x0), g)) if self.middle else batch
 
         batches = labelled_batches(data.images, data.labels, self.batch, seed=seed)
         opt = self.optimizer(net.parameters(), lr=self.lr, weight_decay=0.01)
@@ -101,11 +109,11 @@ class Entry(NamedTuple):
     build: Callable[[Images, int], Contender]  # of the digits and a seed
     batch: int = BATCH
     labels: bool = False  # whether image k is drawn as digit k mod 10
-    trains_as: str = ""  # another entry, if it differs from that in how digits are drawn alone
+    paced_by: str = ""  # another entry, if a step is the same work as there
 
 
-def entry(recipe: Recipe, trains_as: str = "") -> Entry:
-    return Entry(recipe.contender, recipe.batch, recipe.labels, trains_as)
+def entry(recipe: Recipe, paced_by: str = "") -> Entry:
+    return Entry(recipe.contender, recipe.batch, recipe.labels, paced_by)
 
 
 PAPER = Recipe()
@@ -121,7 +129,8 @@ ENTRIES = {
     "+ labels, w = 1": entry(TOLD),
     "the same at a rate of 0.003": entry(FASTER),
     "+ muon": entry(WINNER),
-    "the same, w = 0.6": entry(replace(WINNER, guidance=0.6), trains_as="+ muon"),
+    "the same, w = 0.6": entry(replace(WINNER, guidance=0.6), paced_by="+ muon"),
+    "the same, times from the middle": entry(replace(WINNER, guidance=0.6, middle=True), paced_by="+ muon"),
 }
 ENTRIES |= {name: Entry(lambda data, seed, build=build: build(data.images)) for name, build in PEERS.items()}
 ENTRIES |= {name: Entry(build, TUNED_BATCH, labels=True) for name, build in TUNED.items()}
@@ -199,11 +208,11 @@ def train_all(args: argparse.Namespace, names: list[str]) -> None:
     floor = judge(judge.held_out[: args.n], judge.labels[: args.n])
     print(f"real digits, held out: {floor}; {torch.get_num_threads()} threads, torch {torch.__version__}")
     for name in names:
-        trained = ENTRIES[name].trains_as or name
-        paces = matching(args.paces, {"machine": args.machine, "entry": trained})
+        paced = ENTRIES[name].paced_by or name
+        paces = matching(args.paces, {"machine": args.machine, "entry": paced})
         if not paces:
             raise SystemExit(
-                f"no pace of {trained!r} on {args.machine!r}: run with --pace on that machine, idle"
+                f"no pace of {paced!r} on {args.machine!r}: run with --pace on that machine, idle"
             )
         steps = int(args.seconds / float(paces[-1]["pace"]))
         for seed in range(args.seeds):
@@ -253,7 +262,7 @@ def main() -> None:
     left_out = tuple(missing())  # of the peers
     names = args.only or [name for name in ENTRIES if not name.startswith(left_out)]
     if args.pace:
-        measure_pace([n for n in names if not ENTRIES[n].trains_as], args.paces, args.rounds, 3.0)
+        measure_pace([n for n in names if not ENTRIES[n].paced_by], args.paces, args.rounds, 3.0)
         return
     if not args.table:
         train_all(args, names)
