@@ -121,7 +121,7 @@ def save_snapshot(
     denoise: Denoiser,  # that network in training, its schedule and what it predicts
 ) -> Path:  # FOLDER/average-WIDTH-STEP.safetensors
     "Store an average as it is now, for `rebuild` and to draw with. Raises what `save_weights` raises."
-    path = Path(folder) / f"average-{average.sigma_rel:g}-{average.n}.safetensors"
+    path = Path(folder) / f"average-{average.sigma_rel}-{average.n}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     averaged = replace(denoise, net=average.model)
     save_weights(path, averaged, steps=average.n, sigma_rel=average.sigma_rel)
@@ -154,9 +154,11 @@ def rebuild(
     """An average that was never kept, combined from those that were: Karras et al. 2024, section 3.2.
 
     Raises `ValueError` for no file, a file without step and width, files of different networks, targets or
-    schedules, an end that lies outside of 1..the last step and a width that no profile has; and what
-    `load_weights` raises.
+    schedules, an end that lies outside of 1..the last step and a width that no profile has; `TypeError` for
+    a path that is in no list; and what `load_weights` raises.
     """
+    if isinstance(paths, str | os.PathLike):
+        raise TypeError(f"rebuild needs a list of files of save_snapshot, got a single path, {str(paths)!r}")
     if not paths:
         raise ValueError("rebuild needs files of save_snapshot, got none")
     ends, gammas = zip(*map(_profile_of, paths), strict=True)

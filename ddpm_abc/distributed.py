@@ -49,13 +49,17 @@ class _Bucket:
 
     def send(self) -> None:
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.params]
-        self.flat = torch.cat([g.flatten() for g in grads])
+        took_part = grads[0].new_tensor([p.grad is not None for p in self.params])
+        self.flat = torch.cat([*(g.flatten() for g in grads), took_part])
         self.work = dist.all_reduce(self.flat, async_op=True)
 
     def receive(self, size: int) -> None:
         self.work.wait()
-        means = self.flat.div_(size).split([p.numel() for p in self.params])
-        for p, mean in zip(self.params, means, strict=True):
+        sizes = [p.numel() for p in self.params]
+        *means, took_part = self.flat.div_(size).split([*sizes, len(sizes)])
+        for p, mean, anywhere in zip(self.params, means, took_part, strict=True):
+            if p.grad is None and anywhere:  # it moves in another process, so it must move here
+                p.grad = torch.empty_like(p)
             if p.grad is not None:
                 p.grad.copy_(mean.view(p.shape))
 
@@ -77,6 +81,7 @@ def averaging(
 ) -> Iterator[None]:  # a context manager
     """At the end of the block the gradients are the means over all processes.
 
+    Where a parameter took no part its gradient counts as zero; one that took part nowhere is left without.
     Each bucket is sent while the gradients of the next are computed. Which gradients share one is a function
     of the network alone, so the same gradients give the same bits in every step of every run.
     """
@@ -115,8 +120,10 @@ class Team:
         self,
         n: int,  # a multiple of size
     ) -> range:  # of 0..n - 1
-        "Which of n numbered things are this process's."
-        each = n // self.size
+        "Which of n numbered things are this process's. Raises `ValueError` if they cannot be dealt evenly."
+        each, left = divmod(n, self.size)
+        if left:
+            raise ValueError(f"n must be a multiple of {self.size}, the number of processes, got {n}")
         return range(self.rank * each, (self.rank + 1) * each)
 
     def averaging(
@@ -128,7 +135,7 @@ class Team:
 
     def pooled(
         self,
-        *ours: Tensor,  # (n,) each, as many numbers in every process
+        *ours: Tensor,  # (n,) each, as many numbers in every process; whole ones within 2^53
     ) -> list[Tensor]:  # (size * n,) each
         "The numbers of all processes, in the order of their ranks."
         if self.patient is None:
@@ -136,7 +143,7 @@ class Team:
         device = ours[-1].device
         everyone = torch.zeros(self.size, len(ours), len(ours[0]), dtype=torch.float64, device=device)
         everyone[self.rank] = torch.stack([x.to(device, torch.float64) for x in ours])
-        dist.all_reduce(everyone)  # zeros are added to every number: nothing is rounded
+        dist.all_reduce(everyone)  # zeros are added to every number: no sum is rounded
         return [x.flatten().to(mine) for x, mine in zip(everyone.unbind(1), ours, strict=True)]
 
 # %% ../nbs/96_scale.ipynb #96a00021

@@ -5,6 +5,7 @@
 # %% ../nbs/12_editing.ipynb #12050003
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -31,11 +32,23 @@ def image_to_image(
 ) -> Iterator[Tensor]:  # the state after each step, at times[1:]
     """Add noise to an image, and walk down from there: SDEdit, Meng et al. 2022, Algorithm 1.
 
-    Raises `ValueError` if `times` does not fall strictly within T..0, and what the sampler raises.
+    Warns of images without a negative value: they are scaled to another range. Raises `ValueError` if
+    `times` does not fall strictly within T..0, and what the sampler raises.
     """
     check_times(times, denoise.sched.T)
+    _check_range(image)
     x = q_sample(denoise.sched, image, times[0], noise(image))
     yield from sampler(denoise, x, times, noise)
+
+# %% ../nbs/12_editing.ipynb #12050b08
+_SCALE = "scale pixels of 0 to 255 with `ddpm_abc.data.to_unit`, and those of 0 to 1 by 2 * x - 1"
+
+
+def _check_range(pixels: Tensor) -> None:
+    "Warn of what seems to be scaled to [0, 1] or to 0..255. Toy data may be larger than 1."
+    if pixels.numel() and 0 <= pixels.min() < pixels.max():
+        got = f"{pixels.min():.3g} to {pixels.max():.3g}"
+        warnings.warn(f"image ranges from {got}, expected [-1, 1]: {_SCALE}", stacklevel=4)
 
 # %% ../nbs/12_editing.ipynb #12050011
 def _go_back(denoise: Denoiser, x: Tensor, s: int, t: int, noise: Noise) -> Tensor:
@@ -64,7 +77,7 @@ def inpaint(
     times: Sequence[int],  # where to go: strictly falling times in T..0
     noise: Noise,  # where the noise of each step comes from
     *,
-    image: Tensor,  # as x: the known pixels; the others are not looked at
+    image: Tensor,  # as x, in [-1, 1]: the known pixels; the others are not looked at
     known: Tensor,  # bool, of a shape that broadcasts to that of x: True where a pixel is known
     repeats: int = 10,  # how often each step is taken, at least 1
     sampler: Sampler = ddpm,  # takes the steps, one at a time
@@ -72,11 +85,13 @@ def inpaint(
     """Complete images: RePaint with jumps of one step, Lugmayr et al. 2022, Algorithm 1.
 
     A `Sampler`, once `image` and `known` are bound to it. At t = 0 the known pixels are those of the image.
-    Raises `ValueError` if `times` does not fall strictly within T..0, for fewer than 1 repeats, and where
-    `image` or `known` does not fit x.
+    Warns if none of them is negative: such an image is scaled to another range. Raises `ValueError` if
+    `times` does not fall strictly within T..0, for fewer than 1 repeats, and where `image` or `known` does
+    not fit x.
     """
     check_times(times, denoise.sched.T)
     _check_known(x, image, known, repeats)
+    _check_range(image[known.expand_as(image)])
     for t, s in pairwise(times):
         for left in reversed(range(repeats if s > 0 else 1)):
             drawn = next(sampler(denoise, x, [t, s], noise))
@@ -86,24 +101,36 @@ def inpaint(
 
 # %% ../nbs/12_editing.ipynb #12050019
 def slerp(
-    a: Tensor,  # (B, ...) where the arc begins, not 0
+    a: Tensor,  # (B, ...) where the arc begins, finite and not 0
     b: Tensor,  # as a, where it ends; in another direction, but not in the opposite one
     share: float | Tensor,  # how far along the arc, 0 for a and 1 for b; one number, or (B,) of them
 ) -> Tensor:  # (B, ...) on the arc
     """Spherical interpolation of noise: Shoemake 1985; Song et al. 2021 (DDIM), appendix D.5.
 
-    Where a and b point the same way it is a straight line. Raises `ValueError` if their shapes differ, if one
-    of them is 0, and where they are opposite: there is no shortest arc.
+    Where a and b point the same way it is a straight line. Raises `ValueError` if their shapes differ, for
+    another number of shares, if one of them is 0 or not finite, and where they are opposite: there is no
+    shortest arc. Raises `TypeError` for whole numbers.
     """
-    check_same_shape(a=a, b=b)
+    share = torch.as_tensor(share, dtype=torch.float64, device=a.device)
+    _check_arc(a, b, share)
     u, v = (x.flatten(1).double() for x in (a, b))
-    if not (u.norm(dim=1) * v.norm(dim=1) > 0).all():
-        raise ValueError("a and b must not be 0: it has no direction")
     cosine = ((u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))).clamp(-1, 1)
     if (cosine < -1 + 1e-9).any():
         raise ValueError("a and b point in opposite directions: there is no shortest arc between them")
-    angle, share = cosine.acos(), torch.as_tensor(share, dtype=torch.float64, device=a.device)
+    angle = cosine.acos()
     bent, sine = angle > 1e-4, angle.sin()
     of_a = torch.where(bent, ((1 - share) * angle).sin() / sine, 1 - share)
     of_b = torch.where(bent, (share * angle).sin() / sine, share)
     return broadcast(of_a, a) * a + broadcast(of_b, b) * b
+
+# %% ../nbs/12_editing.ipynb #12050b19
+def _check_arc(a: Tensor, b: Tensor, share: Tensor) -> None:
+    check_same_shape(a=a, b=b)
+    for name, x in (("a", a), ("b", b)):
+        if not x.is_floating_point():
+            raise TypeError(f"{name} must hold floating-point numbers, got {x.dtype}: use {name}.float()")
+        if not (x.isfinite().all() and x.flatten(1).any(1).all()):
+            raise ValueError(f"{name} must be finite, and no item of it 0: it would have no direction")
+    if share.ndim and share.shape != a.shape[:1]:
+        need = f"share must be one number, or one for each of {len(a)} items"
+        raise ValueError(f"{need}, got shape {tuple(share.shape)}")

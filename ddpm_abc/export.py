@@ -163,7 +163,7 @@ def save_onnx(
 
 # %% ../nbs/97_export.ipynb #97e00019
 class OnnxNetwork:
-    "An ONNX file as a network: net(xt, t) or net(xt, t, y=labels), computed by onnxruntime."
+    "An ONNX file as a network: net(xt, t) or net(xt, t, y=labels), computed by onnxruntime in 32 bits."
 
     def __init__(
         self,
@@ -184,7 +184,10 @@ class OnnxNetwork:
         self.config = self.notes["net"]
 
     def __call__(self, xt: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        given = {"xt": xt, "t": t} | ({} if y is None else {"y": y})
+        n = self.config["n_classes"]
+        if y is not None and n is not None and not 0 <= y.min() <= y.max() < n:
+            raise IndexError(f"labels must lie in 0..{n - 1}, got {y.min().item()} to {y.max().item()}")
+        given = {"xt": xt.float(), "t": t.long()} | ({} if y is None else {"y": y.long()})
         inputs = {name: x.detach().cpu().contiguous().numpy() for name, x in given.items()}
         return torch.from_numpy(self.session.run(None, inputs)[0]).to(xt)
 
@@ -199,8 +202,7 @@ def load_onnx(
     does not say which network and schedule it holds, and one whose tables are not those of its recipe.
     """
     net = OnnxNetwork(path, threads)
-    beta = net.notes["beta"][1:]
-    sched = build_schedule(net.notes["schedule"] or {"kind": "betas", "beta": beta})
+    sched = build_schedule(net.notes["schedule"] or {"kind": "betas", "beta": net.notes["beta"][1:]})
     if not np.allclose(sched.alpha_bar.numpy(), net.notes["alpha_bar"], rtol=1e-12, atol=0):
         raise ValueError(f"{path} holds tables that are not those of its schedule")
     return Denoiser(net, sched, net.notes["predicts"])
@@ -229,8 +231,7 @@ def philox(
 ) -> np.ndarray:  # (..., 4) uint32, which look drawn at random
     "Philox4x32-10: Salmon et al. 2011, section 4.4."
     a, b, c, d = np.moveaxis(np.asarray(counter, np.uint64), -1, 0)
-    k, m = np.array(key, np.uint64)
-    low = np.uint64(0xFFFFFFFF)
+    (k, m), low = np.array(key, np.uint64), np.uint64(0xFFFFFFFF)
     for _ in range(10):
         p, q = np.uint64(0xD2511F53) * a, np.uint64(0xCD9E8D57) * c
         a, b, c, d = (q >> 32) ^ b ^ k, q & low, (p >> 32) ^ d ^ m, p & low
@@ -244,14 +245,16 @@ def portable_normals(
     draw: int,  # which noise of this image: 0 for where it starts, i for step i
     n: int,  # how many numbers
 ) -> np.ndarray:  # (n,) float64, standard normal
-    "Noise that another program can draw again: Philox, then the Box-Muller formula, in double precision."
+    "Noise that another program can draw again: Philox, then Box-Muller. Raises `ValueError` out of range."
+    if not (0 <= seed < 2**64 and 0 <= image < 2**32 and 0 <= draw < 2**32):
+        raise ValueError(f"seed must lie in 0..2^64 - 1, the others below 2^32, got {seed}, {image}, {draw}")
     blocks = np.arange(-(-n // 4), dtype=np.uint64)
     counter = np.stack([blocks, *(np.full_like(blocks, v) for v in (draw, image, 0))], -1)
     u = (philox(counter, (seed & 0xFFFFFFFF, seed >> 32)) + 0.5) / 2**32  # in (0, 1), both ends left out
     radius, angle = np.sqrt(-2 * np.log(u[:, ::2])), 2 * np.pi * u[:, 1::2]
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1).reshape(-1)[:n]
 
-
+# %% ../nbs/97_export.ipynb #97e00b29
 def portable_noise(
     seed: int,  # in 0..2^64 - 1
     n: int,  # how many images
@@ -270,8 +273,7 @@ def portable_noise(
         if len(x) != n:
             raise ValueError(f"this noise is for a batch of {n}, got {len(x)}")
         draw += 1
-        size = x[0].numel()
-        drawn = np.stack([portable_normals(seed, k, draw, size) for k in range(first, first + n)])
+        drawn = np.stack([portable_normals(seed, k, draw, x[0].numel()) for k in range(first, first + n)])
         return torch.from_numpy(drawn).reshape(x.shape).to(x)
 
     return noise
@@ -331,10 +333,9 @@ def save_diffusers(
     net = unwrap(denoise.net)
     if not isinstance(net, PaperUNet):
         raise TypeError(_NOT_THE_PAPERS.format(got=type(net).__name__))
-    if net.config["n_classes"] is not None:
-        raise ValueError(_LABELS)
-    if net.config["learn_variance"]:
-        raise ValueError(_VARIANCE)
+    for key, why in (("n_classes", _LABELS), ("learn_variance", _VARIANCE)):
+        if net.config[key]:
+            raise ValueError(why)
     parts = {"scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"]}
     weights = safetensors.torch.save(diffusers_state_dict(net), {"format": "pt"})
     files = {"unet/diffusion_pytorch_model.safetensors": weights}

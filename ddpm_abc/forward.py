@@ -5,6 +5,7 @@
 # %% ../nbs/02_forward.ipynb #9c4c4e8f
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .schedule import Schedule, broadcast, extract
@@ -92,10 +93,12 @@ def q_posterior(
     check_same_shape(x0=x0, xt=xt)
     ab_t = extract(sched.alpha_bar, t)
     if (ab_t == 1).any():
-        raise ValueError(f"q_posterior needs t >= 1: nothing comes before t = 0, got t = {t}")
-    ab_s = extract(sched.alpha_bar, t - 1 if s is None else s)
-    if not (ab_t < ab_s).all():
-        raise ValueError(f"q_posterior needs s < t, got t = {t}, s = {s}")
+        raise ValueError("q_posterior needs t >= 1: nothing comes before t = 0")
+    s = t - 1 if s is None else s
+    ab_s = extract(sched.alpha_bar, s)
+    if (wrong := ab_t >= ab_s).any():
+        at, before = (torch.as_tensor(v).expand_as(wrong)[wrong][0] for v in (t, s))
+        raise ValueError(f"q_posterior needs s < t, got t = {at}, s = {before}")
     alpha = ab_t / ab_s  # alpha_t when s = t - 1
     beta = 1 - alpha
     mean = (

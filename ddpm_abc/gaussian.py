@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['gaussian_log_prob', 'gaussian_product', 'kl_gaussian', 'decoder_log_prob', 'GaussianMixture', 'mixture_eps_model']
+__all__ = ['gaussian_log_prob', 'gaussian_product', 'kl_gaussian', 'decoder_log_prob', 'check_levels', 'GaussianMixture',
+           'mixture_eps_model']
 
 # %% ../nbs/00_math.ipynb #a463c3cc
 def gaussian_log_prob(
@@ -57,13 +58,25 @@ def decoder_log_prob(
 
     Ho et al. 2020, Eq. 13.
     """
-    std = var.sqrt()
-    upper = torch.where(x0 > 1 - 1e-3, math.inf, (x0 + 1 / 255 - mean) / std)
-    lower = torch.where(x0 < -1 + 1e-3, -math.inf, (x0 - 1 / 255 - mean) / std)
+    std, far = var.sqrt(), 2.0**30  # far stands for infinity, where the slope of log_ndtr is not a number
+    upper = torch.where(x0 > 1 - 1e-3, far, (x0 + 1 / 255 - mean) / std)
+    lower = torch.where(x0 < -1 + 1e-3, -far, (x0 - 1 / 255 - mean) / std)
     flip = lower + upper > 0
     lower, upper = torch.where(flip, -upper, lower), torch.where(flip, -lower, upper)
     log_lower, log_upper = torch.special.log_ndtr(lower), torch.special.log_ndtr(upper)
     return log_upper + (-torch.expm1(log_lower - log_upper)).log()  # log(Phi(upper) - Phi(lower))
+
+# %% ../nbs/00_math.ipynb #54c17b1c
+def check_levels(
+    x0: Tensor,  # (...) pixels
+) -> None:
+    "Raise `ValueError` unless all pixels are grey levels 0..255, scaled to [-1, 1], to within 0.3 of one."
+    level = 127.5 * (x0.detach().float() + 1)
+    good = (level - level.round().clamp(0, 255)).abs() < 0.3
+    if not good.all():
+        got = f"{x0[~good][0].item():.4g}, in numbers from {x0.min().item():.4g} to {x0.max().item():.4g}"
+        remedy = "scale pixels with ddpm_abc.data.to_unit, or pass levels=False for a density"
+        raise ValueError(f"x0 must hold 256 grey levels, scaled to [-1, 1], got {got}: {remedy}")
 
 # %% ../nbs/00_math.ipynb #773b115d
 class _Components:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .forward import q_mean_var, q_posterior, q_sample
-from .gaussian import decoder_log_prob, gaussian_log_prob, kl_gaussian
+from .gaussian import check_levels, decoder_log_prob, gaussian_log_prob, kl_gaussian
 from .parameterization import Denoiser, Prediction, complete, learned_var, split_answer
 from .sampling import image_generators
 from .schedule import Schedule, broadcast, extract
@@ -69,7 +69,7 @@ def _term(
 # %% ../nbs/11_likelihood.ipynb #11000012
 def bound_term(
     denoise: Denoiser,  # best with the averaged network, in evaluation mode
-    x0: Tensor,  # (B, ...) clean data
+    x0: Tensor,  # (B, ...) clean data: 256 grey levels in [-1, 1], unless levels is False
     t: Tensor,  # (B,) int64 times in 1..T
     eps: Tensor,  # (B, ...) standard normal noise
     *,
@@ -80,8 +80,10 @@ def bound_term(
 ) -> Tensor:  # (B,) in bits per dimension
     """One term of the bound for each item: L_{t-1}, or L_0 where t is 1. Ho et al. 2020, Eq. 5 and 13.
 
-    At t = 1, where beta_tilde is 0, that of t = 2 takes its place. Raises `ValueError` for another variance.
+    At t = 1, where beta_tilde is 0, it is that of t = 2. Raises `ValueError` for another variance or levels.
     """
+    if levels:
+        check_levels(x0)
     xt = q_sample(denoise.sched, x0, t, eps)
     guess = denoise(xt, t, **given)
     x0_hat = guess.x0.clamp(-1, 1) if clip else guess.x0
@@ -155,11 +157,11 @@ def bits_per_dim(
     """Estimate the bound on -log p(x_0) of each image: Ho et al. 2020, Eq. 5, with terms drawn at random.
 
     Labels are given as `y`: `guided` binds them to the images of one batch. Raises `ValueError` for times
-    that are not T + 1 probabilities, another number of labels, and draws or batch below 1; and what
-    `bound_term` raises.
+    that are not T + 1 probabilities, another number of labels, no image, and draws or batch below 1; and
+    what `bound_term` raises.
     """
-    if min(draws, batch) < 1:
-        raise ValueError(f"draws and batch must be at least 1, got {draws} and {batch}")
+    if min(draws, batch, len(x0)) < 1:
+        raise ValueError(f"draws, batch and images must be at least 1, got {draws}, {batch} and {len(x0)}")
     if y is not None and y.shape != x0.shape[:1]:
         raise ValueError(f"y must have shape ({len(x0)},), a label for each image, got {tuple(y.shape)}")
     p = uniform_times(denoise.sched.T) if times is None else times
@@ -192,8 +194,10 @@ def pilot_times(
     """A good choice of times: p(t) in proportion to the root of the mean square of the term there.
 
     Nichol & Dhariwal 2021, Eq. 18. Between the times looked at it is interpolated, and a twentieth of the
-    probability is spread evenly, so that no time is left out.
+    probability is spread evenly, so that no time is left out. Raises `ValueError` for no points or images.
     """
+    if min(points, len(x0)) < 1:
+        raise ValueError(f"points and images must be at least 1, got {points} and {len(x0)}")
     T, g = denoise.sched.T, torch.Generator().manual_seed(seed)
     grid = np.unique(np.geomspace(1, T, points).round().astype(int))
     sizes = []
@@ -201,8 +205,7 @@ def pilot_times(
         eps = torch.randn(x0.shape, generator=g, dtype=x0.dtype).to(x0.device)
         terms = bound_term(denoise, x0, torch.full((len(x0),), t), eps, **options)
         sizes.append(terms.cpu().double().square().mean().sqrt().item())
-    every = np.arange(1, T + 1)
-    size = torch.from_numpy(np.interp(np.log(every), np.log(grid), sizes))
+    size = torch.from_numpy(np.interp(np.log(np.arange(1, T + 1)), np.log(grid), sizes))
     return torch.cat([torch.zeros(1, dtype=torch.float64), 0.95 * size / size.sum() + 0.05 / T])
 
 # %% ../nbs/11_likelihood.ipynb #11000040
@@ -335,14 +338,13 @@ def ode_bits(
     """A bound on -log p(x_0) for grey levels, with the ODE's density in place of all terms but L_0.
 
     The noise of the first step turns levels into a density, and the decoder turns that back into levels.
-    Raises what `ode_log_prob` raises, and `ValueError` for times that do not begin at 1.
+    Raises what `ode_log_prob` and `bound_term` raise, and `ValueError` for times that do not begin at 1.
     """
     if times[0] != 1:
         raise ValueError(f"times must begin at 1, where the decoder takes over, got {times[0]}")
+    with torch.no_grad():
+        first = bound_term(denoise, x0, torch.ones(len(x0)).long(), eps, variance=variance, clip=clip)
     x1 = q_sample(denoise.sched, x0, 1, eps)
     log_q = gaussian_log_prob(x1, *q_mean_var(denoise.sched, x0, 1))
     spread = _bits(log_q) - ode_log_prob(denoise, x1, times, probe) / (x0[0].numel() * math.log(2))
-    with torch.no_grad():
-        t = torch.ones(len(x0), dtype=torch.int64)
-        first = bound_term(denoise, x0, t, eps, variance=variance, clip=clip)
     return first + spread

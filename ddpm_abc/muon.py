@@ -45,7 +45,10 @@ def orthogonal(
 def is_hidden(
     p: Tensor,  # a parameter of a network
 ) -> bool:  # whether Muon takes it as a matrix
-    "Whether it maps many features to many: its (out, rest) matrix has at least 16 rows and 16 columns."
+    """Whether it maps many features to many: its (out, rest) matrix has at least 16 rows and 16 columns.
+
+    A table of 16 classes or more counts, too: a group with `"hidden": False` gives it Adam's step.
+    """
     return p.ndim >= 2 and min(p.shape[0], math.prod(p.shape[1:])) >= 16
 
 
@@ -75,7 +78,7 @@ class Muon(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[nn.Parameter] | Iterable[dict[str, Any]],  # to train, or groups of them
+        params: Iterable[nn.Parameter] | Iterable[dict[str, Any]],  # to train, or groups; see `is_hidden`
         lr: float = 2e-3,  # learning rate of all parameters, above 0
         momentum: float = 0.95,  # what the past gradients weigh, in [0, 1): of hidden weights
         betas: tuple[float, float] = (0.9, 0.999),  # Adam's, each in [0, 1): of all others
@@ -109,7 +112,7 @@ class Muon(Optimizer):
 # %% ../nbs/94c_muon.ipynb #94c00021
 def _move(p: Tensor, grad: Tensor, state: dict[str, Tensor], group: Mapping[str, Any]) -> None:
     "One step of one parameter."
-    rule = _orthogonal_step if is_hidden(p) else _adam_step
+    rule = _orthogonal_step if group.get("hidden", True) and is_hidden(p) else _adam_step
     update = rule(p, grad, state, group)
     p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
 

@@ -1766,8 +1766,8 @@ FAULTS = [
     Fault(
         "portable noise: image and draw in each other's place, so that a draw is another image's",
         "export.portable_noise",
-        "portable_normals(seed, k, draw, size)",
-        "portable_normals(seed, draw, k, size)",
+        "portable_normals(seed, k, draw, x[0]",
+        "portable_normals(seed, draw, k, x[0]",
         "test_export.test_portable_noise_belongs_to_image_and_draw",
     ),
     Fault(

@@ -197,10 +197,18 @@ def test_a_stored_average_is_rebuilt_as_it_is():
     assert (flat(rebuild(paths, 0.10).denoise.net) - flat(stored.denoise.net)).abs().max() < 1e-5
 
 
+def test_widths_that_are_nearly_the_same_have_files_of_their_own(tmp_path):
+    net, widths = small(), (0.1, 0.1000001)
+    files = [save_snapshot(tmp_path, PowerEMA(net, width), Denoiser(net, SCHED)) for width in widths]
+    assert [path.name for path in files] == [f"average-{width}-0.safetensors" for width in widths]
+
+
 def test_what_cannot_be_rebuilt_is_refused(tmp_path):
     net, paths, *_ = run()
     with pytest.raises(ValueError, match="needs files of save_snapshot, got none"):
         rebuild([], 0.1)
+    with pytest.raises(TypeError, match=r"a list of files of save_snapshot, got a single path, '.*-0.1-120"):
+        rebuild(str(paths[-1]), 0.1)
     for step in (0, 121):
         with pytest.raises(ValueError, match=rf"step must lie in 1\.\.120, the last one stored, got {step}"):
             rebuild(paths, 0.1, step)

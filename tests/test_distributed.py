@@ -197,9 +197,27 @@ def test_gradients_become_means_in_buckets_that_leave_early():
             net(x).square().sum().backward()
     for p, mean in zip(net.parameters(), want, strict=True):
         assert p.grad is mean is None or torch.allclose(p.grad, mean)
-    assert sum(n for n, _ in left) == sum(p.numel() for p in net.parameters())
+    assert sum(n for n, _ in left) == sum(p.numel() + 1 for p in net.parameters())  # a flag for each
     assert [early for _, early in left][0]  # before the last gradient was there
-    assert max(n for n, _ in left) <= 25
+    assert max(n for n, _ in left) <= 25 + 4
+
+
+def test_a_parameter_moves_everywhere_if_it_took_part_anywhere(monkeypatch):
+    "Two processes: a gradient that is zero in one, one in the other alone, one in both, none."
+    monkeypatch.setattr(distributed.dist, "all_reduce", Sent)
+    buckets = []
+    for used in ({0: 0.0, 2: 2.0}, {1: 1.0, 2: 4.0}):
+        bucket = distributed._Bucket([nn.Parameter(torch.ones(2)) for _ in range(4)])
+        for k, value in used.items():
+            bucket.params[k].grad = torch.full((2,), value)
+        bucket.send()
+        buckets.append(bucket)
+    total = sum(bucket.flat for bucket in buckets) / 4  # which is what `Sent` makes of each
+    for bucket in buckets:
+        bucket.flat = total.clone()
+        bucket.receive(2)
+        found = [None if p.grad is None else p.grad.tolist() for p in bucket.params]
+        assert found == [[0, 0], [0.5, 0.5], [3, 3], None]
 
 
 def test_one_process_alone_waits_for_nobody():
@@ -209,6 +227,8 @@ def test_one_process_alone_waits_for_nobody():
     assert agreed(alone, 3.0, 15) == (3.0, 15)
     assert gathered(alone, x[:, None], 2).tolist() == [[1], [0]]
     assert [Team(1, 4).share(8), Team(3, 4).share(8)] == [range(2, 4), range(6, 8)]
+    with pytest.raises(ValueError, match="n must be a multiple of 2, the number of processes, got 5"):
+        Team(0, 2).share(5)
 
 
 @pytest.mark.parametrize(

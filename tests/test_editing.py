@@ -1,6 +1,7 @@
 """Editing where the answer is known: Gaussian data, and a mixture whose first coordinate is given."""
 
 import math
+import warnings
 from functools import partial
 from itertools import pairwise
 
@@ -42,6 +43,7 @@ def test_the_walk_starts_from_the_noised_image(t):
 
 
 @pytest.mark.equation("12.2", by="image_to_image")
+@pytest.mark.filterwarnings("ignore:image ranges from 0 to 1")
 @pytest.mark.parametrize("v", [0.01, 0.25, 1.0])
 @pytest.mark.parametrize("t", [2, 20, 50])
 def test_how_much_of_the_image_is_left(v, t):
@@ -198,6 +200,25 @@ def test_what_inpaint_refuses(change, words):
         next(inpaint(best(RIDGES), torch.zeros(2, 2), [500, 0], stream(), **options))
 
 
+@pytest.mark.parametrize("scale", [1.0, 255.0])
+def test_an_image_of_another_range_is_warned_of(scale):
+    wrong, x = scale * torch.rand(1, 3, 2, **F64), torch.zeros(1, 3, 2, **F64)
+    model = Denoiser(lambda xt, _: 0.1 * xt, SCHED)
+    right = torch.where(KNOWN, 2 * wrong / scale - 1, wrong)  # what is hidden is not looked at
+    right[..., 0, 0] = -1.0
+
+    def walks(image):
+        last(inpaint(model, x, [500, 0], stream(), image=image, known=KNOWN))
+        last(image_to_image(model, image, [500, 0], stream()))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        walks(right)
+    with pytest.warns(UserWarning, match=r"image ranges from .*, expected \[-1, 1\]: .*to_unit") as warned:
+        walks(wrong)
+    assert len(warned) == 2
+
+
 # --- between two noises -------------------------------------------------------------------------------------
 
 
@@ -228,7 +249,12 @@ def test_slerp_where_there_is_no_angle_or_no_arc():
     assert torch.allclose(slerp(a, 3 * a, 0.25), 1.5 * a)
     with pytest.raises(ValueError, match="opposite directions"):
         slerp(a, -a, 0.5)
-    with pytest.raises(ValueError, match="must not be 0"):
-        slerp(a, 0 * a, 0.5)
+    for b in (0 * a, math.nan * a, math.inf * a):
+        with pytest.raises(ValueError, match="b must be finite, and no item of it 0"):
+            slerp(a, b, 0.5)
+    with pytest.raises(TypeError, match="a must hold floating-point numbers, got torch.int64"):
+        slerp(a.long(), a, 0.5)
+    with pytest.raises(ValueError, match=r"share must be one number, or one for each of 1 items, got .*\(3,"):
+        slerp(a, a, torch.linspace(0, 1, 3))
     with pytest.raises(ValueError, match=r"a and b must have the same shape, got \(1, 2\) and \(2, 2\)"):
         slerp(a, a.expand(2, 2), 0.5)

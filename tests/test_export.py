@@ -118,6 +118,17 @@ def test_the_packaged_network_draws_the_same_digits(digits):
     assert (drawn[0] - drawn[1]).abs().max() * 127.5 < 1
 
 
+def test_an_onnx_network_takes_the_labels_of_its_classes_and_any_precision():
+    "To onnxruntime the label -1 is the last class."
+    pytest.importorskip("onnxruntime")
+    net = export.OnnxNetwork(PAGE / "mnist-labels.onnx", threads=1)
+    xt, t, y = torch.zeros(2, 1, 28, 28), torch.tensor([1, 2]), torch.tensor([0, 10])
+    assert net(xt.double(), t.int(), y.byte()).equal(net(xt, t, y).double())
+    for wrong, got in ((torch.tensor([0, -1]), "-1 to 0"), (torch.tensor([11, 0]), "0 to 11")):
+        with pytest.raises(IndexError, match=rf"labels must lie in 0\.\.10, got {got}"):
+            net(xt, t, wrong)
+
+
 def test_what_the_page_is_compared_with_is_what_the_library_says():
     "truth.json: numbers to ten digits, images to a grey level, so that any torch will do."
     pytest.importorskip("onnxruntime")
@@ -179,6 +190,17 @@ def test_portable_noise_belongs_to_image_and_draw():
         noise(x[:2])
     with pytest.raises(ValueError, match="seed must lie in"):
         export.portable_noise(-1, 3)
+
+
+@pytest.mark.parametrize(("place", "limit"), [(0, 2**64), (1, 2**32), (2, 2**32)])
+def test_portable_normals_are_those_of_numbers_in_range(place, limit):
+    for outside in (-1, limit):
+        told = [3, 4, 5]
+        told[place] = outside
+        with pytest.raises(ValueError, match=rf"the others below 2\^32, got .*{outside}"):
+            export.portable_normals(*told, 4)
+        told[place] = limit - 1
+        assert export.portable_normals(*told, 4).shape == (4,)
 
 
 # --- diffusers ----------------------------------------------------------------------------------------------

@@ -412,6 +412,18 @@ def test_bound_is_above_the_likelihood_is_above_the_entropy(choice):
         ).sum() >= 3  # all but the direction, if any, in which this choice is exact
 
 
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_the_decoders_open_ends_have_slopes_that_are_numbers(dtype):
+    x0 = torch.tensor([-1.0, 0.2, 1.0], dtype=dtype).mul(127.5).round().div(127.5)[:, None]
+    mean = torch.tensor([-1.3, -1.0, 0.1, 1.0, 1.3], dtype=dtype, requires_grad=True)
+    var = torch.full((5,), 0.01, dtype=dtype, requires_grad=True)
+    with torch.autograd.detect_anomaly(check_nan=True):
+        decoder_log_prob(x0, mean, var).sum().backward()
+    assert mean.grad.isfinite().all()
+    assert var.grad.isfinite().all()
+
+
 # --- bad input ----------------------------------------------------------------------------------------------
 
 

@@ -314,10 +314,44 @@ def test_bits_of_images_with_labels_are_those_of_one_class_after_the_other():
         bits_per_dim(told, x0, y=y[:4])
 
 
-@pytest.mark.parametrize(("name", "got"), [("draws", "0 and 128"), ("batch", "16 and 0")])
-def test_bits_need_a_draw(name, got):
-    with pytest.raises(ValueError, match=f"draws and batch must be at least 1, got {got}"):
-        bits_per_dim(shaky(), levels(2, 1, 4, 4), **{name: 0})
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda x: (x + 1) / 2,
+        lambda x: 127.5 * (x + 1),
+        lambda x: 127 * x,
+        lambda x: x + 0.5 / 127.5,
+        lambda x: x * math.nan,
+    ],
+)
+def test_bits_are_those_of_256_levels(wrong):
+    denoise, x0, t = shaky(), levels(2, 1, 4, 4), torch.tensor([1, 3])
+    times, words = range(1, 13), r"x0 must hold 256 grey levels, scaled to \[-1, 1\], got .*to_unit"
+    for found in (
+        lambda x: bound_term(denoise, x, t, 0 * x0),
+        lambda x: bits_per_dim(denoise, x, draws=2),
+        lambda x: pilot_times(denoise, x, points=2),
+        lambda x: ode_bits(denoise, x, 0 * x0, times, torch.ones_like(x0)),
+    ):
+        found(x0)
+        with pytest.raises(ValueError, match=words):
+            found(wrong(x0))
+    assert bound_term(denoise, x0.bfloat16().double(), t, 0 * x0).isfinite().all()
+    assert bound_term(denoise, x0 / 2, t, 0 * x0, levels=False).isfinite().all()
+
+
+def test_a_pilot_needs_an_image():
+    with pytest.raises(ValueError, match="points and images must be at least 1, got 40 and 0"):
+        pilot_times(shaky(), levels(0, 1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("n", "told", "got"),
+    [(2, {"draws": 0}, "0, 128 and 2"), (2, {"batch": 0}, "16, 0 and 2"), (0, {}, "16, 128 and 0")],
+)
+def test_bits_need_a_draw_and_an_image(n, told, got):
+    with pytest.raises(ValueError, match=f"draws, batch and images must be at least 1, got {got}"):
+        bits_per_dim(shaky(), levels(n, 1, 4, 4), **told)
 
 
 @pytest.mark.equation("11.2", by="bits_per_dim")

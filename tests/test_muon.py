@@ -183,9 +183,11 @@ def test_torchs_own_takes_the_same_steps(shape, monkeypatch):
 
 
 def test_other_parameters_take_the_steps_of_adamw():
-    ours, theirs = ([weight(s) for s in ((10, 64), (7,), (1, 16, 3, 3), ())] for _ in range(2))
+    "And a table of many classes, if its group says so."
+    ours, theirs = ([weight(s) for s in ((10, 64), (7,), (1, 16, 3, 3), (), (100, 64))] for _ in range(2))
     settings = {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-6, "weight_decay": 0.1}
-    opts = Muon(ours, **settings), torch.optim.AdamW(theirs, **settings)
+    groups = [{"params": ours[:4]}, {"params": ours[4:], "hidden": False}]
+    opts = Muon(groups, **settings), torch.optim.AdamW(theirs, **settings)
     for k in range(5):
         for params, opt in zip((ours, theirs), opts, strict=True):
             for p in params:
