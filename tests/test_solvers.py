@@ -438,6 +438,14 @@ def test_errors_of_another_walk_are_refused():
         next(analytic_dpm(EXACT, x, [1000, 500, 0], stream(), errors=errors))
     with pytest.raises(ValueError, match="times must fall strictly"):
         x0_errors(EXACT, x, [0, 500], stream())
+    with pytest.raises(ValueError, match="x0 must hold at least one image, got 0"):
+        x0_errors(EXACT, x[:0], [500, 0], stream())
+
+
+def test_errors_of_another_precision_leave_that_of_the_images():
+    x, times = torch.zeros(4, 1), [1000, 500, 0]
+    states = analytic_dpm(EXACT, x, times, stream(), errors=torch.full((2, 1), 0.1, **F64))
+    assert {state.dtype for state in states} == {torch.float32}
 
 
 def test_without_errors_it_is_ancestral_sampling():
