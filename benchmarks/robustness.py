@@ -393,7 +393,7 @@ def quiet(*args: object) -> int:
 
 
 CLAIMS = {  # what is done, how often in full, how often in the tests
-    "kills": (kills, 100, 5),
+    "kills": (kills, 100, 3),
     "damage": (damage, 300, 20),
     "steps": (steps, 2, 1),
     "full": (full, 20, 3),

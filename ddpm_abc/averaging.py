@@ -105,7 +105,7 @@ def posthoc_weights(
 ) -> Tensor:  # (N,) float64, coefficients of the stored averages; their sum is 1, and some are below 0
     """The combination of stored averages that comes closest to a wanted one: Karras et al. 2024, Algorithm 3.
 
-    Least squares between the profiles, then scaled to the sum 1, so that weights that never moved stay.
+    Least squares between the profiles, then scaled to the sum 1: a weight that never changed keeps its value.
     """
     given = t, gamma, wanted_t, wanted_gamma
     t, gamma, end, power = (torch.as_tensor(v, dtype=torch.float64) for v in given)

@@ -85,7 +85,8 @@ def describe(
     last = bool(kernels) and all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
     layout = "channels_last" if last else "default layout"
     dtype = getattr(net, "autocast_dtype", None)
-    precision = f"{str(dtype).removeprefix('torch.')} autocast" if dtype else "float32"
+    own = params[0].dtype if params else torch.float32
+    precision = str(dtype or own).removeprefix("torch.") + " autocast" * (dtype is not None)
     return f"network: {sum(p.numel() for p in params):,} parameters on {where}, {layout}, {precision}"
 
 # %% ../nbs/99_device.ipynb #99d00009
@@ -99,7 +100,7 @@ def training_memory(
 
     Weights, gradients, the optimizer's averages, and the averaged weights. The activations are counted
     on one image and on two: what does not grow, such as weights in another precision, is there once. It is
-    a lower bound: gradients on their way and what convolutions need for their own work come on top.
+    a lower bound: gradients of activations, and what convolutions need for their own work, come on top.
     """
     one, two = (_saved(net, [torch.cat([x] * n) for x in inputs]) for n in (1, 2))
     parameters = sum(p.untyped_storage().nbytes() for p in net.parameters())
@@ -107,7 +108,7 @@ def training_memory(
 
 
 def _saved(net: nn.Module, inputs: Sequence[Tensor]) -> int:
-    "Bytes that are kept for the way back, but for the parameters."
+    "Bytes that are kept for the backward pass, without the parameters."
     saved: dict[int, Tensor] = {}
 
     def note(x: Tensor) -> Tensor:

@@ -234,7 +234,7 @@ def plot_loss(
     """Plot a loss: each step pale, the mean of the last `window` steps strong.
 
     A loss that is not finite leaves a gap; the title is drawn as it stands (`plain`).
-    Raises `ValueError` for no losses.
+    Raises `ValueError` for no losses, another shape than (N,), and a window below 1.
     """
     import matplotlib.pyplot as plt
 
@@ -269,7 +269,8 @@ def plot_loss_by_t(
 ) -> Axes:  # where it was drawn
     """Plot the mean loss in each range of t. The title is drawn as it stands (`plain`).
 
-    Raises `ValueError` if t and losses differ in shape, or t leaves 1..T.
+    A range in which no t lies leaves a gap. Raises `ValueError` if t and losses are empty or differ in shape,
+    or t leaves 1..T.
     """
     import matplotlib.pyplot as plt
 
@@ -297,19 +298,19 @@ def plot_loss_by_t(
 # %% ../nbs/91_plot.ipynb #91a00002
 def plot_held_out(
     steps: Sequence[int],  # when it was measured
-    training: Sequence[float],  # loss on images of the training
-    held_out: Sequence[float],  # loss on images that were held out
+    training: Sequence[float],  # loss on training images
+    held_out: Sequence[float],  # loss on held-out images
     *,
     ax: Axes | None = None,  # where to draw; a new figure if not given
 ) -> Axes:  # where it was drawn
-    "Plot losses as measured on the way. Raises `ValueError` if there is none, or one for another step."
+    "Plot losses as measured on the way. Raises `ValueError` if the three are empty or differ in length."
     import matplotlib.pyplot as plt
 
     if not len(steps) == len(training) == len(held_out) > 0:
         got = f"got {len(steps)}, {len(training)} and {len(held_out)}"
         raise ValueError(f"there must be as many losses of each kind as steps, one at least, {got}")
     ax = plt.subplots(figsize=(7, 3.2))[1] if ax is None else ax
-    ax.plot(steps, training, "o-", ms=4, color=PALETTE["noise"], label="images of the training")
+    ax.plot(steps, training, "o-", ms=4, color=PALETTE["noise"], label="training images")
     ax.plot(steps, held_out, "o-", ms=4, color=PALETTE["signal"], label="held out")
     ax.set(xlabel="step", ylabel="loss", title="The averaged network")
     ax.legend()

@@ -55,11 +55,11 @@ Noise = Callable[[Tensor], Tensor]  # x -> standard normal noise like x
 @torch.no_grad()
 def ddpm(
     denoise: Denoiser,  # best with the averaged network, in evaluation mode
-    x: Tensor,  # (B, ...) the state at times[0]: pure noise at T, or anything else that has come as far
-    times: Sequence[int],  # where to go: strictly falling times in T..0, the first is that of x
+    x: Tensor,  # (B, ...) the state at times[0]: pure noise at T, or any other state at that time
+    times: Sequence[int],  # to visit: strictly falling in T..0; the first is that of x
     noise: Noise,  # where the noise of each step comes from
     *,
-    variance: str | None = None,  # "beta_tilde" or "beta"; if not given what was learned, or else beta_tilde
+    variance: str | None = None,  # "beta_tilde" or "beta"; if not given, the learned one or else beta_tilde
     clip: bool = True,  # clip x0_hat to [-1, 1]
 ) -> Iterator[Tensor]:  # the state after each step, at times[1:]
     """Ancestral sampling, step by step: Ho et al. 2020, Algorithm 2. A step to t = 0 adds no noise.
@@ -120,8 +120,8 @@ def seeded_noise(
 ) -> Noise:  # draws on the CPU, and moves the noise to where it is needed
     """Noise from generators: one for the batch, a list with one for each image, or the global one for None.
 
-    All noise is drawn on the CPU, so one seed gives one noise on every device. The noise raises `ValueError`
-    for a batch of another size than the list's.
+    All noise is drawn on the CPU, so one seed gives the same noise on every device. The function returned
+    raises `ValueError` for a batch of another size than the list's.
     """
 
     def noise(x: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class EMA:
 
     Ho et al. 2020, appendix B. `ema.model` is a copy of the network in evaluation mode. The decay grows with
     the number of updates n as (1 + n) / (10 + n), up to `decay`, so that the first average is not dominated
-    by the random start.
+    by the random start. Of a network with weights in 16 bits, the copy has 32.
     """
 
     def __init__(
@@ -68,6 +68,8 @@ class EMA:
         if not 0 <= decay < 1:
             raise ValueError(f"decay must lie in [0, 1), got {decay}")
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        if any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters()):
+            self.model.float()  # 16 bits would round steps of a thousandth away
         self.decay = decay
         self.n = 0
 
@@ -84,7 +86,7 @@ class EMA:
         self.n += 1
         share = 1 - self.past()
         for average, new in zip(self.model.parameters(), model.parameters(), strict=True):
-            average.lerp_(new, share)
+            average.lerp_(new.to(average.dtype), share)
         for kept, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
             kept.copy_(buffer)
 
@@ -144,6 +146,8 @@ def joined_batch(
 ) -> TrainBatch:  # of all their items
     "Several as one, in their order."
     x0, t, eps = (torch.cat([getattr(part, name) for part in parts]) for name in ("x0", "t", "eps"))
+    if any(part.given.keys() != parts[0].given.keys() for part in parts):
+        raise ValueError("either all parts have labels or none of them")
     given = {key: torch.cat([part.given[key] for part in parts]) for key in parts[0].given}
     return TrainBatch(x0, t, eps, given)
 
@@ -241,8 +245,10 @@ def _loss_scale(net: nn.Module, opt: Optimizer) -> float:
         return 1.0
     group = opt.param_groups[0]  # saved with the optimizer, as initial_lr is
     scale, steps = group.get("loss_scale", 2.0**16), group.get("good_steps", 0)
-    group |= {"loss_scale": 2 * scale, "good_steps": 1} if steps == 2000 else {"good_steps": steps + 1}
-    return group.setdefault("loss_scale", scale)
+    if steps == 2000:  # without a gradient that was too large
+        scale, steps = 2 * scale, 0
+    group |= {"loss_scale": scale, "good_steps": steps + 1}
+    return scale
 
 
 def _drop_gradient(net: nn.Module, opt: Optimizer, step: int, t: Tensor, losses: Tensor) -> None:
@@ -281,9 +287,10 @@ def _set_gradient(
         with team.averaging(net) if team and k + size >= n else nullcontext():
             (counted.sum() / n * scale).backward()
         losses.append(found.detach())
-    for p in net.parameters() if scale != 1 else ():
-        if p.grad is not None:
-            p.grad /= scale
+    if scale != 1:
+        for p in net.parameters():
+            if p.grad is not None:
+                p.grad /= scale
     return torch.cat(losses)
 
 # %% ../nbs/04_training.ipynb #04b00002
@@ -292,7 +299,14 @@ def _data_of(batch: Tensor | Sequence[Tensor] | TrainBatch) -> Sequence[Tensor]:
     if isinstance(batch, TrainBatch):
         y = batch.given.get("y")
         return [batch.x0] if y is None else [batch.x0, y]
-    return [batch] if isinstance(batch, Tensor) else batch
+    data = [batch] if isinstance(batch, Tensor) else batch
+    if not isinstance(data, list | tuple) or not all(isinstance(x, Tensor) for x in data):
+        got = type(batch).__name__
+        raise TypeError(f"a batch must be images, (images, labels) or a TrainBatch, got {got}")
+    if not 1 <= len(data) <= 2 or not len(data[0]):
+        shapes = ", ".join(str(tuple(x.shape)) for x in data)
+        raise ValueError(f"a batch must hold images, at least one, and perhaps their labels, got {shapes}")
+    return data
 
 
 def _drawn(
@@ -324,13 +338,13 @@ def train(
     """Train on each batch in turn: Ho et al. 2020, Algorithm 1, with clipping, a varying rate and EMA.
 
     The batches lie on the network's device; labels go to it as `y`. The noise is drawn on the CPU, or comes
-    with the batch: one seed, one run. Warns if the first batch leaves [-1, 1] or stays above 0. Raises
-    `ValueError` for an optimizer of another network, for numbers or labels out of range and for other shapes,
-    `TypeError` for raw pixels, `FloatingPointError` before a step whose numbers are not finite.
+    with the batch: one seed, one run. Warns if the first batch leaves [-1, 1] or has nothing below 0. Raises
+    `ValueError` for another network's optimizer, for arguments or labels out of range and wrong shapes of a
+    weight or a loss, `TypeError` for raw pixels, `FloatingPointError` before a step that is not finite.
     """
     net = _check_setup(denoise, opt, weight, clip_norm, start, accumulate)
-    net.train()
     for step, batch in enumerate(batches, start):
+        net.train()  # the caller may have looked at its samples since
         if step == start:
             _check_images(_data_of(batch)[0])
         if lr_factor is not None:

@@ -170,6 +170,7 @@ WRONG = {
         "def constant(step): return 0.5 - 0.5 * math.cos(math.pi * min(step, 100) / 100)",
         "def constant(step): return min(1.0, step / 100) if step < 1000 else 0.0",
         "def constant(step): return min(1.0, step / 50)",
+        "def constant(step): return step / 200 if step < 100 else 1.0",  # a jump at the end
     ],
     ("05", 1): [
         "calls, drawn = 64_000, 784_000",
@@ -205,6 +206,12 @@ WRONG = {
         "fake = reference.mean(0) + torch.randn(3000, 64, dtype=torch.float64) @ torch.cov(reference.T)",
         "fake = reference[torch.randint(3000, (3000,))]",
         "fake = torch.randn(300, 64, dtype=torch.float64)",
+        # the right mean and covariance, and no Gaussian
+        "fake = 2 * reference.mean(0) - reference",
+        "fake = 2 * reference.mean(0) - held_out",
+        "values, axes = torch.linalg.eigh(torch.cov(reference.T))\n"
+        "signs = 2.0 * torch.randint(2, (3000, 64), generator=torch.Generator().manual_seed(0)) - 1\n"
+        "fake = reference.mean(0) + signs.double() * values.clamp(min=0).sqrt() @ axes.T",
     ],
     ("06", 2): [
         'falls, kept = "precision", 0.8',

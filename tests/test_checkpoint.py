@@ -204,11 +204,11 @@ def test_weights_and_checkpoints_are_not_mixed_up(tmp_path):
     run.save(tmp_path / "c.safetensors")
     save_weights(tmp_path / "w.safetensors", run.denoise)
     with pytest.raises(
-        RuntimeError, match="c.safetensors holds a checkpoint file, not a weights file.*load_checkpoint"
+        RuntimeError, match="c.safetensors is a checkpoint file, not a weights file.*load_checkpoint"
     ):
         load_weights(tmp_path / "c.safetensors")
     with pytest.raises(
-        RuntimeError, match="w.safetensors holds a weights file, not a checkpoint file.*load_weights"
+        RuntimeError, match="w.safetensors is a weights file, not a checkpoint file.*load_weights"
     ):
         run.load(tmp_path / "w.safetensors")
 

@@ -364,7 +364,7 @@ def test_what_is_no_weights_file_is_named_with_the_file_that_is():
     path = folder / "checkpoint-1.safetensors"
     for command in (["sample", "--weights", path], ["export", path, "a.onnx"]):
         err = refused(*command)
-        assert "my runs/checkpoint-1.safetensors holds a checkpoint file, not a weights file" in err
+        assert "my runs/checkpoint-1.safetensors is a checkpoint file, not a weights file" in err
         assert "take my runs/weights.safetensors instead; to train on, `ddpm-abc train --resume`" in err
     err = refused("sample", "--weights", folder)
     assert err.endswith("my runs is a folder: name a file in it, as my runs/weights.safetensors")

@@ -45,6 +45,23 @@ def test_every_setting_is_an_option_with_its_default_in_the_help():
         assert isinstance(options[name], click.Option)
 
 
+def test_the_help_says_the_numbers_that_the_program_computes_with():
+    "The declaration imports no torch, so it says again what other modules define."
+    from ddpm_abc.data import NAMED, folder
+    from ddpm_abc.run import draw
+    from ddpm_abc.run.run import WARM_UP
+
+    train, sample = settings_of(TrainConfig), settings_of(SampleConfig)
+    assert f"more than {folder.IN_MEMORY // 2**20} MB" in train["image_cache"].help
+    assert f"after a warm-up of {WARM_UP} steps" in train["decay"].help
+    assert all(name in train["data"].help for name in NAMED)
+    assert sample["steps"].otherwise.startswith(f"{draw.FEW_STEPS};")
+    few = f"in fewer than {draw.LATE_BELOW} steps"
+    assert few in " ".join(sample["eta"].help.split())
+    usual = f"{draw.ETA['dpm-solver']:g} for dpm-solver, and {draw.LATE_ETA:g} {few}"
+    assert sample["eta"].otherwise == f"{usual}; {draw.ETA['ddim']:g} for ddim"
+
+
 @pytest.mark.parametrize("config", [TrainConfig, SampleConfig, EvaluateConfig])
 def test_every_field_is_a_setting_whose_default_passes_its_own_check(config):
     declared = settings_of(config)

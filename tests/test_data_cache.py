@@ -132,6 +132,14 @@ def test_a_part_that_changed_on_the_disk_is_made_again(where):
         assert seen["reshaped"] == 20
 
 
+@pytest.mark.parametrize(("index", "got"), [(-1, "-1 to -1"), (20, "20 to 20")])
+def test_an_index_that_is_out_of_range_blames_no_file(index, got, mine):
+    source, _ = decode(mine)
+    with pytest.raises(IndexError, match=rf"indices must lie in 0\.\.19, the images there are, got {got}"):
+        source[torch.tensor([index])]
+    assert source[torch.tensor([], dtype=torch.int64)].shape == (0, 3, 8, 8)
+
+
 @pytest.mark.parametrize("spoil", [lambda raw: b"", lambda raw: raw[:-1], lambda raw: raw[:100]])
 def test_a_part_that_was_cut_off_is_made_again(spoil, mine):
     source, _ = decode(mine)
@@ -250,7 +258,7 @@ def test_an_interruption_leaves_no_process_and_no_piece(mine, monkeypatch):
 
 def test_a_disk_that_is_too_small_is_named_before_the_work(mine, monkeypatch):
     monkeypatch.setattr(room.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 100}))
-    with pytest.raises(OSError, match=r"cache needs 0\.0 GB, and its disk has 0\.0 GB free"):
+    with pytest.raises(OSError, match=r"cache needs 0\.0 GB, and its disk has 0\.0 GB free: make room"):
         decode(mine)
 
 

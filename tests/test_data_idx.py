@@ -192,7 +192,7 @@ def published(tmp_path, no_network, monkeypatch):
 def test_a_misnamed_file_is_recognised(name, published):
     (published / "t10k-images-idx3-ubyte").rename(published / name)
     said = message(published.parent.parent)
-    assert ": t10k-images-idx3-ubyte not there, and the download failed. " in said
+    assert ": t10k-images-idx3-ubyte is not there, and the download failed. " in said
     assert f"{published / name} looks like t10k-images-idx3-ubyte: rename it to {published}" in said
     assert "delete" not in said
     assert "labels-idx1-ubyte looks" not in said
@@ -223,7 +223,7 @@ def test_a_folder_with_the_name_of_a_file_is_not_the_file(published):
     (published / name).mkdir()
     (published / "kept").rename(published / name / name)
     said = message(published.parent.parent)
-    assert f"{name} not there" in said
+    assert f"{name} is not there" in said
     assert f"{published / name / name} looks like {name}: move it" in said
 
 
@@ -242,7 +242,8 @@ def test_missing_files_are_named(published):
         (published / name).unlink()
     said = message(published.parent.parent)
     assert (
-        ": train-images-idx3-ubyte, train-labels-idx1-ubyte not there, and the download failed. Use " in said
+        ": train-images-idx3-ubyte, train-labels-idx1-ubyte are not there, and the download failed. Use "
+        in said
     )
     assert "looks like" not in said
     assert "delete" not in said

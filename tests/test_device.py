@@ -103,6 +103,7 @@ def test_prepare_takes_any_module_and_claims_nothing_for_it(monkeypatch):
     assert re.fullmatch(
         r"network: 77 parameters on cpu \(\d+ threads?\), channels_last, float32", describe(other)
     )
+    assert describe(other.double()).endswith("channels_last, float64")
     assert describe(torch.nn.Identity()).startswith("network: 0 parameters on cpu")
 
 

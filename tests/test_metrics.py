@@ -125,6 +125,16 @@ def test_kid_is_unbiased_and_knows_its_error():
     assert 0.7 < errors.mean() / values.std() < 1.6
 
 
+def test_the_error_of_kid_does_not_depend_on_the_order():
+    "Ten classes far apart, as images may come that were drawn in turn."
+    g = torch.Generator().manual_seed(0)
+    centres = 3 * torch.randn(10, 8, generator=g, dtype=torch.float64)
+    a, b = (centres[torch.arange(200) % 10] + torch.randn(200, 8, generator=g) for _ in range(2))
+    in_turn, mixed = kid(a, b), kid(a[torch.randperm(200, generator=g)], b)
+    assert in_turn[0] == pytest.approx(mixed[0], rel=1e-9)
+    assert 0.4 < in_turn[1] / mixed[1] < 2.5
+
+
 @pytest.mark.equation("6.5", "6.6", by="prdc")
 def test_prdc_point_by_point():
     generated, real, k = cloud(30, 3, 0), cloud(40, 3, 0) + 0.5, 5
@@ -164,6 +174,9 @@ def test_nearest_neighbors_finds_them():
     distance, which = nearest_neighbors(images, among)
     assert which.tolist() == [3, 650]
     assert (distance - 5e-3).abs().max() < 1e-3
+    near = among[:1] + torch.linspace(1e-2, 2e-3, 5).view(-1, 1, 1, 1)
+    distance, which = nearest_neighbors(among[:1], torch.cat([near, among]))
+    assert (which.item(), distance.item()) == (5, 0)  # itself, and not the nearest of its near copies
     with pytest.raises(ValueError, match=r"\(1, 5, 5\) and \(1, 4, 4\)"):
         nearest_neighbors(images, torch.zeros(3, 1, 4, 4))
 
@@ -273,6 +286,8 @@ def test_images_of_another_range_are_named(real, net, reference):
     held = real[HELD_OUT[:30]]
     with pytest.warns(UserWarning, match=r"images range from 0 to 255, expected \[-1, 1\].*to_unit"):
         evaluate((held + 1) * 127.5, reference)
+    with pytest.warns(UserWarning, match=r"images range from -127 to 127"):
+        evaluate(held * 127, reference)
     with pytest.warns(UserWarning, match=r"train range from 0 to 1, expected \[-1, 1\]"):
         fid_and_floor(held, (real[:100] + 1) / 2, held, net)
     with pytest.raises(ValueError, match=r"real must be floats in \[-1, 1\], got torch.uint8"):

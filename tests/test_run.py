@@ -250,6 +250,10 @@ def test_what_images_depend_on_is_kept_with_them(drawing):
     x = to_uint8(torch.zeros(2, 1, 8, 8))
     write_kept("kept.npz", x, drawing.of)
     assert torch.equal(read_kept("kept.npz", drawing.of, 9), x)
+    write_kept("later.npz", x, drawing.of, first=2)
+    assert torch.equal(read_kept("later.npz", drawing.of, 2, first=2), x)
+    with pytest.raises(ConfigError, match="begins with image 2, and image 0 is wanted first: give another"):
+        read_kept("later.npz", drawing.of, 2)
     plain = ({"seed": 6}, {"steps": 5}, {"label": "a"}, {"guidance": 1.0}, {"sampler": "ddim"})
     for changed in (*plain, {"in_turn": True}):
         other = Drawing(drawing.found, "w", **{"seed": 5, "steps": 4, **changed})

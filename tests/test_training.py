@@ -15,7 +15,7 @@ from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.sampling import sample, spaced_times
 from ddpm_abc.schedule import cosine_schedule, linear_schedule
 from ddpm_abc.storage import load_checkpoint, save_checkpoint
-from ddpm_abc.training import EMA, draw_batch, sample_t, simple_loss, train, warmup_cosine
+from ddpm_abc.training import EMA, draw_batch, joined_batch, sample_t, simple_loss, train, warmup_cosine
 from ddpm_abc.unet import UNet
 
 pytestmark = pytest.mark.filterwarnings(
@@ -130,6 +130,19 @@ def test_ema_is_a_frozen_copy_in_evaluation_mode():
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_an_average_moves_however_few_digits_the_weights_have(dtype):
+    net = nn.Linear(1, 1, bias=False).to(dtype)
+    nn.init.ones_(net.weight)
+    ema = EMA(net)
+    ema.n = 10_000
+    nn.init.constant_(net.weight, 2)
+    for _ in range(100):
+        ema.update(net)
+    assert ema.model.weight.dtype == torch.promote_types(dtype, torch.float32)
+    assert ema.model.weight.item() == pytest.approx(2 - 0.999**100, abs=1e-3)
+
+
 @pytest.mark.parametrize("decay", [-0.1, 1.0, 2])
 def test_ema_refuses_a_decay_out_of_range(decay):
     with pytest.raises(ValueError, match=rf"\[0, 1\), got {decay}"):
@@ -241,9 +254,11 @@ def test_ema_is_updated_once_a_step():
 
 def test_sets_training_mode():
     net, opt, data = setup()
-    net.eval()
-    next(train(Denoiser(net, SCHED), data, opt))
-    assert net.training
+    trained = []
+    net.register_forward_pre_hook(lambda net, _: trained.append(net.training))
+    for _ in train(Denoiser(net, SCHED), data, opt):
+        net.eval()  # to look at samples, say
+    assert trained == [True] * 5
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -408,6 +423,30 @@ def test_a_network_of_ones_own_need_not_have_a_config_that_is_a_dict(config):
     net, opt, data = setup()
     net.config = config
     assert len(list(train(Denoiser(net, SCHED), data, opt))) == 5
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "said"),
+    [
+        ({"images": torch.zeros(2, 1, 4, 4)}, TypeError, "got dict"),
+        ([torch.zeros(2, 1, 4, 4), [0, 1]], TypeError, "got list"),
+        ([torch.zeros(2, 1, 4, 4), torch.zeros(2), torch.zeros(2)], ValueError, r"\(2,\), \(2,\)"),
+        (torch.zeros(0, 1, 4, 4), ValueError, r"at least one.* got \(0, 1, 4, 4\)"),
+    ],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_batch_in_another_form_is_refused(batch, error, said, first):
+    net, opt, data = setup()
+    with pytest.raises(error, match=f"a batch must .*{said}"):
+        list(train(Denoiser(net, SCHED), [batch] if first else [data[0], batch], opt))
+
+
+def test_parts_with_labels_and_without_are_not_joined():
+    told = draw_batch(SCHED, torch.zeros(2, 1, 4, 4), given={"y": torch.tensor([0, 1])})
+    untold = draw_batch(SCHED, torch.zeros(2, 1, 4, 4))
+    for parts in ([told, untold], [untold, told]):
+        with pytest.raises(ValueError, match="all parts have labels or none"):
+            joined_batch(parts)
 
 
 def test_what_a_batch_brings_beside_labels_is_not_taken_for_labels():

@@ -97,7 +97,7 @@ class Files:
         first, n = self.config.first, self.config.n
         if self.config.format == "npz":
             for done in sorted(range(min(chunk, n), n + 1), reverse=True):  # the longest
-                images = read_kept(self._archive(done), self.drawing.of, n, setting="out")
+                images = read_kept(self._archive(done), self.drawing.of, n, first, setting="out")
                 if images is not None:
                     self.images, self.names = [images], [self._archive(done)]
                     self.earlier.discard(self._archive(done))

@@ -35,13 +35,20 @@ __all__ = ['LARGEST_PART', 'Mapped', 'part_key', 'cached']
 
 # %% ../../nbs/90f_cache.ipynb #90f00008
 def _read(path: Path, pixels: np.ndarray, places: Sequence[tuple[int, int]]) -> None:
-    "Read images of one part: the one at the first of each two numbers becomes that of the second."
+    "Read images of one part: for each (place, k), the one at `place` in the file becomes `pixels[k]`."
     size = pixels[0].nbytes
     with open(path, "rb", buffering=0) as f:
         for place, k in places:
             f.seek(place * size)
             if f.readinto(pixels[k]) != size:
                 raise OSError(f"{path} ends early: delete it, and it is made again")
+
+
+def _check_indices(indices: Tensor, n: int) -> None:
+    "Raise `IndexError` for an index of none of n images."
+    if len(indices) and not 0 <= indices.min() <= indices.max() < n:
+        got = f"{indices.min()} to {indices.max()}"
+        raise IndexError(f"indices must lie in 0..{n - 1}, the images there are, got {got}")
 
 # %% ../../nbs/90f_cache.ipynb #90f000x0
 @dataclass(frozen=True, eq=False)
@@ -68,6 +75,7 @@ class Mapped:
     ) -> Tensor:  # (B, C, H, W) uint8, in memory
         if isinstance(indices, slice):
             indices = torch.arange(len(self))[indices]
+        _check_indices(indices, len(self))
         if self.chosen is not None:
             indices = self.chosen[indices]
         pixels = np.empty((len(indices), *self.whole[1:]), np.uint8)
@@ -97,7 +105,7 @@ def part_key(
     home = f"{folder.as_posix()}/"
     stats = ((path.as_posix().removeprefix(home), os.stat(path)) for path in files)
     seen = [(name, s.st_size, s.st_mtime_ns) for name, s in stats]
-    about = [_RULES, form.size, form.channels, form.background, form.fit, seen]
+    about = [_RULES, *astuple(form), seen]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 
 # %% ../../nbs/90f_cache.ipynb #90f00013
@@ -131,7 +139,8 @@ def _ask(decoder: Popen[str], path: Path, files: Sequence[Path], form: Form) -> 
         print(json.dumps(asked), file=to, flush=True)
     if not (line := answers.readline()):
         status = decoder.wait()
-        raise RuntimeError(f"a process that decodes images ended, with status {status}: out of memory?")
+        ended = f"a process that decodes images ended, with status {status}: out of memory?"
+        raise RuntimeError(f"{ended} Start again: the parts that were done are kept")
     answer = json.loads(line)
     if isinstance(answer, dict):
         return Counter(answer)
@@ -218,4 +227,5 @@ def _decode_all(
 def _check_room(cache: Path, need: int) -> None:
     "Raise `OSError` if the disk has no room for so many bytes."
     if need > (free := shutil.disk_usage(cache).free):
-        raise OSError(f"{cache} needs {need / 1e9:.1f} GB, and its disk has {free / 1e9:.1f} GB free")
+        there = f"{cache} needs {need / 1e9:.1f} GB, and its disk has {free / 1e9:.1f} GB free"
+        raise OSError(f"{there}: make room, or give another folder for the cache")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from .images import Images
 
 # %% auto #0
@@ -23,6 +24,7 @@ CIFAR10_CLASSES = (
 )  # fmt: skip
 _FOLDER, _IMAGES, _RECORD = "cifar-10-batches-bin", 10_000, 1 + 3 * 32 * 32
 _TRAIN, _TEST = tuple(f"data_batch_{k}.bin" for k in range(1, 6)), ("test_batch.bin",)
+_DAMAGED = "{path} is damaged: {what}. Delete it, and it is downloaded again"
 
 # %% ../../nbs/90g_cifar.ipynb #90g000x0
 def cifar10(
@@ -58,10 +60,9 @@ def _download(root: Path, home: Path) -> None:
 
 
 def _records(path: Path) -> np.ndarray:  # (10000, 3073) uint8
-    if (size := path.stat().st_size) != _IMAGES * _RECORD:
-        want = f"{_IMAGES * _RECORD:,} bytes"
-        raise RuntimeError(f"{path} is damaged: it has {size:,} bytes instead of {want}. Delete it")
+    if (size := path.stat().st_size) != (want := _IMAGES * _RECORD):
+        raise RuntimeError(_DAMAGED.format(path=path, what=f"it has {size:,} bytes instead of {want:,}"))
     records = np.fromfile(path, np.uint8).reshape(_IMAGES, _RECORD)
-    if records[:, 0].max() > 9:
-        raise RuntimeError(f"{path} is damaged: a class is {records[:, 0].max()}, above 9. Delete it")
+    if (last := records[:, 0].max()) > 9:
+        raise RuntimeError(_DAMAGED.format(path=path, what=f"a class is {last}, above 9"))
     return records

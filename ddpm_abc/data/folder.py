@@ -106,7 +106,7 @@ def _classes(path: Path) -> tuple[dict[str, list[Path]], list[str]]:
 
 
 def _folders_in(folder: Path, images: Sequence[Path]) -> list[str]:
-    "The sub-folders of images of a folder in which no image lies, if they are several."
+    "The sub-folders that hold images, if they are several and no image lies beside them."
     names = {parts[0] if len(parts := f.relative_to(folder).parts) > 1 else "" for f in images}
     return sorted(names) if len(names) > 1 and "" not in names else []
 
@@ -194,8 +194,10 @@ def image_folder(
     More than `IN_MEMORY` bytes of pixels are decoded into `cache`, if it is given, and read from there.
     Hidden files and files whose names do not end as images do are passed over. The notes of what it returns
     say what was passed over, how many images were cut or padded, enlarged or transparent, and what else is
-    odd. Raises `RuntimeError` for a folder that is missing, holds no images or holds its classes one level
-    deeper, and for a file that cannot be read; `ValueError` for a form that cannot be, as `Form` does.
+    odd. Raises `RuntimeError` for a folder that is missing, holds no images, holds some beside folders of
+    images, or holds its classes one level deeper; for a file that cannot be read; and for images that are too
+    many for the memory. Raises `ValueError` for a form that cannot be, as `Form` does, and `OSError` if the
+    disk of `cache` is too small or fails.
     """
     size = (size, size) if isinstance(size, int) else size
     form, path = Form(size, channels, background, fit), Path(path)

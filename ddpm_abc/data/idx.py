@@ -154,7 +154,8 @@ def _explanation(kind: str, root: str | os.PathLike[str], train: bool, title: st
     elif len(missing) == len(names) and not hints:
         state = "it is not there, and the download failed"
     else:
-        state = f"{', '.join(missing)} not there, and the download failed"
+        are = "is" if len(missing) == 1 else "are"
+        state = f"{', '.join(missing)} {are} not there, and the download failed"
     remedy = f"copy the four files {', '.join(names)} to {raw}"
     return (
         f"{title} in {raw}: {state}. {''.join(f'{hint}. ' for hint in hints)}Use --data digits (in Python:"

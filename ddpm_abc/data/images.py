@@ -149,12 +149,12 @@ def labelled_batches(
     seed: int = 0,  # the order of the images is a function of the seed and the epoch
     start: int = 0,  # number of the first batch, to go on where a run stopped
     share: slice = slice(None),  # which of each batch's images; the others are not read
-    even: bool = False,  # draw N images an epoch with replacement, from each class as often as from another
-) -> Iterator[tuple[Tensor, Tensor]]:  # a share of those of batches, and their labels, int64
-    """The same batches as those of `batches`, unless even, and with each image its label. Raises the same.
+    even: bool = False,  # draw N images an epoch with replacement, from each class equally often
+) -> Iterator[tuple[Tensor, Tensor]]:  # a share of each batch, and its labels, int64
+    """The batches of `batches`, each image with its label; with even, the classes are drawn equally often.
 
-    Also raises `TypeError` for labels that are no int64 tensor, and `ValueError` for labels that are not as
-    many as the images, below 0 or on another device.
+    Raises what `batches` raises, `TypeError` for labels that are no int64 tensor, and `ValueError` for labels
+    that are below 0, more or fewer than the images, or on another device.
     """
     _check_source(images, "labelled_batches")
     _check_labels(images, labels)
@@ -188,6 +188,9 @@ def _evenly(labels: Tensor, generator: torch.Generator) -> Tensor:  # (N,) -> (N
     return by_class[(counts.cumsum(0) - counts)[k] + within.long()]
 
 # %% ../../nbs/90a_images.ipynb #671675bb
+_EMPTY = "there are no images to make batches of"
+
+
 def _check_source(images: Source, taker: str) -> None:
     "Raise `TypeError` for what gives no uint8 pixels, `ValueError` for another shape or no images."
     first: Any = images if isinstance(images, Tensor) else _first(images, taker)
@@ -200,7 +203,7 @@ def _check_source(images: Source, taker: str) -> None:
         remedy = ": images[:, None] has one channel" if first.ndim == 3 else ""
         raise ValueError(f"images must have shape (N, C, H, W), got {tuple(first.shape)}{remedy}")
     if not len(images):
-        raise ValueError("there are no images to make batches of")
+        raise ValueError(_EMPTY)
 
 
 def _first(source: Source, taker: str) -> Any:
@@ -209,7 +212,7 @@ def _first(source: Source, taker: str) -> Any:
     if plain or not (hasattr(source, "__len__") and hasattr(source, "__getitem__")):
         return source
     if not len(source):
-        raise ValueError("there are no images to make batches of")
+        raise ValueError(_EMPTY)
     try:
         return source[torch.zeros(1, dtype=torch.int64)]
     except (TypeError, ValueError, LookupError) as e:

@@ -41,7 +41,8 @@ class Form:
             raise ValueError(f"channels must be 1, for grey, or 3, for colour, got {self.channels}")
         size = self.size
         if not isinstance(size, tuple) or len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
-            raise ValueError(f"size must be two whole numbers above 0, height and width, got {size}")
+            what = "a tuple of two whole numbers above 0, height and width"
+            raise ValueError(f"size must be {what}, got {size!r}")
         if self.fit not in FITS:
             raise ValueError(f"fit must be one of {', '.join(FITS)}, got {self.fit!r}")
         _ground(self.background)
@@ -52,11 +53,13 @@ class Form:
         return self.channels, *self.size
 
 # %% ../../nbs/90c_picture.ipynb #5017ddx1
-@cache  # asked for each picture
+_rgb = cache(ImageColor.getrgb)  # asked for each picture
+
+
 def _ground(background: str) -> tuple[int, int, int]:
     "The colour behind transparent pixels, or `ValueError`."
     try:
-        colour = ImageColor.getrgb(background)
+        colour = _rgb(background)
         if len(colour) == 3 and all(0 <= c <= 255 for c in colour):
             return colour
     except (ValueError, TypeError, AttributeError):  # not a colour, not even a string
@@ -149,7 +152,7 @@ def _reason(path: str | os.PathLike[str], e: Exception) -> str:
         return str(e)
     reason = " ".join(str(e).split()) or type(e).__name__
     if isinstance(e, UnidentifiedImageError):
-        reason += f": its content is none of {', '.join(_FORMATS)}"
+        reason = f"its content is none of {', '.join(_FORMATS)}"
     if os.path.isfile(path) and os.path.getsize(path) == 0:
         reason = "the file is empty"
     return f"{reason}. Repair it, or take it out of the folder"

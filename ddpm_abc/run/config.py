@@ -50,7 +50,8 @@ are further on, so no two runs are the same"""
 _LONG = Number(0, metavar="M")
 _SCHEDULES = Choice(("cosine", "linear"), others=("betas",))
 _SCHEDULE = "noise schedule: cosine, or linear, the paper's, with betas from 0.1/T to 20/T"
-_T = "steps of the noise schedule, at most 1000000"
+_MOST_T = 1_000_000
+_T = f"steps of the noise schedule, at most {_MOST_T}"
 _PREDICT = "what the network learns to predict: v, as in chapter 08, or eps, the noise, as in the paper"
 CACHE = "~/.cache/ddpm_abc"
 IMAGE_CACHE = "where a folder of more than 256 MB of pixels is decoded to, once for all runs"
@@ -134,7 +135,7 @@ class NetConfig:
     dropout: float = setting(0.0, Number(low=0, below=1), _DROPOUT, otherwise="0")  # in each block
     labels: bool = setting(None, _TOLD, _LABELS, otherwise=_IF_CLASSES, of_weights=True)  # chapter 09
     schedule: str = setting("cosine", _SCHEDULES, _SCHEDULE, of_weights=True)  # of the noise
-    T: int = setting(1000, Whole(1, 1_000_000), _T, of_weights=True)  # the schedule's length
+    T: int = setting(1000, Whole(1, _MOST_T), _T, of_weights=True)  # the schedule's length
     predict: str = setting("v", Choice(("v", "eps"), ("x0",)), _PREDICT, of_weights=True)  # chapter 08
     learn_variance: bool = setting(False, Flag(), _VARIANCE, otherwise="off", of_weights=True)  # chapter 11
     init_from: str = setting("", Name("FILE"), _INIT_FROM, otherwise="a new network")  # weights to begin with
@@ -144,7 +145,7 @@ MOST_SHARDS = 64  # of a batch, if no number is given
 
 _SHARDS = """parts of a batch, each with random numbers of its own: so many processes at most can share one
 ({batch_size} is a multiple of it); 0 for one stream a batch, as runs of earlier releases have"""
-_MOST_SHARDS = "as many as divide {batch_size}, at most 64"
+_MOST_SHARDS = f"as many as divide {{batch_size}}, at most {MOST_SHARDS}"
 _ACCUMULATE = "parts that a process computes its share of a batch in, one after another, if memory is short"
 _NOISE = """where noise is drawn: cpu, the same on every device, or device, which is faster on a GPU, whose
 numbers are others than a CPU's"""
@@ -233,7 +234,7 @@ class OtherSetting(ConfigError):
         typed = "" if got is True or option != name else f" {shown(got)}"
         was = "without it" if before is False or before == "" else shown(before)
         text = (_OTHER % (option, option)).replace("{instead}", instead)
-        if option != name:  # its no, and it is there
+        if option != name:  # grey was asked for, and there it is colour
             text = text.replace("{before}", f"{{{name}}}")
         super().__init__(text, got=typed, whose=whose, before=was)
 
@@ -254,8 +255,9 @@ def settled(
 
 # %% ../../nbs/93b_config.ipynb #01187692
 _SAVED = [name for name, s in settings_of(TrainConfig).items() if s.kept or name in LIMITS]
-_FIRST = ("data", "steps", "minutes", "batch_size", "lr", "schedule", "T", "channels", "seed")  # of old
-_OF_OLD = {"hold_out": 0, "shards": 0, "predict": "eps", "labels": False, "optimizer": "adamw"}  # at first
+# What the first releases saved. A setting that is missing has today's default, unless they did otherwise:
+_FIRST = ("data", "steps", "minutes", "batch_size", "lr", "schedule", "T", "channels", "seed")
+_OF_OLD = {"hold_out": 0, "shards": 0, "predict": "eps", "labels": False, "optimizer": "adamw"}
 _NOT_OURS = "{path} was not written by `ddpm-abc train`: go on from it in Python, with load_checkpoint"
 _CANNOT_BE = "{path} holds {name} {value}, which is not allowed: start anew in another {out}"
 

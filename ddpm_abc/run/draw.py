@@ -89,9 +89,10 @@ def _often(drawing: Drawing) -> list[int] | None:
 SAMPLE_CHUNK = 64  # images computed at once: on a CPU larger batches outgrow the cache and are slower
 FEW_STEPS = 20  # of every sampler but ddpm, if no number is given
 ETA = {"dpm-solver": 0.75, "ddim": 0.0}  # noise on the way, if none is given: see chapter 10
-LATE_BELOW = 15  # in fewer steps than these, dpm-solver has noise in the later part of the way alone, with
-NOISE_FROM = 1 / 3  # alpha_bar from which on, and
-LATE_ETA = 1.0  # so much, if none is given
+# In few steps dpm-solver has noise in the later part of the way alone, if nothing else is asked for:
+LATE_BELOW = 15  # steps; fewer are few
+NOISE_FROM = 1 / 3  # the alpha_bar at which the noise begins
+LATE_ETA = 1.0  # its eta
 
 
 def chunk_for(

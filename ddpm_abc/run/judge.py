@@ -54,9 +54,9 @@ def real_for(
 ) -> Real:  # what to judge by
     """The images that weights were trained on, and those that they never saw.
 
-    A folder, and the emoji, are dealt as they were for the training; of another folder, the images
-    that they were trained on are left out. Raises `ConfigError` for weights that say too little or held
-    nothing out, for a folder of such images alone, and what `load` raises.
+    A folder, and the emoji, are split as they were for the training; of another folder, the images that the
+    weights were trained on are left out. Raises `ConfigError` for weights that say too little or held nothing
+    out, for a folder that holds none but images they were trained on, and what `load` raises.
     """
     try:
         told = TrainConfig(**read_settings(info.get("run"), name))

@@ -44,7 +44,7 @@ __all__ = ['OPTIMIZERS', 'RunExists', 'open_run']
 # %% ../../nbs/93l_opening.ipynb #ed8dc340
 _UNEQUAL = """{batch_size} {batch} in {shards} {n} cannot be dealt evenly to {size} processes: start a number
 of processes that divides {n}, or a new run with other {shards}"""
-_ONE_CLASS = "{even} needs images of two classes or more, and those of {data} are of one: leave {even} out"
+_ONE_CLASS = "{even} needs images of two classes or more, and {data} {got} has one: leave {even} out"
 _TOO_MANY_PARTS = "{accumulate} must be at most {n}, the images of each process in a batch, got {got}"
 
 
@@ -80,7 +80,7 @@ def _new(config: TrainConfig, progress: bool, team: Team) -> Run:
     device = setup.own_device(config.device, team)
     data, _ = parts = images_of(config, progress)
     if config.even and len(data.classes) < 2:
-        raise ConfigError(_ONE_CLASS)
+        raise ConfigError(_ONE_CLASS, got=shown(config.data))
     if config.labels is None:
         config = replace(config, labels=init is None and len(data.classes) > 1)
     digests = {"images_sha256": images_digest(data, config)}
@@ -215,7 +215,7 @@ def open_run(
 
     Raises `ConfigError` for an invalid setting, `RunExists` for a folder that holds a run,
     `OtherSetting` for a setting that the run does not have, and what `load`, `load_weights` and
-    `load_checkpoint` raise. Warns of checkpoints that are skipped, and of a machine that is another one.
+    `load_checkpoint` raise. Warns of checkpoints that are skipped, and of another machine.
     Where torchrun started many processes, the first of them owns the folder, and the others follow it in.
     """
     resume = resume or (restarted() and bool(checkpoints(config.out)))

@@ -33,6 +33,7 @@ _UNREADABLE = (  # what NumPy raises for other files and damaged ones
 )  # fmt: skip
 _DAMAGED = "{path} is damaged, or holds no images of this command: delete it, or give another {%s}"
 _OTHERS = "{path} holds images of {theirs}, and these are of {ours}: delete it, or give another {%s}"
+_ELSEWHERE = "{path} begins with image {theirs}, and image {ours} is wanted first: give another {%s}"
 
 
 def write_kept(
@@ -51,17 +52,20 @@ def read_kept(
     path: str | os.PathLike[str],  # that `write_kept` wrote; there may be none yet
     of: str,  # what they are to depend on
     n: int,  # how many are wanted
+    first: int = 0,  # the number of the first of them
     setting: str = "cache",  # that names the file, for the message
-) -> Tensor | None:  # (at most n, C, H, W) uint8, the first ones; None if there is no file
-    """Images that are kept. Raises `ConfigError` for a file that is damaged, or of another drawing.
+) -> Tensor | None:  # (at most n, C, H, W) uint8, from the first on; None if there is no file
+    """Images that are kept.
 
-    A file of an earlier release, which drew noise or classes by another rule, is taken if it has all of them.
+    Raises `ConfigError` for a file that is damaged, of another drawing, or begins with another image. A file
+    of an earlier release, which drew noise or classes by another rule, is taken if it has all of them.
     """
     if not Path(path).exists():
         return None
     try:
         with np.load(path, allow_pickle=False) as f:
             theirs, images = str(f["of"]), torch.from_numpy(f["images"])
+            begins = int(f["first"]) if "first" in f else 0
         if images.ndim != 4 or images.dtype != torch.uint8:
             raise ValueError
     except _UNREADABLE:
@@ -70,6 +74,8 @@ def read_kept(
     whole = len(images) >= n and earlier == of.replace(IN_SHARES, "")
     if theirs != of and not whole:
         raise ConfigError(_OTHERS % setting, path=path, theirs=shown(theirs), ours=of)
+    if begins != first:
+        raise ConfigError(_ELSEWHERE % setting, path=path, theirs=begins, ours=first)
     return images[:n]
 
 # %% ../../nbs/93m_pictures.ipynb #dd642bcb
@@ -111,9 +117,9 @@ def _of_file(path: Path) -> str:
 
 def check_free(
     path: str | os.PathLike[str],  # of images that are to be written, .png or .npz
-    of: str,  # what it depends on
+    of: str,  # what they depend on: `Drawing.of`
 ) -> None:
-    "Raise `ConfigError` if there is a file with another content than the image will have."
+    "Raise `ConfigError` if there is a file of this name already, and it is of another drawing."
     if not Path(path).exists():
         return
     try:

@@ -23,6 +23,7 @@ from ..device import describe
 from ..metrics import nearest_neighbors
 from ..plot import plot_held_out, save, use_style
 from .config import saved_settings
+from .draw import FEW_STEPS
 from .judge import some_of
 from .run import PREVIEWED, Run, draw_preview, preview_path
 from .settings import counted, shown
@@ -90,7 +91,8 @@ def _sections(run: Run) -> Iterator[tuple[str, str, bytes]]:
         after = f"{', '.join(map(str, steps))} step{'s' * (steps != [1])}"
         yield "As it learned", f"The same noise after {after}, top to bottom.", png
     images = draw_preview(run)
-    yield "Now", "Drawn with the averaged weights, in 20 steps.", png_of(images, 64)
+    few = counted(min(FEW_STEPS, run.denoise.sched.T), "step")
+    yield "Now", f"Drawn with the averaged weights, in {few}.", png_of(images, 64)
     pairs = beside_neighbours(images, some_of(run.data)[0])
     yield "Beside their neighbours", _NEIGHBOURS, png_of(pairs, 64, columns=len(pairs) // 2)
 

@@ -267,9 +267,9 @@ def steps(
 ) -> Iterator[TrainStep]:  # what happened in each step, after it was taken
     """Train until the steps or the time are used up, look every so often, and save every `SAVE_EVERY` steps.
 
-    What was done since is for the caller to save. Raises `FloatingPointError` before a step whose numbers are
-    not finite, `OSError` if a checkpoint cannot be written, `ConfigError` if the device's memory is full, and
-    `Lost` if another process is gone.
+    The caller saves the steps after the last of these. Raises `FloatingPointError` before a step whose
+    numbers are not finite, `OSError` if a checkpoint cannot be written, `ConfigError` if the device's memory
+    is full, and `Lost` if another process is gone.
     """
     clock, config = time.monotonic() - run.seconds, run.config
     loop = train(

@@ -141,7 +141,7 @@ def own_device(
     name: str,  # auto, cpu, cuda, ...
     team: Team,  # of this process
 ) -> torch.device:  # one that is there
-    """The device of one of several processes: each of a machine has a GPU of its own, if none is named.
+    """The device of one of several processes: if none is named, each on a machine has a GPU of its own.
 
     Raises `ConfigError` for one that is not there, and for more processes than GPUs.
     """
@@ -165,7 +165,7 @@ def digest(
 
 # %% ../../nbs/93e_setup.ipynb #bb7013cf
 _HEIGHTS = "{attention} must name heights of the network's levels, which are {heights}, got {got}"
-_LARGE = """{channels} {got} makes a network of {n:,} parameters: at most {most:,} are allowed, give
+_LARGE = """{channels} {got} makes a network of {n} parameters: at most {most:,} are allowed, give
 smaller {channels}"""
 
 
@@ -185,7 +185,8 @@ def new_network(
     built = {"in_channels": c, "size": size, "channels": config.channels, "n_classes": n_classes}
     built |= {"learn_variance": config.learn_variance, **shape}
     if (n := _count(kind, built)) > LARGEST_NET:
-        raise ConfigError(_LARGE, got=shown(config.channels), n=n, most=LARGEST_NET)
+        many = f"{n:,}" if n < math.inf else "more than 10^18"
+        raise ConfigError(_LARGE, got=shown(config.channels), n=many, most=LARGEST_NET)
     _seed(config.seed)
     net = kind(**built)
     for m in net.modules():
@@ -197,7 +198,8 @@ def new_network(
 def _preset(config: TrainConfig, height: int) -> dict[str, Any]:
     "What `SHAPE` names, of a new network."
     heights = [height // 2**i for i in range(len(config.channels))]
-    default = {"small": [], "medium": heights[1:][-2:-1], "paper": heights[1:2]}[config.net]
+    below = heights[1:]  # medium: its lowest level but one; paper: its first
+    default = {"small": [], "medium": below[-2:-1], "paper": below[:1]}[config.net]
     attention = tuple(default if config.attention is None else config.attention)
     if strange := set(attention) - set(heights):
         raise ConfigError(_HEIGHTS, heights=shown(heights), got=min(strange))
@@ -209,7 +211,7 @@ def _count(kind: Callable[..., UNetBase], built: dict[str, Any]) -> float:
     "The parameters of a network, before any memory is taken."
     try:
         return sum(p.numel() for p in outline(kind, **built).parameters())
-    except RuntimeError:  # even the size of a tensor overflows
+    except RuntimeError:  # even the size of a tensor overflows: more than 2^63 bytes
         return math.inf
 
 

@@ -20,7 +20,7 @@ from ..data import Images, to_unit
 from ..guidance import guided
 from ..parameterization import Denoiser
 from ..plot import tile
-from .draw import chunk_for
+from .draw import ETA, FEW_STEPS, chunk_for
 from ..sampling import image_generators, sample
 from ..solvers import dpm_solver, times_for
 from ..storage import write_atomically
@@ -40,10 +40,10 @@ def losses_by_t(
     *,
     labels: bool = False,  # whether the network is told them
 ) -> list[float]:  # mean loss in each tenth of 1..T, from the smallest times to the largest
-    """The loss on a fixed choice of images, times and noise: equal at each call but for the network.
+    """The loss on a fixed choice of images, times and noise, so that only the network changes between calls.
 
-    The times are spread evenly, and they and the noise are the same for every data set of one shape; of few
-    images each is taken several times.
+    The times are spread evenly, and they and the noise are the same for every data set of one shape. Where
+    there are fewer than `MEASURED` images, some are taken several times.
     """
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
     eps = torch.randn(MEASURED, *data.images.shape[1:], generator=torch.Generator().manual_seed(1))
@@ -65,12 +65,12 @@ def preview(
     *,
     n: int = 64,  # how many images
     n_classes: int | None = None,  # if the network is told classes: how many, drawn in turn
-    steps: int = 20,  # of DPM-Solver++; at most T
+    steps: int = FEW_STEPS,  # of DPM-Solver++; at most T
 ) -> Tensor:  # (n, C, H, W), about in [-1, 1]
     "Draw images whose noise is the same at each call, and belongs to them alone."
     device = next(cast("nn.Module", denoise.net).parameters()).device
     times = times_for("dpm-solver", denoise.sched, min(steps, denoise.sched.T))
-    walk = partial(dpm_solver, eta=0.75)
+    walk = partial(dpm_solver, eta=ETA["dpm-solver"])
     drawn = []
     for part in torch.arange(n).split(chunk_for(shape)):
         noise, told = image_generators(0, len(part), int(part[0])), denoise

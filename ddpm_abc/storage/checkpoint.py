@@ -139,10 +139,10 @@ def load_checkpoint(
     """Put a run back to where it was saved: the next steps are those of the run that never stopped.
 
     Give the number of steps to `train` and to `batches` as `start`. The global generators of torch, Python
-    and NumPy go back too. Warns if device, threads, versions or format are not those of the save. (In format
-    2, a network that predicts v was trained on weighted errors of eps; these are the errors of v, but for
-    the last digits.) Raises `RuntimeError` for a file that is missing, damaged or of another kind,
-    `ValueError` for one that does not fit, `TypeError` for another network; nothing has been changed then.
+    and NumPy go back too. Warns if device, threads, versions or format are not those of the save. (In
+    the days of format 2 the loss of a network that predicts v was computed as a weighted error of eps: the
+    same loss, but for rounding.) Raises `RuntimeError` for a file that is missing, damaged or of another
+    kind, `ValueError` for one that does not fit, `TypeError` for another network; nothing is changed then.
     """
     net = _network_of(denoise)
     metadata, tensors = _read_sealed(path, "checkpoint")

@@ -124,7 +124,7 @@ _PICKLED = (
     "save the network with save_weights"
 )
 _DAMAGED = "{path} is damaged, or no safetensors file ({why}): copy it again, or train again"
-_OF_OTHER_KIND = "{path} holds a {kind} file, not a {wanted} file: {instead}"
+_OF_OTHER_KIND = "{path} is a {kind} file, not a {wanted} file: {instead}"
 _INSTEAD = {
     "weights": "take {weights} instead; to train on, `ddpm-abc train --resume`, in Python load_checkpoint",
     "checkpoint": "sample from it with load_weights; to go on training, use the checkpoint beside it",

@@ -68,8 +68,10 @@ _NOT_ITS_OWN = (
     "{path}: {n} of the optimizer's parameters are not the network's, and a checkpoint would lose them: "
     "build it over the network's alone, as in {opt}(net.parameters())"
 )
-_OTHER_GROUPS = "{path} was saved with another optimizer: its groups hold {was} parameters, this one's {now}"
-_OTHER_SETTING = "{path} was saved with another optimizer: its {key} is {was}, this one's {now}"
+_OTHER_OPTIMIZER = (
+    "{path} was saved with another optimizer: its {what}, this one's {now}. "
+    "Build the optimizer of that run, over its network"
+)
 _UNSET = {"initial_lr": 0.0, "loss_scale": 0.0, "good_steps": 0}  # settings that a new optimizer lacks
 
 
@@ -79,12 +81,12 @@ def _check_optimizer(
 ) -> None:  # fmt: skip
     was, now = ([len(g["params"]) for g in some] for some in (groups, opt.param_groups))
     if was != now:
-        raise ValueError(_OTHER_GROUPS.format(path=path, was=was, now=now))
+        raise ValueError(_OTHER_OPTIMIZER.format(path=path, what=f"groups hold {was} parameters", now=now))
     for old, new in zip(_like_groups(groups, opt), opt.param_groups, strict=True):
         for key in sorted((old.keys() | new.keys()) - {"params"}):
             if not _alike(*(group.get(key, _UNSET.get(key)) for group in (old, new))):
-                values = {"was": str(old.get(key, "missing"))[:40], "now": new.get(key, "missing")}
-                raise ValueError(_OTHER_SETTING.format(path=path, key=key, **values))
+                what = f"{key} is {str(old.get(key, 'missing'))[:40]}"
+                raise ValueError(_OTHER_OPTIMIZER.format(path=path, what=what, now=new.get(key, "missing")))
     _check_moments(path, opt, moments)
 
 
@@ -107,7 +109,10 @@ _NO_PARAMETER = "{path} does not fit the optimizer: it holds a state of paramete
 _OTHER_SHAPE = (
     "{path} does not fit the optimizer: {name} of parameter {i} has shape {was}, the parameter {now}"
 )
-_LACKS_MOMENTS = "{path} does not fit the optimizer: parameter {i} has {names}"
+_LACKS_MOMENTS = (
+    "{path} does not fit the optimizer: parameter {i} has {names}, "
+    "and Adam needs exp_avg, exp_avg_sq and step, a single number"
+)
 
 
 def _check_moments(path: str | os.PathLike[str], opt: Optimizer, moments: Mapping[str, Tensor]) -> None:

@@ -72,7 +72,7 @@ def _network_of(denoise: Denoiser) -> UNetBase:
 def description_of(
     net: UNetBase,  # as `unwrap` gives it
 ) -> dict[str, Any]:  # its kind, one of `NETWORKS`, and what to build it with
-    "What a file says of a network: as before there were variances to learn, where it learns none."
+    "What a file says of a network: without `learn_variance` if it learns none, as files had it before that."
     config = {key: value for key, value in net.config.items() if key != "learn_variance" or value}
     return {"kind": next(kind for kind, cls in NETWORKS.items() if type(net) is cls), **config}
 
@@ -226,9 +226,9 @@ def save_weights(
 
     Takes a `UNet` or a `PaperUNet`, also one that is compiled, averaged or distributed. What could not be
     loaded is refused, and then nothing is written: `TypeError` for another network or one that was changed
-    after it was built, `ValueError` for a schedule without recipe and for information that JSON cannot hold,
-    `FloatingPointError` for weights that are not finite, or would not be in that precision. Raises `OSError`
-    if the file cannot be written.
+    after it was built, `ValueError` for a schedule without recipe, information that JSON cannot hold, or a
+    dtype that is not floating-point, `FloatingPointError` for weights that are not finite, or would not be in
+    that precision. Raises `OSError` if the file cannot be written.
     """
     net = _network_of(denoise)
     _check_unaltered(path, net)
