@@ -54,8 +54,13 @@ class _Guided:
         return torch.cat([steered[:, :n], conditional[:, n:]], dim=1)
 
     @property
-    def device(self) -> torch.device:  # for `sample`
+    def device(self) -> torch.device:  # of the images that `sample` draws
         return self.y.device
+
+    @property
+    def dtype(self) -> torch.dtype:  # of the same images
+        weights = self.net.parameters() if isinstance(self.net, torch.nn.Module) else ()
+        return next((p.dtype for p in weights if p.is_floating_point()), torch.float32)
 
 # %% ../nbs/09_guidance.ipynb #c3ae000e
 def guided(
