@@ -68,7 +68,7 @@ def ddim(
         (a_t, b_t), (a_s, b_s) = (_coefficients(denoise.sched, time) for time in (t, s))
         fresh = 1 - (a_t * b_s / (a_s * b_t)) ** 2  # beta_tilde / (1 - alpha_bar_s)
         x = _mix(a_s, b_s, _guess(denoise, x, t, clip), (1 - eta**2 * fresh) ** 0.5, noise)
-        yield x
+        yield x.clone()
 
 # %% ../nbs/10_solvers.ipynb #10501012
 @torch.no_grad()
@@ -96,7 +96,7 @@ def heun(
             mean = (eps + _guess(denoise, end, s, clip).eps) / 2
             end = a_s * (x / a_t + (b_s / a_s - b_t / a_t) * mean)
         x = end
-        yield x
+        yield x.clone()
 
 # %% ../nbs/10_solvers.ipynb #1000lsnr
 def _half_log_snr(sched: Schedule, t: int) -> float:
@@ -135,7 +135,7 @@ def dpm_solver(
         rho = (a_t * b_s / (a_s * b_t)) ** eta_t  # exp(-eta h)
         x = _mix(a_s, b_s, Prediction(ahead, predict_eps(denoise.sched, x, t, ahead)), rho, noise)
         before = x0
-        yield x
+        yield x.clone()
 
 # %% ../nbs/10_solvers.ipynb #1050101a
 def _whole(wanted: Sequence[float], T: int) -> list[int]:
@@ -243,7 +243,7 @@ def analytic_dpm(
         mean, var = q_posterior(denoise.sched, _guess(denoise, x, t, clip).x0, x, t, s)
         factor = a_s * (1 - (a_t / a_s) ** 2) / b_t**2  # of x_0 in the mean
         x = mean + (var + factor**2 * error.to(x)).sqrt() * noise(x) if s > 0 else mean
-        yield x
+        yield x.clone()
 
 # %% ../nbs/10_solvers.ipynb #10501026
 @torch.no_grad()
@@ -265,7 +265,7 @@ def ddim_inversion(
         eps = denoise(x, max(t, 1)).eps
         a_t, b_t = _coefficients(denoise.sched, t)
         x = a_s * (x - b_t * eps) / a_t + b_s * eps
-        yield x
+        yield x.clone()
 
 # %% ../nbs/10_solvers.ipynb #1050102b
 SAMPLERS: dict[str, Callable[..., Iterator[Tensor]]] = {  # by the names of the command line
