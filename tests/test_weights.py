@@ -193,7 +193,7 @@ OTHERS = {
     "a function": (lambda: lambda xt, t: xt, "function"),
     "a guided network": (
         lambda: guided(eps(small(n_classes=3)), torch.zeros(1, dtype=torch.int64), 2).net,
-        "function",
+        "_Guided",
     ),
     "an average": (lambda: EMA(small()), "EMA"),
     "nothing": (lambda: None, "NoneType"),
