@@ -101,10 +101,11 @@ class Entry(NamedTuple):
     build: Callable[[Images, int], Contender]  # of the digits and a seed
     batch: int = BATCH
     labels: bool = False  # whether image k is drawn as digit k mod 10
+    trains_as: str = ""  # another entry, if it differs from that in how digits are drawn alone
 
 
-def entry(recipe: Recipe) -> Entry:
-    return Entry(recipe.contender, recipe.batch, recipe.labels)
+def entry(recipe: Recipe, trains_as: str = "") -> Entry:
+    return Entry(recipe.contender, recipe.batch, recipe.labels, trains_as)
 
 
 PAPER = Recipe()
@@ -120,6 +121,7 @@ ENTRIES = {
     "+ labels, w = 1": entry(TOLD),
     "the same at a rate of 0.003": entry(FASTER),
     "+ muon": entry(WINNER),
+    "the same, w = 0.6": entry(replace(WINNER, guidance=0.6), trains_as="+ muon"),
 }
 ENTRIES |= {name: Entry(lambda data, seed, build=build: build(data.images)) for name, build in PEERS.items()}
 ENTRIES |= {name: Entry(build, TUNED_BATCH, labels=True) for name, build in TUNED.items()}
@@ -197,10 +199,11 @@ def train_all(args: argparse.Namespace, names: list[str]) -> None:
     floor = judge(judge.held_out[: args.n], judge.labels[: args.n])
     print(f"real digits, held out: {floor}; {torch.get_num_threads()} threads, torch {torch.__version__}")
     for name in names:
-        paces = matching(args.paces, {"machine": args.machine, "entry": name})
+        trained = ENTRIES[name].trains_as or name
+        paces = matching(args.paces, {"machine": args.machine, "entry": trained})
         if not paces:
             raise SystemExit(
-                f"no pace of {name!r} on {args.machine!r}: run with --pace on that machine, idle"
+                f"no pace of {trained!r} on {args.machine!r}: run with --pace on that machine, idle"
             )
         steps = int(args.seconds / float(paces[-1]["pace"]))
         for seed in range(args.seeds):
@@ -250,7 +253,7 @@ def main() -> None:
     left_out = tuple(missing())  # of the peers
     names = args.only or [name for name in ENTRIES if not name.startswith(left_out)]
     if args.pace:
-        measure_pace(names, args.paces, args.rounds, 3.0)
+        measure_pace([n for n in names if not ENTRIES[n].trains_as], args.paces, args.rounds, 3.0)
         return
     if not args.table:
         train_all(args, names)

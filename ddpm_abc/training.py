@@ -70,8 +70,7 @@ class EMA:
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         if any(p.dtype in (torch.float16, torch.bfloat16) for p in model.parameters()):
             self.model.float()  # 16 bits would round steps of a thousandth away
-        self.decay = decay
-        self.n = 0
+        self.decay, self.n = decay, 0
 
     def past(self) -> float:  # in [0, 1)
         "What the past weighs in update n."
@@ -146,9 +145,8 @@ def joined_batch(
 ) -> TrainBatch:  # of all their items
     "Several as one, in their order."
     x0, t, eps = (torch.cat([getattr(part, name) for part in parts]) for name in ("x0", "t", "eps"))
-    if any(part.given.keys() != parts[0].given.keys() for part in parts):
-        raise ValueError("either all parts have labels or none of them")
-    given = {key: torch.cat([part.given[key] for part in parts]) for key in parts[0].given}
+    keys = dict.fromkeys(key for part in parts for key in part.given)
+    given = {key: torch.cat([part.given[key] for part in parts]) for key in keys}
     return TrainBatch(x0, t, eps, given)
 
 
@@ -174,10 +172,8 @@ def _not_finite(step: int, t: Tensor, losses: Tensor) -> str:
     else:
         at = f"loss {losses.mean().item():.3g}, t from {t.min().item()} to {t.max().item()}"
         what = f"the gradient is not finite ({at})"
-    return (
-        f"step {step + 1}, on batch {step}: {what}. The step was not taken: the weights are those of step"
-        f" {step}. Lower the learning rate, or look at the data."
-    )
+    left = f"The step was not taken: the weights are those of step {step}"
+    return f"step {step + 1}, on batch {step}: {what}. {left}. Lower the learning rate, or look at the data."
 
 # %% ../nbs/04_training.ipynb #28b149f3
 def _check_setup(
@@ -198,8 +194,7 @@ def _check_setup(
     if not clip_norm > 0:
         raise ValueError(f"clip_norm must be above 0, got {clip_norm}: math.inf clips nothing")
     if start < 0 or accumulate < 1:
-        need = "start must be at least 0 and accumulate at least 1"
-        raise ValueError(f"{need}, got {start} and {accumulate}")
+        raise ValueError(f"start must be at least 0 and accumulate at least 1, got {start} and {accumulate}")
     return net
 
 # %% ../nbs/04_training.ipynb #04cut002
@@ -229,14 +224,12 @@ class Sharing(Protocol):
         net: nn.Module,  # whose gradients a backward pass in the block sets
     ) -> AbstractContextManager[None]:  # at its end they are the means over all processes
         "Average gradients."
-        ...
 
     def pooled(
         self,
         *ours: Tensor,  # (n,) each
     ) -> list[Tensor]:  # (size * n,) each
         "The numbers of all processes, in the order of their ranks."
-        ...
 
 # %% ../nbs/04_training.ipynb #04b00007
 def _loss_scale(net: nn.Module, opt: Optimizer) -> float:
@@ -287,25 +280,21 @@ def _set_gradient(
         with team.averaging(net) if team and k + size >= n else nullcontext():
             (counted.sum() / n * scale).backward()
         losses.append(found.detach())
-    if scale != 1:
-        for p in net.parameters():
-            if p.grad is not None:
-                p.grad /= scale
+    for p in net.parameters():
+        if scale != 1 and p.grad is not None:
+            p.grad /= scale
     return torch.cat(losses)
 
 # %% ../nbs/04_training.ipynb #04b00002
 def _data_of(batch: Tensor | Sequence[Tensor] | TrainBatch) -> Sequence[Tensor]:
-    "Images, and labels if there are any."
+    "Images, and labels if they come with them."
     if isinstance(batch, TrainBatch):
-        y = batch.given.get("y")
-        return [batch.x0] if y is None else [batch.x0, y]
+        return [batch.x0]
     data = [batch] if isinstance(batch, Tensor) else batch
-    if not isinstance(data, list | tuple) or not all(isinstance(x, Tensor) for x in data):
-        got = type(batch).__name__
-        raise TypeError(f"a batch must be images, (images, labels) or a TrainBatch, got {got}")
-    if not 1 <= len(data) <= 2 or not len(data[0]):
-        shapes = ", ".join(str(tuple(x.shape)) for x in data)
-        raise ValueError(f"a batch must hold images, at least one, and perhaps their labels, got {shapes}")
+    parts = data if isinstance(data, list | tuple) else [batch]
+    got = [tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in parts]
+    if not 1 <= len(got) <= 2 or not all(isinstance(g, tuple) for g in got) or got[0][0] == 0:
+        raise TypeError(f"a batch must be images, at least one, (images, labels) or a TrainBatch, got {got}")
     return data
 
 

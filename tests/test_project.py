@@ -2,6 +2,7 @@
 is documented."""
 
 import ast
+import csv
 import filecmp
 import importlib
 import inspect
@@ -20,6 +21,7 @@ import pytest
 from fastcore.docments import docments
 
 import ddpm_abc
+from benchmarks import board_page
 from tools import house, links, readme
 
 ROOT = Path(__file__).parent.parent
@@ -275,6 +277,14 @@ def test_the_picture_of_the_house_is_that_of_the_imports():
     assert f"]({house.PICTURE})" in text
     unnamed = [room for room in house.rooms() if f"`{room}`" not in text and f"`{room}/`" not in text]
     assert not unnamed, f"CONTRIBUTING.md does not say what goes to {unnamed}"
+
+
+def test_the_board_is_that_of_its_rows():
+    with (ROOT / "benchmarks" / "results" / "board.csv").open(newline="") as f:
+        page = board_page.page(list(csv.DictReader(f)))
+    assert (ROOT / "benchmarks" / "board.md").read_text(encoding="utf-8") == page, (
+        "run python benchmarks/board.py --table"
+    )
 
 
 def imported(*names, run=""):

@@ -426,18 +426,19 @@ def test_a_network_of_ones_own_need_not_have_a_config_that_is_a_dict(config):
 
 
 @pytest.mark.parametrize(
-    ("batch", "error", "said"),
+    ("batch", "said"),
     [
-        ({"images": torch.zeros(2, 1, 4, 4)}, TypeError, "got dict"),
-        ([torch.zeros(2, 1, 4, 4), [0, 1]], TypeError, "got list"),
-        ([torch.zeros(2, 1, 4, 4), torch.zeros(2), torch.zeros(2)], ValueError, r"\(2,\), \(2,\)"),
-        (torch.zeros(0, 1, 4, 4), ValueError, r"at least one.* got \(0, 1, 4, 4\)"),
+        ({"images": torch.zeros(2, 1, 4, 4)}, r"\['dict'\]"),
+        ([torch.zeros(2, 1, 4, 4), [0, 1]], r"\[\(2, 1, 4, 4\), 'list'\]"),
+        ([torch.zeros(2, 1, 4, 4), torch.zeros(2), torch.zeros(2)], r"\[.*, \(2,\), \(2,\)\]"),
+        (torch.zeros(0, 1, 4, 4), r"\[\(0, 1, 4, 4\)\]"),
+        ([], r"\[\]"),
     ],
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_a_batch_in_another_form_is_refused(batch, error, said, first):
+def test_a_batch_in_another_form_is_refused(batch, said, first):
     net, opt, data = setup()
-    with pytest.raises(error, match=f"a batch must .*{said}"):
+    with pytest.raises(TypeError, match=f"a batch must be images, at least one.* got {said}"):
         list(train(Denoiser(net, SCHED), [batch] if first else [data[0], batch], opt))
 
 
@@ -445,7 +446,7 @@ def test_parts_with_labels_and_without_are_not_joined():
     told = draw_batch(SCHED, torch.zeros(2, 1, 4, 4), given={"y": torch.tensor([0, 1])})
     untold = draw_batch(SCHED, torch.zeros(2, 1, 4, 4))
     for parts in ([told, untold], [untold, told]):
-        with pytest.raises(ValueError, match="all parts have labels or none"):
+        with pytest.raises(KeyError, match="y"):
             joined_batch(parts)
 
 
