@@ -102,8 +102,8 @@ class PaperUNet(UNetBase):
     """The CIFAR-10 network of Ho et al. 2020 (appendix B), wired so that its published weights fit.
 
     Input and output are those of `UNet`, times in 1..T too. The published weights count time from 0, so the
-    network embeds t - 1: callers must not subtract 1 themselves. Its dropout is set to
-    0 (the paper trained with 0.1). Raises `ValueError` for a configuration or an input that does not fit.
+    network embeds t - 1: callers must not subtract 1 themselves. Its dropout is set to 0 (the paper trained
+    with 0.1). Raises as `UNet` does.
     """
 
     first_time = 1

@@ -1143,7 +1143,7 @@ FAULTS = [
     Fault(
         "small t drawn more often",
         "training.sample_t",
-        "torch.randint(1, sched.T + 1, (n,), generator=generator)",
+        'torch.randint(1, sched.T + 1, (n,), generator=generator, device="cpu")',
         "torch.randint(1, sched.T + 1, (2, n), generator=generator).amin(0)",
         "test_training.test_times_are_uniform",
     ),
