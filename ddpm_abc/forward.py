@@ -53,12 +53,17 @@ def check_same_shape(
 def predict_x0(
     sched: Schedule,  # the noise schedule
     xt: Tensor,  # (B, ...) noisy data
-    t: int | Tensor,  # a time in 0..T, or (B,) of them
+    t: int | Tensor,  # a time in 0..T, or (B,) of them; where alpha_bar is 0, x_t holds nothing of x_0
     eps: Tensor,  # (B, ...) the noise in xt, or a network's estimate of it
 ) -> Tensor:  # x_0, (B, ...), not clipped
-    "Solve Eq. 4 for x_0, given the noise: Ho et al. 2020, Eq. 15. Raises `ValueError` if the shapes differ."
+    """Solve Eq. 4 for x_0, given the noise: Ho et al. 2020, Eq. 15.
+
+    Raises `ValueError` where alpha_bar is 0, and if the shapes differ.
+    """
     check_same_shape(xt=xt, eps=eps)
     alpha_bar = extract(sched.alpha_bar, t)
+    if (alpha_bar == 0).any():
+        raise ValueError("predict_x0 needs alpha_bar > 0: at this schedule's end nothing of x_0 is left")
     return (xt - broadcast((1 - alpha_bar).sqrt(), xt) * eps) / broadcast(alpha_bar.sqrt(), xt)
 
 # %% ../nbs/02_forward.ipynb #6edff889

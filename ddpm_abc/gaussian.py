@@ -127,7 +127,7 @@ class _Distribution(_Components):
         "Draw clean data."
         variances, axes = self._spectrum
         k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        z = torch.randn(n, self.means.shape[1], generator=generator, dtype=torch.float64)
+        z = torch.randn(n, self.means.shape[1], generator=generator, dtype=torch.float64, device="cpu")
         z = z * variances.clamp(min=0).sqrt()[k]
         return self.means[k] + (z if axes is None else torch.einsum("bj,bij->bi", z, axes[k]))
 
@@ -208,13 +208,17 @@ def mixture_eps_model(
 ) -> Callable[[Tensor, Tensor], Tensor]:  # xt (B, ...), t (B,) int64 in 1..T -> eps_hat (B, ...)
     """The best possible network for these data, a function of (xt, t) that returns E[eps | x_t].
 
-    There is nothing to train. It raises `IndexError` for a t outside 1..T.
+    There is nothing to train. It raises `IndexError` for a t outside 1..T, and `TypeError` for a t that is
+    not of whole numbers.
     """
 
     def model(xt: Tensor, t: Tensor) -> Tensor:
+        if t.is_floating_point() or t.dtype == torch.bool:
+            raise TypeError(f"t must be whole numbers (int64), got {t.dtype}")
+        t = t.cpu().long()
         outside = t[(t < 1) | (t >= len(alpha_bar))]
         if outside.numel():
             raise IndexError(f"t must lie in 1..{len(alpha_bar) - 1}, got {outside[0].item()}")
-        return mixture.eps(xt, alpha_bar.cpu()[t.cpu()])
+        return mixture.eps(xt, alpha_bar.cpu()[t])
 
     return model

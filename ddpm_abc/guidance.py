@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import Any, cast
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,24 +18,54 @@ __all__ = ['drop_labels', 'guided']
 
 # %% ../nbs/09_guidance.ipynb #c3ae0006
 def drop_labels(
-    y: Tensor,  # (B,) int64 labels
+    y: Tensor,  # (B,) labels, whole numbers
     null_class: int,  # the class that stands for no label
     drop_prob: float = 0.1,  # the probability that a label is dropped, in [0, 1]
     generator: torch.Generator | None = None,  # a CPU generator; the global one if not given
 ) -> Tensor:  # (B,) int64 labels, some of them `null_class`
     """Replace labels at random by the null class: Ho & Salimans 2022, Algorithm 1.
 
-    Raises `ValueError` for a probability outside [0, 1].
+    Raises `ValueError` for a probability outside [0, 1], and `TypeError` for labels that are not a tensor of
+    whole numbers.
     """
     if not 0 <= drop_prob <= 1:
         raise ValueError(f"drop_prob must lie in [0, 1], got {drop_prob}")
-    dropped = torch.rand(len(y), generator=generator) < drop_prob
+    y = _whole(y)
+    dropped = torch.rand(len(y), generator=generator, device="cpu") < drop_prob
     return torch.where(dropped.to(y.device), null_class, y)
+
+# %% ../nbs/09_guidance.ipynb #0900gui1
+@dataclass(eq=False)
+class _Guided:
+    "The network of `guided`: it has its labels with it."
+
+    net: Network
+    y: Tensor
+    null_class: int
+    scale: float
+
+    def __call__(self, xt: Tensor, t: Tensor) -> Tensor:
+        conditional = self.net(xt, t, y=self.y)
+        if self.scale == 0:
+            return conditional
+        unconditional = self.net(xt, t, y=torch.full_like(self.y, self.null_class))
+        steered = conditional + self.scale * (conditional - unconditional)
+        n = xt.shape[1]  # what an answer has beyond these channels is a variance, and stays as it is
+        return torch.cat([steered[:, :n], conditional[:, n:]], dim=1)
+
+    @property
+    def device(self) -> torch.device:  # of the images that `sample` draws
+        return self.y.device
+
+    @property
+    def dtype(self) -> torch.dtype:  # of the same images
+        weights = self.net.parameters() if isinstance(self.net, torch.nn.Module) else ()
+        return next((p.dtype for p in weights if p.is_floating_point()), torch.float32)
 
 # %% ../nbs/09_guidance.ipynb #c3ae000e
 def guided(
     denoise: Denoiser,  # of a network that takes labels y, trained with some of them dropped
-    y: Tensor,  # (B,) int64 classes to draw, one for each image of the batch, on the network's device
+    y: Tensor,  # (B,) whole numbers: the class of each image of the batch, on the network's device
     null_class: int,  # the class that stands for no label
     scale: float = 1.0,  # w: 0 follows the labels as trained, more follows them more closely
 ) -> Denoiser:  # for a batch of len(y)
@@ -44,34 +73,32 @@ def guided(
 
     Many programs have a guidance scale of 1 + w instead. Raises `ValueError` for a scale that is not finite
     and, where the network's `config` says n_classes, for labels or a null class that it does not have.
-    Raises `TypeError` for labels that are not a tensor.
+    Raises `TypeError` for labels that are not a tensor of whole numbers.
     """
+    y = _whole(y)
     _check_labels(denoise.net, y, null_class)
     if not math.isfinite(scale):
         raise ValueError(f"scale must be finite, got {scale}")
-
-    def net(xt: Tensor, t: Tensor) -> Tensor:
-        conditional = denoise.net(xt, t, y=y)
-        if scale == 0:
-            return conditional
-        steered = conditional + scale * (conditional - denoise.net(xt, t, y=torch.full_like(y, null_class)))
-        n = xt.shape[1]  # what an answer has beyond these channels is a variance, and stays as it is
-        return torch.cat([steered[:, :n], conditional[:, n:]], dim=1)
-
-    cast("Any", net).device = y.device  # for `sample`: a function has no parameters that would say it
-    return replace(denoise, net=net)
+    return replace(denoise, net=_Guided(denoise.net, y, null_class, scale))
 
 # %% ../nbs/09_guidance.ipynb #0900chk1
-def _check_labels(net: Network, y: Tensor, null_class: int) -> None:
-    "A network that does not say how many classes it has is trusted."
+def _whole(y: Tensor) -> Tensor:
+    "Labels as int64."
     if not isinstance(y, Tensor):
         raise TypeError(f"y must be a tensor of labels, got {type(y).__name__}: use torch.tensor(y)")
+    if y.is_floating_point() or y.dtype == torch.bool:
+        raise TypeError(f"y must be whole numbers (int64), got {y.dtype}")
+    return y.long()
+
+
+def _check_labels(net: Network, y: Tensor, null_class: int) -> None:
+    "A network that does not say how many classes it has is trusted."
     config = getattr(net, "config", None)
     if not isinstance(config, dict) or "n_classes" not in config:
         return
     if (n := config["n_classes"]) is None:
         remedy = "build it with n_classes, and train it with labels"
         raise ValueError(f"guided needs a network that is told classes: {remedy}")
-    for name, c in (("null_class", torch.tensor(null_class)), ("y", y)):
-        if not ((c >= 0) & (c < n)).all():
-            raise ValueError(f"{name} must be of the network's classes 0..{n - 1}, got {c.tolist()}")
+    for name, classes in (("null_class", [null_class]), ("y", y.tolist())):
+        if strange := [c for c in classes if not 0 <= c < n]:
+            raise ValueError(f"{name} must be of the network's classes 0..{n - 1}, got {strange[0]}")

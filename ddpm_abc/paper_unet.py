@@ -102,8 +102,8 @@ class PaperUNet(UNetBase):
     """The CIFAR-10 network of Ho et al. 2020 (appendix B), wired so that its published weights fit.
 
     Input and output are those of `UNet`, times in 1..T too. The published weights count time from 0, so the
-    network embeds t - 1: callers must not subtract 1 themselves. Its dropout is set to
-    0 (the paper trained with 0.1). Raises `ValueError` for a configuration or an input that does not fit.
+    network embeds t - 1: callers must not subtract 1 themselves. Its dropout is set to 0 (the paper trained
+    with 0.1). Raises as `UNet` does.
     """
 
     first_time = 1
@@ -119,10 +119,10 @@ class PaperUNet(UNetBase):
         n_classes: int | None = None,  # number of classes for a class-conditional network
         learn_variance: bool = False,  # answer with twice the channels: a guess, and a variance (chapter 11)
     ):
-        channels, attention_at = tuple(channels), tuple(attention_at)
         super().__init__(in_channels=in_channels, size=size, channels=channels, blocks=blocks,
                          attention_at=attention_at, groups=groups, n_classes=n_classes,
                          learn_variance=learn_variance)  # fmt: skip
+        channels, attention_at = self.config["channels"], self.config["attention_at"]
         emb_dim = 4 * channels[0]
         sized = [(c, (self.image_shape[1] // 2**i) in attention_at) for i, c in enumerate(channels)]
         self.conv_in = nn.Conv2d(in_channels, channels[0], 3, padding=1)

@@ -96,7 +96,8 @@ class Denoiser:
         t: int | Tensor,  # their time in 1..T, or (B,) of them
         **given: Any,  # what else the network takes, such as y, the labels
     ) -> Prediction:  # x0_hat and eps_hat, each like xt
-        "Both guesses. Raises `IndexError` for t outside 1..T, `ValueError` for other shapes of t or answer."
+        """Both guesses. Raises `IndexError` for t outside 1..T, `ValueError` for other shapes of t or answer,
+        and `TypeError` for times that are not whole numbers and an answer that is no tensor."""
         out = self.net(xt, _times(self.sched, xt, t), **given)
         return complete(self.predicts, self.sched, xt, t, *split_answer(xt, out))
 
@@ -128,8 +129,11 @@ def split_answer(
 ) -> tuple[Tensor, Tensor | None]:  # the guess, like xt, and the share of log beta in the log variance
     """The guess, and what was learned of the variance: Nichol & Dhariwal 2021, section 3.1.
 
-    Raises `ValueError` for an answer of another shape.
+    Raises `ValueError` for an answer of another shape, and `TypeError` for one that is no tensor.
     """
+    if not isinstance(out, Tensor):
+        remedy = "wrap it (one of diffusers: lambda xt, t: net(xt, t - 1).sample)"
+        raise TypeError(f"the network must return a tensor like xt, got {type(out).__name__}: {remedy}")
     if xt.ndim > 1 and out.shape == (len(xt), 2 * xt.shape[1], *xt.shape[2:]):
         guess, raw = out.chunk(2, dim=1)
         return guess, (raw + 1) / 2  # a new network answers 0: half way
@@ -155,12 +159,13 @@ def complete(
 # %% ../nbs/08_parameterization.ipynb #08900b12
 def _times(sched: Schedule, xt: Tensor, t: int | Tensor) -> Tensor:
     "One time for each item, on the device of the data; each in 1..T, checked here and not in the networks."
-    times = torch.as_tensor(t)
+    times = torch.as_tensor(t, device=t.device if isinstance(t, Tensor) else "cpu")
     if times.is_floating_point() or times.dtype == torch.bool:
         raise TypeError(f"t must be whole numbers (int64), got {times.dtype}")
     if times.ndim and times.shape != xt.shape[:1]:
         want = f"need one time, or one for each item of a batch of shape {tuple(xt.shape)}"
         raise ValueError(f"{want}, got times of shape {tuple(times.shape)}")
+    times = times.long()  # in uint8 the limit below would wrap around
     outside = times[(times < 1) | (times > sched.T)]
     if outside.numel():
         raise IndexError(f"t must lie in 1..{sched.T}, got {outside.flatten()[0].item()}")

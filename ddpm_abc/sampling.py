@@ -72,7 +72,7 @@ def ddpm(
         guess = denoise(x, t)
         var = variance or _learned(denoise, x, t, s, guess.share)
         x = ddpm_step(denoise.sched, x, guess.x0, t, s, z, variance=var, clip=clip)
-        yield x
+        yield x.clone()  # whoever changes it in place does not change the walk
 
 # %% ../nbs/05_sampling.ipynb #05cut001
 def _learned(denoise: Denoiser, x: Tensor, t: int, s: int, share: Tensor | None) -> str | Tensor:
@@ -121,27 +121,37 @@ def seeded_noise(
     """Noise from generators: one for the batch, a list with one for each image, or the global one for None.
 
     All noise is drawn on the CPU, so one seed gives the same noise on every device. The function returned
-    raises `ValueError` for a batch of another size than the list's.
+    raises `ValueError` for a batch of another size than the list's. Raises `TypeError` for other generators.
     """
+    _check_generator(generator)
 
     def noise(x: Tensor) -> Tensor:
         if generator is None or isinstance(generator, torch.Generator):
-            return torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+            return torch.randn(x.shape, generator=generator, dtype=x.dtype, device="cpu").to(x.device)
         if len(generator) != len(x):
             raise ValueError(f"need one generator for each image, {len(x)} in all, got {len(generator)}")
-        each = [torch.randn(x.shape[1:], generator=g, dtype=x.dtype) for g in generator]
+        each = [torch.randn(x.shape[1:], generator=g, dtype=x.dtype, device="cpu") for g in generator]
         return torch.stack(each).to(x.device)
 
     return noise
+
+# %% ../nbs/05_sampling.ipynb #05gen001
+def _check_generator(generator: object) -> None:
+    for g in generator if isinstance(generator, (list, tuple)) else [generator]:
+        if g is not None and not isinstance(g, torch.Generator):
+            need = "generator must be a torch.Generator, a list of one for each image, or None"
+            remedy = "torch.Generator().manual_seed(seed) makes one; other noise goes to the sampler itself"
+            raise TypeError(f"{need}, got {type(g).__name__}: {remedy}")
 
 # %% ../nbs/05_sampling.ipynb #5c0a96a5
 Sampler = Callable[[Denoiser, Tensor, Sequence[int], Noise], Iterator[Tensor]]
 
 
-def _device_of(net: Network) -> torch.device | str:
-    "That of a module's parameters, or the one that a function names, as that of `guided` does; else the CPU."
-    found = next(net.parameters(), None) if isinstance(net, nn.Module) else net
-    return getattr(found, "device", "cpu")
+def _home(net: Network) -> tuple[torch.device | str, torch.dtype]:
+    "Device and dtype of a module's parameters, or those that a function names, as that of `guided` does."
+    weights = net.parameters() if isinstance(net, nn.Module) else ()
+    found = next((p for p in weights if p.is_floating_point()), net)
+    return getattr(found, "device", "cpu"), getattr(found, "dtype", torch.float32)
 
 
 def sample(
@@ -152,7 +162,7 @@ def sample(
     times: Sequence[int] | None = None,  # strictly falling times from T to 0; all of them if not given
     generator: torch.Generator | Sequence[torch.Generator] | None = None,  # as for `seeded_noise`
     device: torch.device | str | None = None,  # that of the network if not given, or the CPU if it has none
-    dtype: torch.dtype = torch.float32,  # of the images
+    dtype: torch.dtype | None = None,  # of the images; that of the network if not given, or float32
     progress: bool = False,  # show a progress bar
 ) -> Tensor:  # x_0, (B, C, H, W), about in [-1, 1]
     """Generate a batch: pure noise, and the last state of a sampler that starts from it.
@@ -160,7 +170,8 @@ def sample(
     Raises `ValueError` for times that do not fall from T to 0, and what the sampler and `seeded_noise` raise.
     """
     times = range(denoise.sched.T, -1, -1) if times is None else times
-    device = _device_of(denoise.net) if device is None else device
+    home = _home(denoise.net)
+    device, dtype = home[0] if device is None else device, dtype or home[1]
     noise = seeded_noise(generator)
     _check_walk(sampler, times, denoise.sched.T)
     states = sampler(denoise, noise(torch.empty(*shape, dtype=dtype, device=device)), times, noise)

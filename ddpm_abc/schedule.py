@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import math
+import operator
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from inspect import signature
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -98,20 +100,21 @@ _STOPS_SHORT = (
 
 
 def schedule_from_beta(
-    beta: Tensor,  # (T,) variances of steps 1..T, each in (0, 1); the last may be 1
+    beta: Tensor | Sequence[float],  # (T,) variances of steps 1..T, each in (0, 1); the last may be 1
 ) -> Schedule:  # its tables, padded with t = 0
     """Build a schedule from T variances (Ho et al. 2020, Eq. 2 and 4).
 
     Warns when the last step stops short of noise: when sqrt(alpha_bar_T), the factor of x_0 in x_T, exceeds
     0.02. Raises `ValueError` for a table that is not one-dimensional, is empty, or leaves (0, 1).
     """
+    beta = torch.as_tensor(beta, dtype=torch.float64, device="cpu")
     if beta.ndim != 1:
         raise ValueError(f"beta must have shape (T,), got {tuple(beta.shape)}")
-    return _build(beta, {"kind": "betas", "beta": beta.detach().to("cpu", torch.float64).tolist()})
+    return _build(beta, {"kind": "betas", "beta": beta.tolist()})
 
 
 def _build(beta: Tensor, recipe: dict[str, Any]) -> Schedule:
-    beta = torch.cat([torch.zeros(1, dtype=torch.float64), beta.detach().to("cpu", torch.float64)])
+    beta = torch.cat([beta.new_zeros(1), beta.detach()])
     sched = Schedule(beta, torch.cumprod(1 - beta, 0), recipe)
     if (left := sched.alpha_bar[-1].sqrt().item()) > _MOST_LEFT:
         warnings.warn(_STOPS_SHORT.format(left=left, T=sched.T, limit=_MOST_LEFT), stacklevel=3)
@@ -128,18 +131,20 @@ def linear_schedule(
     Raises `ValueError` unless T >= 1 and 0 < beta_min <= beta_max < 1. Warns when it stops short of noise:
     the same betas over fewer steps do.
     """
-    _check_T(T)
+    T = _whole(T)
     if not 0 < beta_min <= beta_max < 1:
         raise ValueError(
             f"need 0 < beta_min <= beta_max < 1, got beta_min = {beta_min}, beta_max = {beta_max}"
         )
-    beta = torch.linspace(beta_min, beta_max, T, dtype=torch.float64)
+    beta = torch.linspace(beta_min, beta_max, T, dtype=torch.float64, device="cpu")
     return _build(beta, {"kind": "linear", "T": T, "beta_min": beta_min, "beta_max": beta_max})
 
 
-def _check_T(T: int) -> None:
-    if isinstance(T, bool) or not isinstance(T, int) or T < 1:
+def _whole(T: int) -> int:
+    "T as a plain int, which a recipe can hold: NumPy and PyTorch have whole numbers of their own."
+    if isinstance(T, bool) or not isinstance(T, SupportsIndex) or operator.index(T) < 1:
         raise ValueError(f"T must be a whole number of steps, at least 1, got {T!r}")
+    return operator.index(T)
 
 # %% ../nbs/01_schedule.ipynb #8b09a721
 def cosine_schedule(
@@ -150,10 +155,10 @@ def cosine_schedule(
 
     Raises `ValueError` unless T >= 1 and s >= 0. Warns for T < 3, where the cap leaves too much signal.
     """
-    _check_T(T)
+    T = _whole(T)
     if not 0 <= s < math.inf:
         raise ValueError(f"s must be a finite number, at least 0, got {s}")
-    t = torch.arange(T + 1, dtype=torch.float64)
+    t = torch.arange(T + 1, dtype=torch.float64, device="cpu")
     f = torch.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2
     return _build((1 - f[1:] / f[:-1]).clamp(max=0.999), {"kind": "cosine", "T": T, "s": s})
 
@@ -164,7 +169,7 @@ LARGEST_T = 1_000_000  # a schedule is a table of T numbers, and T may come from
 def _schedule_from_list(beta: list[float]) -> Schedule:
     if not isinstance(beta, list) or len(beta) > LARGEST_T or not all(type(b) is float for b in beta):
         raise ValueError(f"beta must be a list of at most {LARGEST_T:,} numbers")
-    return schedule_from_beta(torch.tensor(beta, dtype=torch.float64))
+    return schedule_from_beta(beta)
 
 
 SCHEDULES: dict[str, Callable[..., Schedule]] = {  # by their kind
@@ -177,8 +182,11 @@ def build_schedule(
 ) -> Schedule:  # the schedule
     """Build the schedule that a recipe describes, such as {"kind": "linear", "T": 1000}.
 
-    Raises `ValueError` for an unknown kind, argument or value.
+    Raises `ValueError` for what is no mapping, and for an unknown kind, argument or value.
     """
+    if not isinstance(recipe, Mapping):
+        need = 'a recipe must be a mapping such as {"kind": "linear", "T": 1000}'
+        raise ValueError(f"{need}, got {type(recipe).__name__}")
     arguments = dict(recipe)
     kind = arguments.pop("kind", None)
     if not isinstance(kind, str) or kind not in SCHEDULES:
@@ -186,6 +194,7 @@ def build_schedule(
     if isinstance(T := arguments.get("T"), int) and T > LARGEST_T:
         raise ValueError(f"T must be at most {LARGEST_T:,}, got {T:,}")
     try:
+        signature(SCHEDULES[kind]).bind(**arguments)
         return SCHEDULES[kind](**arguments)
     except (TypeError, OverflowError) as e:
         raise ValueError(f"the {kind} schedule cannot be built from {arguments}: {e}") from None
@@ -203,10 +212,11 @@ def extract(
     t = torch.as_tensor(t, device=table.device)
     if t.is_floating_point() or t.dtype == torch.bool:
         raise TypeError(f"t must be whole numbers (int64), got {t.dtype}")
+    t = t.long()  # in uint8 the limit below would wrap around
     outside = t[(t < 0) | (t >= len(table))]
     if outside.numel():
         raise IndexError(f"t must lie in 0..{len(table) - 1}, got {outside[0].item()}")
-    return table[t.long()]
+    return table[t]
 
 # %% ../nbs/01_schedule.ipynb #761996d1
 def broadcast(

@@ -68,7 +68,7 @@ def ddim(
         (a_t, b_t), (a_s, b_s) = (_coefficients(denoise.sched, time) for time in (t, s))
         fresh = 1 - (a_t * b_s / (a_s * b_t)) ** 2  # beta_tilde / (1 - alpha_bar_s)
         x = _mix(a_s, b_s, _guess(denoise, x, t, clip), (1 - eta**2 * fresh) ** 0.5, noise)
-        yield x
+        yield x.clone()
 
 # %% ../nbs/10_solvers.ipynb #10501012
 @torch.no_grad()
@@ -96,7 +96,7 @@ def heun(
             mean = (eps + _guess(denoise, end, s, clip).eps) / 2
             end = a_s * (x / a_t + (b_s / a_s - b_t / a_t) * mean)
         x = end
-        yield x
+        yield x.clone()
 
 # %% ../nbs/10_solvers.ipynb #1000lsnr
 def _half_log_snr(sched: Schedule, t: int) -> float:
@@ -135,7 +135,7 @@ def dpm_solver(
         rho = (a_t * b_s / (a_s * b_t)) ** eta_t  # exp(-eta h)
         x = _mix(a_s, b_s, Prediction(ahead, predict_eps(denoise.sched, x, t, ahead)), rho, noise)
         before = x0
-        yield x
+        yield x.clone()
 
 # %% ../nbs/10_solvers.ipynb #1050101a
 def _whole(wanted: Sequence[float], T: int) -> list[int]:
@@ -166,7 +166,7 @@ def bent_times(
 # %% ../nbs/10_solvers.ipynb #1000wher
 def _where(sched: Schedule, wanted: Tensor) -> list[int]:
     "The times whose lambda is nearest to the wanted ones."
-    lam = torch.tensor([_half_log_snr(sched, t) for t in range(1, sched.T + 1)])
+    lam = torch.tensor([_half_log_snr(sched, t) for t in range(1, sched.T + 1)], device="cpu")
     return [int((lam - value).abs().argmin()) + 1 for value in wanted]
 
 # %% ../nbs/10_solvers.ipynb #1000lsti
@@ -180,7 +180,7 @@ def log_snr_times(
     """
     _check_end(sched, steps)
     low, high = _half_log_snr(sched, sched.T), _half_log_snr(sched, 1)
-    return _whole(_where(sched, torch.linspace(low, high, steps)), sched.T)
+    return _whole(_where(sched, torch.linspace(low, high, steps, device="cpu")), sched.T)
 
 # %% ../nbs/10_solvers.ipynb #1050101c
 def karras_times(
@@ -196,21 +196,26 @@ def karras_times(
     if not 0 < rho < math.inf:
         raise ValueError(f"rho must be a finite number above 0, got {rho}")
     high, low = (math.exp(-_half_log_snr(sched, t)) ** (1 / rho) for t in (sched.T, 1))
-    sigma = torch.linspace(high, low, steps, dtype=torch.float64) ** rho
+    sigma = torch.linspace(high, low, steps, dtype=torch.float64, device="cpu") ** rho
     return _whole(_where(sched, -sigma.log()), sched.T)
 
 # %% ../nbs/10_solvers.ipynb #1000x0er
 @torch.no_grad()
 def x0_errors(
     denoise: Denoiser,  # best with the averaged network, in evaluation mode
-    x0: Tensor,  # (B, ...) real data, some hundreds, which it was not trained on
+    x0: Tensor,  # (B, ...) real data, some hundreds, at least one, which it was not trained on
     times: Sequence[int],  # of a walk: strictly falling times in T..0
     noise: Noise,  # to add to them
     *,
     clip: bool = True,  # clip x0_hat to [-1, 1]
 ) -> Tensor:  # (len(times) - 1, ...) for each time but the last, of each pixel
-    "The mean of (x0_hat - x0)^2. Raises `ValueError` if `times` does not fall strictly within T..0."
+    """The mean of (x0_hat - x0)^2.
+
+    Raises `ValueError` if `times` does not fall strictly within T..0, and without data.
+    """
     check_times(times, denoise.sched.T)
+    if len(x0) == 0:
+        raise ValueError("x0 must hold at least one image, got 0")
     noisy = ((t, q_sample(denoise.sched, x0, t, noise(x0))) for t in times[:-1])
     return torch.stack([(_guess(denoise, xt, t, clip).x0 - x0).square().mean(0) for t, xt in noisy])
 
@@ -237,8 +242,8 @@ def analytic_dpm(
         (a_t, b_t), (a_s, _) = (_coefficients(denoise.sched, time) for time in (t, s))
         mean, var = q_posterior(denoise.sched, _guess(denoise, x, t, clip).x0, x, t, s)
         factor = a_s * (1 - (a_t / a_s) ** 2) / b_t**2  # of x_0 in the mean
-        x = mean + (var + factor**2 * error).sqrt() * noise(x) if s > 0 else mean
-        yield x
+        x = mean + (var + factor**2 * error.to(x)).sqrt() * noise(x) if s > 0 else mean
+        yield x.clone()
 
 # %% ../nbs/10_solvers.ipynb #10501026
 @torch.no_grad()
@@ -260,7 +265,7 @@ def ddim_inversion(
         eps = denoise(x, max(t, 1)).eps
         a_t, b_t = _coefficients(denoise.sched, t)
         x = a_s * (x - b_t * eps) / a_t + b_s * eps
-        yield x
+        yield x.clone()
 
 # %% ../nbs/10_solvers.ipynb #1050102b
 SAMPLERS: dict[str, Callable[..., Iterator[Tensor]]] = {  # by the names of the command line

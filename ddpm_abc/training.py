@@ -49,7 +49,7 @@ def sample_t(
     generator: torch.Generator | None = None,  # a CPU generator; the global one if not given
 ) -> Tensor:  # (n,) int64 times on the CPU
     "Draw times uniformly from all of 1..T, both ends included (Ho et al. 2020, Eq. 14)."
-    return torch.randint(1, sched.T + 1, (n,), generator=generator)
+    return torch.randint(1, sched.T + 1, (n,), generator=generator, device="cpu")
 
 # %% ../nbs/04_training.ipynb #a62688a1
 class EMA:

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor, nn
@@ -152,7 +153,7 @@ class UNetBase(nn.Module):
 
     def __init__(self, **config: Any):  # the arguments of the subclass
         super().__init__()
-        _check_config(**config)
+        config = _checked(config)
         self.config, self.out_channels = config, config["in_channels"] * (1 + config["learn_variance"])
         self.autocast_dtype: torch.dtype | None = None  # set by `prepare`
         c, n_classes = config["channels"][0], config["n_classes"]
@@ -165,7 +166,7 @@ class UNetBase(nn.Module):
         return self.config["in_channels"], *height_width(self.config["size"])
 
     def forward(self, xt: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        _check_input(self.config, xt, t, y)
+        _check_input(self, xt, t, y)
         if self.autocast_dtype is None:
             return self._predict(xt, self._embed(xt, t, y))
         with torch.autocast(xt.device.type, self.autocast_dtype):
@@ -174,7 +175,7 @@ class UNetBase(nn.Module):
     def _embed(self, xt: Tensor, t: Tensor, y: Tensor | None) -> Tensor:  # (B, emb_dim)
         emb = timestep_embedding(t - self.first_time, self.config["channels"][0])
         emb = self.time_mlp(emb.to(xt.dtype))
-        return emb if self.class_emb is None else emb + self.class_emb(y)
+        return emb if self.class_emb is None or y is None else emb + self.class_emb(y.long())
 
     def _predict(self, xt: Tensor, emb: Tensor) -> Tensor:  # -> (B, out_channels, H, W)
         raise NotImplementedError
@@ -222,7 +223,7 @@ class UNet(UNetBase):
     Input `xt` (B, in_channels, H, W), `t` (B,) int64 in 1..T and, if built with `n_classes`, labels `y` (B,)
     int64. Output like `xt`, with twice its channels if built with `learn_variance`, and zero everywhere at
     first. H and W must be divisible by 2^(levels - 1). Raises `ValueError` for a configuration or an input
-    that does not fit, naming what would.
+    that does not fit, naming what would, and `TypeError` for arguments of other types.
     """
 
     def __init__(
@@ -236,10 +237,10 @@ class UNet(UNetBase):
         n_classes: int | None = None,  # number of classes for a class-conditional network
         learn_variance: bool = False,  # answer with twice the channels: a guess, and a variance (chapter 11)
     ):
-        channels, attention_at = tuple(channels), tuple(attention_at)
         super().__init__(in_channels=in_channels, size=size, channels=channels, blocks=blocks,
                          attention_at=attention_at, groups=groups, n_classes=n_classes,
                          learn_variance=learn_variance)  # fmt: skip
+        channels, attention_at = self.config["channels"], self.config["attention_at"]
         c0, emb_dim = channels[0], 4 * channels[0]
         pairs = list(zip(channels[:-1], channels[1:], strict=True))  # (c_i, c_{i+1})
         sized = [(c, (self.image_shape[1] // 2**i) in attention_at) for i, c in enumerate(channels)]
@@ -260,8 +261,37 @@ def height_width(
     size: int | Sequence[int],  # of images: one number for both, or (H, W)
 ) -> tuple[int, int]:  # (H, W)
     "The height and the width of images. Raises `ValueError` for more or fewer numbers."
-    h, w = (size, size) if isinstance(size, int) else size
-    return h, w
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2:
+        raise ValueError(f"size must be one number or (height, width), got {pair}")
+    return pair
+
+# %% ../nbs/03_unet.ipynb #03typ001
+_WANTED = {  # of the arguments of a network that are not one whole number
+    "size": "a whole number or (height, width)",
+    "channels": "a tuple of whole numbers, such as (32, 64, 96)",
+    "attention_at": "a tuple of whole numbers, such as (14,)",
+    "n_classes": "a whole number or None",
+    "learn_variance": "True or False",
+}
+
+
+def _plain(name: str, value: Any) -> Any:
+    "An argument in the types that a file can hold: int for NumPy's whole numbers, tuples for lists."
+    if (value is None and name == "n_classes") or (isinstance(value, bool) and name == "learn_variance"):
+        return value
+    if isinstance(value, Iterable) and name in ("size", "channels", "attention_at"):
+        return tuple(_plain(f"an entry of {name}", n) for n in value)
+    one = name not in ("channels", "attention_at", "learn_variance")
+    if one and isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        return operator.index(value)
+    raise TypeError(f"{name} must be {_WANTED.get(name, 'a whole number')}, got {value!r}")
+
+
+def _checked(config: dict[str, Any]) -> dict[str, Any]:
+    config = {name: _plain(name, value) for name, value in config.items()}
+    _check_config(**config)
+    return config
 
 # %% ../nbs/03_unet.ipynb #03cut005
 def _check_size(size: Sequence[int], halvings: int) -> None:
@@ -294,18 +324,25 @@ def _check_config(
         raise ValueError(f"n_classes must be at least 1 or None, got {n_classes}")
 
 # %% ../nbs/03_unet.ipynb #ca0ab040
-def _check_input(config: dict[str, Any], xt: Tensor, t: Tensor, y: Tensor | None) -> None:
+def _check_input(net: UNetBase, xt: Tensor, t: Tensor, y: Tensor | None) -> None:
     "Shapes and dtypes alone: a look at the values would keep the network from being compiled or exported."
+    config, autocast = net.config, net.autocast_dtype or torch.is_autocast_enabled(xt.device.type)
     c, halvings, n_classes = config["in_channels"], len(config["channels"]) - 1, config["n_classes"]
     if xt.ndim != 4 or xt.shape[1] != c:
         raise ValueError(f"xt must have shape (B, {c}, H, W), got {tuple(xt.shape)}")
     _check_size(xt.shape[2:], halvings)
+    if xt.dtype != (weights := next(net.parameters(), xt).dtype) and not autocast:
+        need = f"xt must be {weights}, as the network's weights are"
+        raise ValueError(f"{need}, got {xt.dtype}: convert one of the two with .to()")
     if n_classes is None and y is not None:
         raise ValueError("labels y were given to a network built without n_classes")
     if n_classes is not None and y is None:
         how = "pass labels y, and to `sample` guided(denoise, y, null_class, scale=0)"
         raise ValueError(f"this network was built with n_classes = {n_classes}: {how}")
     for name, numbers in (("t", t), ("y", y)):
-        if numbers is not None and (numbers.shape != xt.shape[:1] or numbers.is_floating_point()):
+        if numbers is None:
+            continue
+        whole = not numbers.is_floating_point() and numbers.dtype != torch.bool
+        if numbers.shape != xt.shape[:1] or not whole:
             need = f"{name} must be whole numbers (int64) of shape ({len(xt)},), one for each image"
             raise ValueError(f"{need}, got {numbers.dtype} of shape {tuple(numbers.shape)}")

@@ -42,15 +42,15 @@ FAULTS = [
     Fault(
         "schedule reversed: much noise first",
         "schedule.linear_schedule",
-        "dtype=torch.float64)",
-        "dtype=torch.float64).flip(0)",
+        'device="cpu")',
+        'device="cpu").flip(0)',
         "test_sampling.test_full_length_chain_has_the_known_end_variance",
     ),
     Fault(
         "beta_1 left out",
         "schedule.linear_schedule",
-        "beta_max, T, dtype=torch.float64)",
-        "beta_max, T + 1, dtype=torch.float64)[1:]",
+        'beta_max, T, dtype=torch.float64, device="cpu")',
+        'beta_max, T + 1, dtype=torch.float64, device="cpu")[1:]',
         "test_truth.test_schedule_against_numpy",
     ),
     Fault(
@@ -126,15 +126,15 @@ FAULTS = [
     Fault(
         "beta_T never reached",
         "schedule.linear_schedule",
-        "torch.linspace(beta_min, beta_max, T, dtype=torch.float64)",
-        "torch.linspace(beta_min, beta_max, T + 1, dtype=torch.float64)[:-1]",
+        'torch.linspace(beta_min, beta_max, T, dtype=torch.float64, device="cpu")',
+        'torch.linspace(beta_min, beta_max, T + 1, dtype=torch.float64, device="cpu")[:-1]',
         "test_equations.test_sum_of_the_betas_decides_what_is_left",
     ),
     Fault(
         "betas rounded to float32 on their way",
         "schedule._build",
-        "beta.detach().to(",
-        "beta.detach().float().to(",
+        "beta.detach()",
+        "beta.detach().float().double()",
         "test_schedule.test_respaced_schedule_keeps_alpha_bar",
     ),
     Fault(
@@ -1143,7 +1143,7 @@ FAULTS = [
     Fault(
         "small t drawn more often",
         "training.sample_t",
-        "torch.randint(1, sched.T + 1, (n,), generator=generator)",
+        'torch.randint(1, sched.T + 1, (n,), generator=generator, device="cpu")',
         "torch.randint(1, sched.T + 1, (2, n), generator=generator).amin(0)",
         "test_training.test_times_are_uniform",
     ),
@@ -1630,16 +1630,16 @@ FAULTS = [
     ),
     Fault(
         "guidance: w for 1 + w",
-        "guidance.guided",
-        "steered = conditional + scale * (conditional - denoise.net(",
-        "steered = scale * conditional + (1 - scale) * (denoise.net(",
+        "guidance._Guided.__call__",
+        "conditional + self.scale * (conditional - unconditional)",
+        "self.scale * conditional + (1 - self.scale) * unconditional",
         "test_guidance.test_guided_is_the_formula",
     ),
     Fault(
         "guidance towards no label",
-        "guidance.guided",
-        "conditional + scale *",
-        "conditional - scale *",
+        "guidance._Guided.__call__",
+        "conditional + self.scale *",
+        "conditional - self.scale *",
         "test_guidance.test_the_difference_is_the_gradient_of_the_posterior",
     ),
     Fault(
@@ -1665,9 +1665,9 @@ FAULTS = [
     ),
     Fault(
         "guidance: the label never told",
-        "guidance.guided",
-        "denoise.net(xt, t, y=y)",
-        "denoise.net(xt, t, y=torch.full_like(y, null_class))",
+        "guidance._Guided.__call__",
+        "self.net(xt, t, y=self.y)",
+        "self.net(xt, t, y=torch.full_like(self.y, self.null_class))",
         "test_guidance.test_guided_follows_the_gradient_of_the_tilted_density",
     ),
     # images of your own

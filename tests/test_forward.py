@@ -326,6 +326,15 @@ def test_predict_eps_at_zero():
             predict_eps(linear_schedule(), draw(2, 3), t, draw(2, 3, seed=1))
 
 
+def test_predict_x0_where_nothing_is_left():
+    "The schedule's last beta is 1, so that its alpha_bar ends at 0."
+    sched, x = schedule_from_beta([0.5, 0.9, 1.0]), draw(2, 3)
+    for t in (3, torch.tensor([2, 3])):
+        with pytest.raises(ValueError, match="needs alpha_bar > 0"):
+            predict_x0(sched, x, t, x)
+    assert predict_x0(sched, x, 2, x).isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("t", "s", "got"),
     [

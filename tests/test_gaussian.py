@@ -307,6 +307,9 @@ def test_model_refuses_times_outside_the_chain(t):
     model = mixture_eps_model(mixture("full"), linear_schedule(50, 0.1 / 50, 0.4).alpha_bar)
     with pytest.raises(IndexError, match=rf"1\.\.50, got {t}"):
         model(rand(2, 3), torch.tensor([5, t]))
+    for no_times in (torch.tensor([5.0, 6.5]), torch.tensor([True, True])):
+        with pytest.raises(TypeError, match=f"whole numbers .int64., got {no_times.dtype}"):
+            model(rand(2, 3), no_times)
 
 
 # --- the reverse chain on Gaussian data ---------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -63,10 +64,11 @@ def test_the_network_gets_an_int64_time_for_each_item_and_what_else_is_given():
         return xt
 
     y = torch.tensor([3, 1])
-    Denoiser(net, SCHED)(torch.zeros(2, 1), 7, y=y)
-    assert seen["t"].tolist() == [7, 7]
-    assert seen["t"].dtype == torch.int64
-    assert seen["y"] is y
+    for t in (7, torch.tensor([7, 7], dtype=torch.uint8)):
+        Denoiser(net, SCHED)(torch.zeros(2, 1), t, y=y)
+        assert seen["t"].tolist() == [7, 7]
+        assert seen["t"].dtype == torch.int64
+        assert seen["y"] is y
 
 
 @pytest.mark.parametrize("predicts", PREDICTS)
@@ -147,6 +149,11 @@ def test_other_predictions_and_answers_of_another_shape_are_refused():
         Denoiser(UNet(**CONFIG), SCHED, "noise")
     with pytest.raises(ValueError, match=r"xt and answer must have the same shape, got \(2, 3\) and \(2,\)"):
         Denoiser(lambda xt, t: xt[:, 0], SCHED)(torch.zeros(2, 3), 5)
+    for answer, name in ((None, "NoneType"), (SimpleNamespace(sample=0), "SimpleNamespace"), ((0,), "tuple")):
+        with pytest.raises(
+            TypeError, match=rf"must return a tensor like xt, got {name}: wrap it .*t - 1\)\.s"
+        ):
+            Denoiser(lambda xt, t, answer=answer: answer, SCHED)(torch.zeros(2, 3), 5)
 
 
 @pytest.mark.equation("8.1", by="Denoiser, UNet")

@@ -7,9 +7,11 @@ import torch
 from torch import nn
 
 from ddpm_abc.forward import predict_x0, q_posterior
+from ddpm_abc.guidance import guided
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.sampling import ddpm, ddpm_step, image_generators, sample, seeded_noise, spaced_times
 from ddpm_abc.schedule import Schedule, cosine_schedule, linear_schedule, schedule_from_beta
+from ddpm_abc.unet import UNet
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:the schedule stops short of noise"
@@ -160,6 +162,29 @@ def test_dtype_and_device_follow_the_request_and_the_model():
     x = sample(scaled, (2, 4))
     assert x.dtype == torch.float32
     assert not x.requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_images_have_the_dtype_of_the_network(dtype):
+    "Also under guidance; and of what takes any dtype, the one that is asked for."
+    denoise = Denoiser(UNet(size=8, channels=(16, 32), n_classes=2).to(dtype), FEW)
+    told = guided(denoise, torch.tensor([0, 1]), 1)
+    assert sample(told, (2, 1, 8, 8), times=[50, 20, 0]).dtype == dtype
+    with pytest.raises(ValueError, match=f"xt must be {dtype}"):
+        sample(told, (2, 1, 8, 8), times=[50, 20, 0], dtype=torch.float32)
+    assert sample(Denoiser(lambda x, t: x, FEW), (2, 4), dtype=dtype).dtype == dtype
+
+
+def test_noise_is_drawn_on_the_cpu_whatever_the_default_device():
+    with torch.device("meta"):
+        for generator in (torch.Generator(), image_generators(0, 2)):
+            assert sample(exact(FEW), (2, 4), times=[50, 20, 0], generator=generator).device.type == "cpu"
+
+
+@pytest.mark.parametrize(("wrong", "name"), [(0, "int"), ([0, 1], "int"), (seeded_noise(None), "function")])
+def test_what_is_no_generator_is_refused(wrong, name):
+    with pytest.raises(TypeError, match=f"one for each image, or None, got {name}: torch.Generator"):
+        sample(exact(FEW), (2, 4), generator=wrong)
 
 
 def test_image_k_depends_on_the_seed_and_on_k_alone():

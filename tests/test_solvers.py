@@ -355,6 +355,20 @@ def test_eta_out_of_range(sampler, eta):
         last(sampler(EXACT, torch.zeros(1, 1, **F64), [10, 0], stream(), eta=eta))
 
 
+@pytest.mark.parametrize("name", [*ALL, "analytic_dpm", "ddim_inversion"])
+def test_a_caller_may_change_a_state(name):
+    "As one who scales it in place for a picture: the walk goes on from its own."
+    sampler, times, x = ALL.get(name), [700, 400, 100, 20], mark(SCHED.alpha_bar[700])
+    if name == "ddim_inversion":
+        walks = [ddim_inversion(EXACT, x, times[::-1]) for _ in range(2)]
+    else:
+        errors = {"errors": torch.full((3, 1), 0.1, **F64)} if name == "analytic_dpm" else {}
+        walks = [(sampler or analytic_dpm)(EXACT, x, times, stream(), **errors) for _ in range(2)]
+    for state, spoilt in zip(*walks, strict=True):
+        assert torch.equal(state, spoilt)
+        spoilt.zero_()
+
+
 # --- times --------------------------------------------------------------------------------------------------
 
 
@@ -438,6 +452,14 @@ def test_errors_of_another_walk_are_refused():
         next(analytic_dpm(EXACT, x, [1000, 500, 0], stream(), errors=errors))
     with pytest.raises(ValueError, match="times must fall strictly"):
         x0_errors(EXACT, x, [0, 500], stream())
+    with pytest.raises(ValueError, match="x0 must hold at least one image, got 0"):
+        x0_errors(EXACT, x[:0], [500, 0], stream())
+
+
+def test_errors_of_another_precision_leave_that_of_the_images():
+    x, times = torch.zeros(4, 1), [1000, 500, 0]
+    states = analytic_dpm(EXACT, x, times, stream(), errors=torch.full((2, 1), 0.1, **F64))
+    assert {state.dtype for state in states} == {torch.float32}
 
 
 def test_without_errors_it_is_ancestral_sampling():

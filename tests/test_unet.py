@@ -3,13 +3,16 @@
 Every part is checked against an independent computation.
 """
 
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ddpm_abc.paper_unet import PaperUNet
 from ddpm_abc.unet import (
     Attention,
     Down,
@@ -372,6 +375,11 @@ def test_config_is_plain_data():
     net = UNet(channels=[8, 16], attention_at=[14], groups=4)
     assert net.config["channels"] == (8, 16)
     assert net.config["attention_at"] == (14,)
+    numpys = UNet(
+        size=np.array([28, 28]), channels=np.array([8, 16]), groups=np.int64(4), n_classes=np.uint8(3)
+    )
+    assert json.loads(json.dumps(numpys.config))["size"] == [28, 28]
+    assert UNet(size=np.int64(28), **SMALL).image_shape == (1, 28, 28)
 
 
 def test_state_dict_keys():
@@ -414,6 +422,7 @@ def test_state_dict_keys():
         ({"size": 30}, r"divisible by 4, since 2 levels halve them, got 30x30\. Pad or resize .* to 32x32"),
         ({"size": (28, 30)}, r"divisible by 4.*got 28x30\. .*to 28x32"),
         ({"size": 0}, r"divisible by 4.*got 0x0\. .*to 4x4"),
+        ({"size": (8, 8, 8)}, r"size must be one number or \(height, width\), got \(8, 8, 8\)"),
         ({"channels": (32, 65, 96)}, r"multiple of groups = 8.*got 65"),
         ({"channels": (6, 12), "groups": 4}, r"multiple of groups = 4.*got 6"),
         ({"channels": (2,), "groups": 1}, r"at least 4.*got 2"),
@@ -432,6 +441,26 @@ def test_bad_configuration(config, message):
 
 
 @pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"size": 8.0}, r"size must be a whole number or \(height, width\), got 8\.0"),
+        ({"size": "28"}, "an entry of size must be a whole number, got '2'"),
+        ({"channels": 32}, r"channels must be a tuple of whole numbers, such as .*, got 32"),
+        ({"channels": (32, 64.0)}, r"an entry of channels must be a whole number, got 64\.0"),
+        ({"attention_at": 14}, r"attention_at must be a tuple of whole numbers, such as \(14,\), got 14"),
+        ({"blocks": 1.5}, r"blocks must be a whole number, got 1\.5"),
+        ({"groups": None}, "groups must be a whole number, got None"),
+        ({"n_classes": 10.0}, r"n_classes must be a whole number or None, got 10\.0"),
+        ({"learn_variance": 2}, "learn_variance must be True or False, got 2"),
+    ],
+)
+def test_arguments_of_other_types(config, message):
+    for build in (UNet, PaperUNet):
+        with pytest.raises(TypeError, match=message):
+            build(**config)
+
+
+@pytest.mark.parametrize(
     ("shape", "t", "message"),
     [
         ((2, 1, 30, 30), [1, 2], r"divisible by 4.*got 30x30\. Pad or resize the images to 32x32"),
@@ -440,6 +469,7 @@ def test_bad_configuration(config, message):
         ((28, 28), [1, 2], r"got \(28, 28\)"),
         ((2, 1, 28, 28), [1], r"of shape \(2,\).*got torch.int64 of shape \(1,\)"),
         ((2, 1, 28, 28), [0.5, 1.0], r"whole numbers.*got torch.float32"),
+        ((2, 1, 28, 28), [True, True], r"whole numbers.*got torch.bool"),
     ],
 )
 def test_bad_input(shape, t, message):
@@ -461,6 +491,22 @@ def test_bad_labels():
         net(xt, t, torch.tensor([3]))
     with pytest.raises(ValueError, match=r"got torch.float32"):
         net(xt, t, torch.tensor([3.0, 4.0]))
+    with pytest.raises(ValueError, match=r"got torch.bool"):
+        net(xt, t, torch.tensor([True, False]))
+    net, y = wake(net), torch.tensor([3, 9])
+    for dtype in (torch.uint8, torch.int16):
+        assert torch.equal(net(xt, t, y.to(dtype)), net(xt, t, y))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.uint8])
+def test_images_of_another_dtype_than_the_weights(dtype):
+    net, (xt, t) = UNet(**SMALL), inputs(2)
+    with pytest.raises(
+        ValueError, match=rf"xt must be torch\.float32, as .* weights are, got {dtype}: convert"
+    ):
+        net(xt.to(dtype), t)
+    if dtype.is_floating_point:
+        assert net.to(dtype)(xt.to(dtype), t).dtype == dtype
 
 
 # --- compiled and exported ----------------------------------------------------------------------------------
