@@ -97,7 +97,7 @@ def inpaint(
             drawn = next(sampler(denoise, x, [t, s], noise))
             x_s = torch.where(known, q_sample(denoise.sched, image, s, noise(image)), drawn)
             x = _go_back(denoise, x_s, s, t, noise) if left else x_s
-        yield x
+        yield x.clone()
 
 # %% ../nbs/12_editing.ipynb #12050019
 def slerp(
