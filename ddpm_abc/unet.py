@@ -326,12 +326,12 @@ def _check_config(
 # %% ../nbs/03_unet.ipynb #ca0ab040
 def _check_input(net: UNetBase, xt: Tensor, t: Tensor, y: Tensor | None) -> None:
     "Shapes and dtypes alone: a look at the values would keep the network from being compiled or exported."
-    config, autocast = net.config, net.autocast_dtype or torch.is_autocast_enabled(xt.device.type)
+    config, weights = net.config, next(net.parameters(), xt).dtype
     c, halvings, n_classes = config["in_channels"], len(config["channels"]) - 1, config["n_classes"]
     if xt.ndim != 4 or xt.shape[1] != c:
         raise ValueError(f"xt must have shape (B, {c}, H, W), got {tuple(xt.shape)}")
     _check_size(xt.shape[2:], halvings)
-    if xt.dtype != (weights := next(net.parameters(), xt).dtype) and not autocast:
+    if xt.dtype != weights and not (net.autocast_dtype or torch.is_autocast_enabled(xt.device.type)):
         need = f"xt must be {weights}, as the network's weights are"
         raise ValueError(f"{need}, got {xt.dtype}: convert one of the two with .to()")
     if n_classes is None and y is not None:

@@ -65,10 +65,12 @@ def _defaults(function: ast.FunctionDef) -> dict[str, float]:
 
 
 def _betas(function: ast.FunctionDef) -> tuple[list[ast.stmt], ast.expr]:
-    "A schedule's tables, in order, and the betas that its last line builds it from."
+    "A schedule's tables, in order, and the betas that its last line builds it from; no checked parameters."
+    own = {a.arg for a in function.args.args}
     match function.body[-1]:
         case ast.Return(ast.Call(ast.Name("_build"), [beta, *_])):
-            return [node for node in function.body if isinstance(node, ast.Assign)], beta
+            assigned = [node for node in function.body if isinstance(node, ast.Assign)]
+            return [node for node in assigned if ast.unparse(node.targets[0]) not in own], beta
     raise SystemExit(f"ddpm_abc.schedule.{function.name} does not end with `return _build(beta, ...)`")
 
 
