@@ -243,8 +243,6 @@ def sizes(n: int, rng: random.Random, tmp: Path) -> Check:
 def ends(n: int, rng: random.Random, tmp: Path) -> Check:
     "How a run of two processes ends: a signal to the second one, or a loss there that is no number."
     args = ["train", *TINY, "--data", images(tmp / "images")]
-    whole = 12
-    good(2, *args, "--steps", whole, "--out", tmp / "whole")
     right = 0
     for k, number in enumerate([signal.SIGTERM, signal.SIGINT] * n):
         out = tmp / f"out-{k}"
@@ -266,7 +264,7 @@ def ends(n: int, rng: random.Random, tmp: Path) -> Check:
 
         running._drawn = drawn
 
-    statuses, said = Started(2, *args, "--steps", whole, "--out", tmp / "nan", prepare=spoilt).end()
+    statuses, said = Started(2, *args, "--steps", 12, "--out", tmp / "nan", prepare=spoilt).end()
     newest = checkpoints(tmp / "nan")[0].name
     stops = (
         statuses == [1, 1]
@@ -278,7 +276,7 @@ def ends(n: int, rng: random.Random, tmp: Path) -> Check:
         if os.environ["RANK"] == "0":
             opening._new = lambda *args: os.kill(os.getpid(), signal.SIGKILL)
 
-    gone = Started(2, *args, "--steps", whole, "--out", tmp / "gone", prepare=vanished).end()
+    gone = Started(2, *args, "--steps", 12, "--out", tmp / "gone", prepare=vanished).end()
     tells = gone[0] == [-9, 1] and "another of the 2 processes ended" in gone[1]
     text = (
         f"ends: {2 * n} signals to the second of 2 processes, {right} runs saved once, by the first; a loss"
