@@ -129,8 +129,10 @@ ENTRIES = {
     "+ labels, w = 1": entry(TOLD),
     "the same at a rate of 0.003": entry(FASTER),
     "+ muon": entry(WINNER),
-    "the same, w = 0.6": entry(replace(WINNER, guidance=0.6), paced_by="+ muon"),
-    "the same, times from the middle": entry(replace(WINNER, guidance=0.6, middle=True), paced_by="+ muon"),
+    "muon, w = 0.6": entry(replace(WINNER, guidance=0.6), paced_by="+ muon"),
+    "muon, w = 0.6, times from the middle": entry(
+        replace(WINNER, guidance=0.6, middle=True), paced_by="+ muon"
+    ),
 }
 ENTRIES |= {name: Entry(lambda data, seed, build=build: build(data.images)) for name, build in PEERS.items()}
 ENTRIES |= {name: Entry(build, TUNED_BATCH, labels=True) for name, build in TUNED.items()}
