@@ -268,7 +268,7 @@ def main() -> None:
         return
     if not args.table:
         train_all(args, names)
-    args.page.write_text(page(rows(args.csv)))
+    args.page.write_text(page(rows(args.csv)), encoding="utf-8")
     print(f"the table is in {args.page}")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from statistics import mean, stdev
 
 GOALS, READ = (20, 10, 5, 2.5), 0.95  # FIDs and the share read as ordered that "time to" asks for
-HEAD = ("recipe", "seconds", "images seen", "N", "seeds", "FID", "FID, test set", "read as ordered")
+HEAD = ("recipe", "seconds", "images seen", "seeds", "FID", "FID, test set", "read as ordered")
 SCORES = {"fid": ".2f", "fid_test": ".2f", "read": ".1%"}
 PREFACE = """How good are digits after so many seconds of training from nothing, on an idle machine?
 `python benchmarks/board.py` measures, and writes this page from results/board.csv; the protocol stands at its
@@ -40,19 +40,20 @@ def goals(times: dict[float, list[dict]]) -> list[str]:
 
 
 def page(found: list[dict]) -> str:
-    "board.md: mean and standard deviation over the seeds, and how long to a given FID, machine by machine."
+    "board.md: mean and standard deviation over the seeds, and how long to a given FID, by machine and N."
     lines = ["# The board", "", PREFACE]
-    for machine in dict.fromkeys(r["machine"] for r in found):
+    for machine, n in dict.fromkeys((r["machine"], r["n"]) for r in found):  # no FID is like one of another N
         by: dict[str, dict[float, list[dict]]] = {}  # recipe and seconds: a row for each seed
         for r in found:
-            if r["machine"] == machine:
+            if (r["machine"], r["n"]) == (machine, n):
                 by.setdefault(r["entry"], {}).setdefault(float(r["seconds"]), []).append(r)
-        lines += ["", f"## {machine}", "", f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
+        lines += ["", f"## {machine}, N = {int(n):,}", ""]
+        lines += [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
         for name, times in by.items():
             for seconds, of in sorted(times.items()):
                 seeds = ", ".join(r["seed"] for r in of)
                 scores = [spread([r[k] for r in of], form) for k, form in SCORES.items()]
-                cells = [name, f"{seconds:g}", f"{int(of[0]['images']):,}", of[0]["n"], seeds, *scores]
+                cells = [name, f"{seconds:g}", f"{int(of[0]['images']):,}", seeds, *scores]
                 lines.append(f"| {' | '.join(cells)} |")
         lines += ["", f"| time to | {' | '.join(f'FID {g:g}' for g in GOALS)} | {READ:.0%} read as ordered |"]
         lines += ["|---" * (len(GOALS) + 2) + "|"]

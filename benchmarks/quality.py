@@ -1,7 +1,7 @@
 """What the digits are worth after equal time.
 
     pip install -e ".[peers,bench]"
-    python benchmarks/quality.py --marks 1        # four contenders, 600 s each: 50 minutes on two cores
+    python benchmarks/quality.py --marks 1        # four contenders, 600 s of training each
     python benchmarks/quality.py --marks 1 --seconds 60 --only ddpm_abc
 
 Each contender of speed.py trains as its authors do, on the bundled digits. At each mark the clock stops, the

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .parameterization import Denoiser, Network
+from .parameterization import Denoiser, Network, home
 
 # %% auto #0
 __all__ = ['drop_labels', 'guided']
@@ -59,8 +59,7 @@ class _Guided:
 
     @property
     def dtype(self) -> torch.dtype:  # of the same images
-        weights = self.net.parameters() if isinstance(self.net, torch.nn.Module) else ()
-        return next((p.dtype for p in weights if p.is_floating_point()), torch.float32)
+        return home(self.net)[1]
 
 # %% ../nbs/09_guidance.ipynb #c3ae000e
 def guided(

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .forward import check_same_shape, predict_eps, predict_x0
 from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
-__all__ = ['Network', 'PREDICTS', 'velocity', 'x0_from_v', 'eps_from_v', 'Prediction', 'Denoiser', 'split_answer', 'complete',
-           'learned_var', 'v_weight']
+__all__ = ['Network', 'PREDICTS', 'velocity', 'x0_from_v', 'eps_from_v', 'Prediction', 'home', 'Denoiser', 'split_answer',
+           'complete', 'learned_var', 'v_weight']
 
 # %% ../nbs/08_parameterization.ipynb #5b1e02d7
 def velocity(
@@ -72,6 +72,15 @@ class Prediction(NamedTuple):
     x0: Tensor  # x0_hat, (B, ...), not clipped
     eps: Tensor  # eps_hat, (B, ...)
     share: Tensor | None = None  # (B, ...) where a variance was learned: 1 is beta, 0 beta_tilde (chapter 11)
+
+
+def home(
+    net: Network,  # a module, or a function that may have a device and a dtype
+) -> tuple[torch.device | str, torch.dtype]:  # of the images that it takes
+    "Where a network's weights are and in which numbers, or what a function says; else the CPU and float32."
+    weights = net.parameters() if isinstance(net, nn.Module) else ()
+    found = next((p for p in weights if p.is_floating_point()), net)
+    return getattr(found, "device", "cpu"), getattr(found, "dtype", torch.float32)
 
 # %% ../nbs/08_parameterization.ipynb #60728b76
 @dataclass(frozen=True, eq=False)

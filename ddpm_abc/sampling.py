@@ -11,11 +11,11 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from .forward import q_posterior
-from .parameterization import Denoiser, Network, learned_var
+from .parameterization import Denoiser, home, learned_var
 from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
@@ -147,13 +147,6 @@ def _check_generator(generator: object) -> None:
 Sampler = Callable[[Denoiser, Tensor, Sequence[int], Noise], Iterator[Tensor]]
 
 
-def _home(net: Network) -> tuple[torch.device | str, torch.dtype]:
-    "Device and dtype of a module's parameters, or those that a function names, as that of `guided` does."
-    weights = net.parameters() if isinstance(net, nn.Module) else ()
-    found = next((p for p in weights if p.is_floating_point()), net)
-    return getattr(found, "device", "cpu"), getattr(found, "dtype", torch.float32)
-
-
 def sample(
     denoise: Denoiser,  # best with the averaged network, in evaluation mode
     shape: Sequence[int],  # of the whole batch: (B, C, H, W)
@@ -170,8 +163,8 @@ def sample(
     Raises `ValueError` for times that do not fall from T to 0, and what the sampler and `seeded_noise` raise.
     """
     times = range(denoise.sched.T, -1, -1) if times is None else times
-    home = _home(denoise.net)
-    device, dtype = home[0] if device is None else device, dtype or home[1]
+    own_device, own_dtype = home(denoise.net)
+    device, dtype = own_device if device is None else device, dtype or own_dtype
     noise = seeded_noise(generator)
     _check_walk(sampler, times, denoise.sched.T)
     states = sampler(denoise, noise(torch.empty(*shape, dtype=dtype, device=device)), times, noise)

@@ -280,8 +280,8 @@ def _set_gradient(
         with team.averaging(net) if team and k + size >= n else nullcontext():
             (counted.sum() / n * scale).backward()
         losses.append(found.detach())
-    for p in net.parameters():
-        if scale != 1 and p.grad is not None:
+    for p in net.parameters() if scale != 1 else ():  # most trainings have no scale
+        if p.grad is not None:
             p.grad /= scale
     return torch.cat(losses)
 
@@ -293,7 +293,7 @@ def _data_of(batch: Tensor | Sequence[Tensor] | TrainBatch) -> Sequence[Tensor]:
     data = [batch] if isinstance(batch, Tensor) else batch
     parts = data if isinstance(data, list | tuple) else [batch]
     got = [tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in parts]
-    if not 1 <= len(got) <= 2 or not all(isinstance(g, tuple) for g in got) or got[0][0] == 0:
+    if not (1 <= len(got) <= 2 and all(isinstance(g, tuple) for g in got) and got[0] and got[0][0]):
         raise TypeError(f"a batch must be images, at least one, (images, labels) or a TrainBatch, got {got}")
     return data
 
