@@ -59,6 +59,12 @@ def middle_t(n: int, g: torch.Generator) -> Tensor:
     return (u * SCHED.T).long().clamp(max=SCHED.T - 1) + 1
 
 
+def stratified_t(n: int, g: torch.Generator) -> Tensor:
+    "Times one from each of n equal parts of 1..T, so that each batch has some of every kind."
+    u = (torch.arange(n) + torch.rand(n, generator=g)) / n
+    return (u * SCHED.T).long().clamp(max=SCHED.T - 1) + 1
+
+
 @dataclass(frozen=True)
 class Recipe:
     "A recipe of this library; the defaults are those of chapters 03 to 05."
@@ -70,7 +76,7 @@ class Recipe:
     lr: float = 2e-3
     labels: bool = False
     guidance: float = 0.0  # when digits are drawn
-    middle: bool = False  # whether times are denser in the middle
+    times: Callable[[int, torch.Generator], Tensor] | None = None  # how they are drawn; uniformly if None
 
     def contender(self, data: Images, seed: int = 0) -> Contender:
         "A network, its training and its sampler."
@@ -81,7 +87,7 @@ class Recipe:
         def drawn(x0: Tensor, y: Tensor):
             given = {"y": drop_labels(y, NULL, generator=g)} if self.labels else {}
             batch = draw_batch(SCHED, x0, g, given)
-            return replace(batch, t=middle_t(len(x0), g)) if self.middle else batch
+            return replace(batch, t=self.times(len(x0), g)) if self.times else batch
 
         batches = labelled_batches(data.images, data.labels, self.batch, seed=seed)
         opt = self.optimizer(net.parameters(), lr=self.lr, weight_decay=0.01)
@@ -122,6 +128,7 @@ THIN = replace(V, channels=(16, 48, 96), batch=32)
 TOLD = replace(THIN, labels=True, guidance=1.0)
 FASTER = replace(TOLD, lr=3e-3)
 WINNER = replace(TOLD, optimizer=Muon)  # the default of `ddpm-abc train`
+LESS = replace(WINNER, guidance=0.6)
 ENTRIES = {
     "chapters 03 to 05": entry(PAPER),
     "+ v": entry(V),
@@ -129,10 +136,9 @@ ENTRIES = {
     "+ labels, w = 1": entry(TOLD),
     "the same at a rate of 0.003": entry(FASTER),
     "+ muon": entry(WINNER),
-    "muon, w = 0.6": entry(replace(WINNER, guidance=0.6), paced_by="+ muon"),
-    "muon, w = 0.6, times from the middle": entry(
-        replace(WINNER, guidance=0.6, middle=True), paced_by="+ muon"
-    ),
+    "muon, w = 0.6": entry(LESS, paced_by="+ muon"),
+    "muon, w = 0.6, times from the middle": entry(replace(LESS, times=middle_t), paced_by="+ muon"),
+    "muon, w = 0.6, stratified times": entry(replace(LESS, times=stratified_t), paced_by="+ muon"),
 }
 ENTRIES |= {name: Entry(lambda data, seed, build=build: build(data.images)) for name, build in PEERS.items()}
 ENTRIES |= {name: Entry(build, TUNED_BATCH, labels=True) for name, build in TUNED.items()}

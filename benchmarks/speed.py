@@ -24,7 +24,10 @@ import platform
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
+from types import MethodType
+from typing import Any
 
 import torch
 from contenders import BATCH, PEERS, Contender, count, missing
@@ -34,27 +37,42 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm_abc.data import batches, digits
 from ddpm_abc.device import describe, has_fast_bf16, prepare
+from ddpm_abc.muon import Muon
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.sampling import sample, spaced_times
 from ddpm_abc.schedule import cosine_schedule, linear_schedule
 from ddpm_abc.training import EMA, simple_loss, train, warmup_cosine
-from ddpm_abc.unet import UNet
+from ddpm_abc.unet import Attention, GroupNorm, ResBlock, UNet
 
 STEPS = 5  # reverse steps, of a batch as large as in training
 
 
+class OneCallEMA(EMA):
+    "All weights averaged in one call, where EMA takes them one after another."
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        self.n += 1
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - self.past())
+
+
 def ours(
-    data: Tensor, change: Callable[[UNet], object] = lambda net: None, averaged: bool = True
+    data: Tensor,
+    change: Callable[[UNet], object] = lambda net: None,
+    averaging: type[EMA] | None = EMA,
+    batch: int = BATCH,
+    channels: tuple[int, ...] = (32, 64, 96),
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW,
 ) -> Contender:
-    net, sched = prepare(UNet(), "cpu"), cosine_schedule()
+    net, sched = prepare(UNet(channels=channels), "cpu"), cosine_schedule()
     print(describe(net))
     change(net)
-    ema, progress = EMA(net), 0.0
+    ema, progress = (averaging or EMA)(net), 0.0
     averaged_net = Denoiser(ema.model, sched)
-    opt = torch.optim.AdamW(net.parameters(), 2e-3, weight_decay=0.01)
+    opt = optimizer(net.parameters(), lr=2e-3, weight_decay=0.01)
     loop = train(
-        Denoiser(net, sched), batches(data, BATCH), opt,
-        ema=ema if averaged else None, lr_factor=lambda _: warmup_cosine(progress),
+        Denoiser(net, sched), batches(data, batch), opt,
+        ema=ema if averaging else None, lr_factor=lambda _: warmup_cosine(progress),
     )  # fmt: skip
 
     def step(done: float) -> None:
@@ -164,20 +182,57 @@ def spread(values: list[float]) -> str:
     return f"{median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})"
 
 
-def inside(data: Tensor, rounds: int) -> None:
-    "Where a training step spends its time; and the same step with one lever turned back, or one more pulled."
+def plain_attention(net: UNet) -> None:
+    "Attention as two products and a softmax, the weights in memory, instead of PyTorch's own function."
 
-    def float32(net: UNet) -> None:
-        net.autocast_dtype = None
+    def forward(self: Attention, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(self.norm(x).flatten(2).transpose(1, 2)).chunk(3, dim=-1)
+        weights = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(-1)
+        return x + self.out(weights @ v).transpose(1, 2).unflatten(2, x.shape[2:])
 
-    contenders = {
-        "as it is": ours(data),
-        "float32": ours(data, float32),
-        "default layout": ours(data, lambda net: net.to(memory_format=torch.contiguous_format)),
-        "without EMA": ours(data, averaged=False),
-        "torch.compile": ours(data, lambda net: net.compile()),
-    }
-    step = contenders["as it is"].step
+    for m in net.modules():
+        if isinstance(m, Attention):
+            m.forward = MethodType(forward, m)
+
+
+def compiled(kind: type[nn.Module]) -> Callable[[UNet], None]:
+    "Each layer of a kind compiled by itself."
+
+    def change(net: UNet) -> None:
+        for m in net.modules():
+            if isinstance(m, kind):
+                m.compile()
+
+    return change
+
+
+def float32(net: UNet) -> None:
+    net.autocast_dtype = None
+
+
+FUSED = partial(torch.optim.AdamW, fused=True)
+THIN = {"batch": 32, "channels": (16, 48, 96)}  # the network and the batch of `ddpm-abc train`
+LEVERS: dict[str, dict[str, Any]] = {  # what differs from the step of chapters 03 to 05
+    "as it is": {},
+    "float32": {"change": float32},
+    "default layout": {"change": lambda net: net.to(memory_format=torch.contiguous_format)},
+    "without EMA": {"averaging": None},
+    "EMA in one call": {"averaging": OneCallEMA},
+    "fused AdamW": {"optimizer": FUSED},
+    "attention as two products": {"change": plain_attention},
+    "these three together": {"averaging": OneCallEMA, "optimizer": FUSED, "change": plain_attention},
+    "GroupNorm compiled": {"change": compiled(GroupNorm)},
+    "residual blocks compiled": {"change": compiled(ResBlock)},
+    "the whole network compiled": {"change": lambda net: net.compile()},
+    "batches of 32": {"batch": 32},
+    "batches of 128": {"batch": 128},
+    "(16, 48, 96) channels, batches of 32": THIN,
+    "the same with Muon": THIN | {"optimizer": Muon},
+}
+
+
+def profile_of(step: Callable[[float], object]) -> None:
+    "Print where a training step spends its time."
     step(0.5)
     with torch.profiler.profile() as profile:
         for _ in range(5):
@@ -187,19 +242,32 @@ def inside(data: Tensor, rounds: int) -> None:
     print("\nShare of a step's time:")
     for e in events[:10]:
         print(f"{e.self_cpu_time_total / whole:6.1%}  {e.key}")
+
+
+def inside(data: Tensor, rounds: int) -> None:
+    "Where a training step spends its time; and the same step with one lever turned back, or one more pulled."
+    contenders = {name: ours(data, **lever) for name, lever in LEVERS.items()}
+    profile_of(contenders["as it is"].step)
     print(
         f"\nGroupNorm of {BATCH} images of 64 channels, 28x28, channels_last: "
         f"{group_norm(torch.float32):.1f} ms in float32, {group_norm(torch.bfloat16):.1f} ms in bfloat16"
     )
+    work = {}  # of an image; compiled code cannot be counted, and does as much
+    for channels in (None, THIN["channels"]):
+        plain = ours(data, **({"channels": channels} if channels else {}))
+        work[channels] = gflop(lambda plain=plain: plain.step(0.5)) / BATCH
     training: dict[str, list[float]] = {name: [] for name in contenders}
     for k in range(rounds + 1):  # the first round warms up, and compiles
         for name, c in contenders.items():
-            trained = rate(lambda c=c: c.step(0.5), BATCH)
+            trained = rate(lambda c=c: c.step(0.5), LEVERS[name].get("batch", BATCH))
             if k:
                 training[name].append(trained)
-    print("\n| | training, images/s | of as it is |\n|---|---|---|")
+    print("\n| | training, images/s | GFLOP an image | GFLOP/s | of as it is |\n|---|---|---|---|---|")
+    done = {name: work[LEVERS[name].get("channels")] * median(v) for name, v in training.items()}
     for name, values in training.items():
-        print(f"| {name} | {spread(values)} | {median(values) / median(training['as it is']):.2f} |")
+        each = work[LEVERS[name].get("channels")]
+        against = done[name] / done["as it is"]
+        print(f"| {name} | {spread(values)} | {each:.3f} | {done[name]:.0f} | {against:.2f} |")
 
 
 def main() -> None:
