@@ -131,10 +131,10 @@ WINNER = replace(TOLD, optimizer=Muon)  # the default of `ddpm-abc train`
 LESS = replace(WINNER, guidance=0.6)
 ENTRIES = {
     "chapters 03 to 05": entry(PAPER),
-    "+ v": entry(V),
+    "+ v": entry(V, paced_by="chapters 03 to 05"),
     "+ thin, batches of 32": entry(THIN),
     "+ labels, w = 1": entry(TOLD),
-    "the same at a rate of 0.003": entry(FASTER),
+    "the same at a rate of 0.003": entry(FASTER, paced_by="+ labels, w = 1"),
     "+ muon": entry(WINNER),
     "muon, w = 0.6": entry(LESS, paced_by="+ muon"),
     "muon, w = 0.6, times from the middle": entry(replace(LESS, times=middle_t), paced_by="+ muon"),
