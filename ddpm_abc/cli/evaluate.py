@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     from ddpm_abc.run.judge import Real
 
 _DATA = """what to compare with: a folder of images that the network did not see, or the folder that it was
-trained on, of which some were held out; for digits, digits, 3,000 of the bundled ones, or mnist, the 10,000
-of the test set, downloaded"""
-_N = "how many images, from 20 to as many as they are compared with; compare only scores of the same N"
-_FEATURES = """whose features are compared: those of classifier, trained here on the same classes, and
-packaged for digits; or of inception, the network of published FIDs, whose weights (95 MB) are in FILE with
-inception:FILE, and else downloaded into {root}; it needs pip install "ddpm_abc[fid]\""""
+trained on, of which some were held out. For a network that draws digits: digits, 3,000 of the bundled ones,
+or mnist, the 10,000 of the test set, downloaded"""
+_N = """how many images, from 20 to 10000; with {data} digits at most 3000, and for a classifier that is
+trained here at most half of the training images; compare only scores of the same N"""
+_FEATURES = """which network's features are compared: classifier, packaged for digits, and for other images
+trained here on their classes; or inception, that of published FIDs, which needs pip install "ddpm_abc[fid]"
+and downloads its weights (95 MB) into {root}, or reads them from FILE with inception:FILE"""
 _CACHE = """keep the drawn images in this .npz file, and go on from it next time: worthwhile for a run of
 hours"""
 _COMPILE = """compile the network first, with torch.compile: worth its minute for a run of hours, and

@@ -15,7 +15,7 @@ from ddpm_abc.run.config import PACKAGED
 from ddpm_abc.run.settings import Choice, setting
 
 _FORMAT = """onnx, a file for browsers and most other runtimes, or diffusers, a folder for its DDPMPipeline,
-which takes the paper's network alone"""
+which takes only the paper's network"""
 _DTYPE = "how an ONNX file stores the weights: float16, half the size, or float32"
 AGREES = 1e-3  # more than that between the file and torch, and something is wrong
 

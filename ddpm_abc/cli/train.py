@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from ddpm_abc.run.run import Run
 
 _RESUME = """go on from the newest whole checkpoint in --out, with the settings that its run began with;
---steps and --minutes stay if neither is given; --device and --root must be given again, and --data if its
-folder has moved"""
-_RECIPE = """settings that go together, each of which its own option overrides: paper, those of chapters
-03 to 05, or ddpm-cifar10, the paper's own for colour at 32x32 (default: none)"""
+--steps and --minutes stay if neither is given. Not kept, and to be given again: --device, --root,
+--image-cache, --preview, --log, --accumulate and --timeout; and --data if its folder has moved"""
+_RECIPE = """several settings at once: paper, those of chapters 03 to 05, or ddpm-cifar10, the paper's own for
+CIFAR-10; options that are given besides take precedence (default: none)"""
 
 _GROUPS = {  # of the help: an option stands in the first one that names it
     "What most people give": ("data", "steps", "minutes", "out", "size", "colour", "recipe", "resume"),

@@ -270,7 +270,7 @@ function drawWidget(box) {
         await navigator.clipboard.writeText(location.href);
         link.textContent = "Copied";
       } catch {
-        link.textContent = "The address bar has it";
+        link.textContent = "Copy it from the address bar";
       }
       setTimeout(() => (link.textContent = "Copy link"), 1600);
     });
@@ -312,7 +312,7 @@ function drawWidget(box) {
     { className: "fold", open: isSpecial(state) },
     make("summary", { textContent: "More settings" }),
     make("div", { className: "controls" }, guidance.label, steps.label, make("label", { className: "seed" }, "Seed of the noise ", seed), kinds.field, counts.field),
-    make("p", { className: "hint", textContent: "Guidance pushes the walk towards the digit: more is cleaner, and more alike. Steps: how often the network guesses. The same seed and settings draw the same image." }),
+    make("p", { className: "hint", textContent: "Guidance pushes the walk towards the digit: with more of it, digits are cleaner, and more alike. Steps: how often the network guesses. The same seed and settings draw the same image." }),
   );
   const doors = gate(() => {
     ready = true;
@@ -492,7 +492,7 @@ function drawWidget(box) {
     } else if (i === 0 && !walk.frames[0].x0) {
       status.innerHTML = "<b>Pure noise.</b> The network will guess which part of it is a digit, and which is noise.";
     } else if (i === 0) {
-      status.innerHTML = "From pure noise the network guesses a digit, blurred: the mean of all it could be. Only a little of that is believed.";
+      status.innerHTML = "From pure noise the network guesses a digit, blurred: the mean of all that it could be. Only a little of that is believed.";
     } else {
       status.innerHTML = `Step ${i} of ${last}: the two guesses were mixed again with <b>less noise</b>, and the network guesses again${w ? ` (guidance ${w})` : ""}.`;
     }

@@ -114,7 +114,7 @@ function handWidget(box) {
     }),
     labels = choice("The network is told", DIGITS.map(([k, text]) => [k, k === ANY ? "nothing" : text]), digit, (v) => (digit = v));
   halves.field.hidden = true;
-  const go = button("Let the network have it", () => begin(), "button primary"),
+  const go = button("Give it to the network", () => begin(), "button primary"),
     clear = button("Clear", () => {
       image.fill(-1);
       fresh();
@@ -155,7 +155,7 @@ function handWidget(box) {
       task === "half"
         ? "The network fills in what is missing, so that it fits what is there."
         : `At t = ${amount.value} there is ${Math.sqrt(BAR[amount.value]).toFixed(2)} of your drawing in the picture. <b>More noise</b>: a better digit. <b>Less</b>: more like yours.`;
-    go.textContent = "Let the network have it";
+    go.textContent = "Give it to the network";
   }
   async function begin() {
     if (location.protocol === "file:") {

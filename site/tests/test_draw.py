@@ -235,10 +235,10 @@ def test_a_drawing_is_taken_back_and_completed(drawing):
     mine = pixels(drawing, paper)
     assert mine != empty
     hand.get_by_role("slider", name="Noise up to").fill("300")
-    hand.get_by_role("button", name="Let the network have it").click()
+    hand.get_by_role("button", name="Give it to the network").click()
     drawing.wait_for_function(done, arg="1", timeout=PATIENCE)
     hand.get_by_label("half is erased").check()
-    hand.get_by_role("button", name="Let the network have it").click()
+    hand.get_by_role("button", name="Give it to the network").click()
     drawing.wait_for_function(done, arg="2", timeout=PATIENCE)
     result = pixels(drawing, '.widget[data-widget="hand"] figure:last-child canvas')
     known = [i for i in range(784) if i % 28 < 14]
