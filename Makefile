@@ -86,7 +86,7 @@ student: $(VENV)/.installed-dev
 	$(BIN)/python tools/student.py
 
 clean:
-	rm -rf build dist htmlcov .coverage .coverage.* *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf build dist _build student htmlcov .coverage .coverage.* *.egg-info .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -not -path "./$(VENV)/*" -prune -exec rm -rf {} +
 
 $(VENV)/.made:

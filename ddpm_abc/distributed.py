@@ -31,8 +31,9 @@ def shard_generator(
 ) -> torch.Generator:  # at its beginning
     """The stream of random numbers of one micro-shard: a function of seed, step and its number alone.
 
-    The streams are those of NumPy's `SeedSequence`, which keeps the streams of neighbouring numbers apart. On
-    a GPU the generator is a counter-based one, whose numbers are others than the CPU's.
+    NumPy's `SeedSequence` makes the seeds, so that neighbouring numbers have unrelated streams. torch's CPU
+    generator reads 32 bits of a seed: among 100,000 streams about one pair is equal by chance. On a GPU the
+    generator is counter-based, and draws other numbers than the CPU's.
     """
     stream = np.random.SeedSequence(seed, spawn_key=(step, shard))
     return torch.Generator(device).manual_seed(int(stream.generate_state(1, np.uint64)[0]))
@@ -281,11 +282,12 @@ def step_seconds(
     compute: float,  # seconds that each of them computes
     buckets: Sequence[float],  # bytes of each lot of gradients, in the order in which they are sent
     bandwidth: float,  # bytes a second, of each process's link
-    hop: float = 0.0,  # seconds that a message takes beside that
+    hop: float = 0.0,  # seconds of latency of a message, whatever its size
 ) -> float:  # seconds
     """How long a training step should take, by the model of a ring all-reduce (Patarasuk & Yuan 2009).
 
-    What the backward pass, two thirds of `compute`, cannot hide is added to it: the last bucket at least.
+    Communication adds to `compute` what the backward pass, two thirds of it, cannot hide: the last bucket at
+    least.
     """
     sums = [2 * (n - 1) / n * size / bandwidth + 2 * (n - 1) * hop for size in buckets]
     return compute + max(sums[-1], sum(sums) - 2 / 3 * compute)

@@ -37,7 +37,7 @@ def drop_labels(
 # %% ../nbs/09_guidance.ipynb #0900gui1
 @dataclass(eq=False)
 class _Guided:
-    "The network of `guided`: it has its labels with it."
+    "The network of `guided`, with the labels built in."
 
     net: Network
     y: Tensor

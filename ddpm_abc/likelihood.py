@@ -80,7 +80,8 @@ def bound_term(
 ) -> Tensor:  # (B,) in bits per dimension
     """One term of the bound for each item: L_{t-1}, or L_0 where t is 1. Ho et al. 2020, Eq. 5 and 13.
 
-    At t = 1, where beta_tilde is 0, it is that of t = 2. Raises `ValueError` for another variance or levels.
+    At t = 1, where beta_tilde is 0, it is that of t = 2. Raises `ValueError` for any other variance
+    and, unless `levels` is False, for an x0 that is not of 256 grey levels.
     """
     if levels:
         check_levels(x0)
@@ -156,9 +157,9 @@ def bits_per_dim(
 ) -> Bits:  # of each image
     """Estimate the bound on -log p(x_0) of each image: Ho et al. 2020, Eq. 5, with terms drawn at random.
 
-    Labels are given as `y`: `guided` binds them to the images of one batch. Raises `ValueError` for times
-    that are not T + 1 probabilities, another number of labels, no image, and draws or batch below 1; and
-    what `bound_term` raises.
+    Give labels as `y`, not by `guided`, which binds them to one batch. Raises `ValueError` for times that
+    are not T + 1 probabilities, another number of labels, no image, and draws or batch below 1; and what
+    `bound_term` raises.
     """
     if min(draws, batch, len(x0)) < 1:
         raise ValueError(f"draws, batch and images must be at least 1, got {draws}, {batch} and {len(x0)}")
@@ -299,7 +300,7 @@ def _flow(denoise: Denoiser, x: Tensor, t: int, probe: Tensor | None) -> tuple[T
 # %% ../nbs/11_likelihood.ipynb #11000071
 def ode_log_prob(
     denoise: Denoiser,  # best with the averaged network, in evaluation mode
-    x: Tensor,  # (B, ...) data as noisy as times[0]
+    x: Tensor,  # (B, ...) the state at times[0]
     times: Sequence[int],  # strictly rising times in 1..T that end at T
     probe: Tensor | None = None,  # (B, ...) of signs, for Hutchinson's estimate; exact if not given
 ) -> Tensor:  # (B,) log-density, in nats

@@ -77,7 +77,7 @@ class Prediction(NamedTuple):
 def home(
     net: Network,  # a module, or a function that may have a device and a dtype
 ) -> tuple[torch.device | str, torch.dtype]:  # of the images that it takes
-    "Where a network's weights are and in which numbers, or what a function says; else the CPU and float32."
+    "Device and dtype of a network's weights, or those that a function states; else the CPU and float32."
     weights = net.parameters() if isinstance(net, nn.Module) else ()
     found = next((p for p in weights if p.is_floating_point()), net)
     return getattr(found, "device", "cpu"), getattr(found, "dtype", torch.float32)
@@ -88,8 +88,8 @@ class Denoiser:
     """A network, its schedule and what it predicts: the one type between networks and everything else.
 
     `denoise(xt, t)` answers with x0_hat and eps_hat, and a variance if one was learned. Any function of
-    (xt, t) is a network. Raises `TypeError` for what is no `Schedule`, and `ValueError` for another name and
-    for eps if alpha_bar ends at 0.
+    (xt, t) is a network. Raises `TypeError` if `sched` is no `Schedule`, and `ValueError` if `predicts` is
+    another name, or eps where alpha_bar ends at 0.
     """
 
     net: Network  # net(xt, t) -> what it predicts, like xt; t is (B,) int64
@@ -185,7 +185,7 @@ def learned_var(
     sched: Schedule,  # the noise schedule
     xt: Tensor,  # (B, ...) noisy data at time t
     t: int | Tensor,  # a time in 1..T, or (B,) of them
-    share: Tensor,  # (B, ...) of log beta; the rest is log beta_tilde's; not bound to [0, 1]
+    share: Tensor,  # (B, ...) of log beta; the rest is log beta_tilde's; not confined to [0, 1]
     s: int | Tensor | None = None,  # an earlier time, 0 <= s < t; t - 1 if not given
 ) -> Tensor:  # (B, ...) the variance of p(x_s | x_t)
     """Between beta_tilde and beta on a logarithmic scale: Nichol & Dhariwal 2021, Eq. 15.
@@ -203,7 +203,7 @@ def learned_var(
 def v_weight(
     sched: Schedule,  # the noise schedule
 ) -> Tensor:  # (T+1,) 1 / alpha_bar
-    """What an error of the noise must count to be an error of v: 1 + 1/SNR; infinite where alpha_bar is 0.
+    """What turns a squared error of the noise into that of v: 1 + 1/SNR; infinite where alpha_bar is 0.
 
     In units of the image it is the SNR+1 weight of Salimans & Ho 2022, section 4.
     """

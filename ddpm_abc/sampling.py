@@ -107,7 +107,8 @@ def image_generators(
     """A stream of random numbers for each image, which depends on `seed` and on the image's number alone.
 
     Images k and k + 1 of one seed have as little to do with each other as those of two seeds: the streams are
-    those of NumPy's `SeedSequence`. Raises `ValueError` for a negative number.
+    those of NumPy's `SeedSequence`. PyTorch reads 32 bits of each, so among 10,000 images two share theirs
+    with a chance of 1.2%. Raises `ValueError` for a negative number.
     """
     if min(seed, n, first) < 0:
         raise ValueError(f"seed, n and first must be at least 0, got {seed}, {n} and {first}")

@@ -157,7 +157,10 @@ def bent_times(
     steps: int,  # how many steps to take, 1..T
     power: float = 1.2,  # 1 is uniform; more makes the first steps shorter, the last ones longer; above 0
 ) -> list[int]:  # steps + 1 times, from T down to 0
-    "Times T (1 - (i / steps)^power), rounded. Raises `ValueError` for steps outside 1..T and a power of 0."
+    """Times T (1 - (i / steps)^power), rounded.
+
+    Raises `ValueError` for steps outside 1..T, and unless the power is finite and above 0.
+    """
     check_steps(steps, sched.T)
     if not 0 < power < math.inf:
         raise ValueError(f"power must be a finite number above 0, got {power}")
@@ -190,7 +193,7 @@ def karras_times(
 ) -> list[int]:  # steps + 1 times, from T down to 0; the last but one is 1, if there are two
     """Times equally far apart in sigma^(1/rho), rounded: Karras et al. 2022, Eq. 5.
 
-    Raises as `log_snr_times`, and `ValueError` for a rho of 0.
+    Raises as `log_snr_times`, and `ValueError` unless rho is finite and above 0.
     """
     _check_end(sched, steps)
     if not 0 < rho < math.inf:

@@ -82,7 +82,7 @@ def closure(*names: str):
 
 
 def wanted(requirement: str) -> bool:
-    "Whether the wheel itself needs it, or guide 97, which installs the extra `export`."
+    "Whether the wheel itself needs it, or appendix 97, which installs the extra `export`."
     return "extra ==" not in requirement or bool(re.search(r"extra == .export.", requirement))
 
 

@@ -147,8 +147,8 @@ _SHARDS = """parts of a batch, each with random numbers of its own: so many proc
 ({batch_size} is a multiple of it); 0 for one stream a batch, as runs of earlier releases have"""
 _MOST_SHARDS = f"as many as divide {{batch_size}}, at most {MOST_SHARDS}"
 _ACCUMULATE = "parts that a process computes its share of a batch in, one after another, if memory is short"
-_NOISE = """where noise is drawn: cpu, the same on every device, or device, which is faster on a GPU, whose
-numbers are others than a CPU's"""
+_NOISE = """where noise is drawn: cpu, the same on every device, or device, which is faster on a GPU, but
+draws other numbers than a CPU"""
 _NO_SHARES = "{shards} must divide {batch_size}, which is {batch}, got {got}"
 _ONE_STREAM = "{noise} device needs {shards}: give cpu, or leave {shards} out"
 
