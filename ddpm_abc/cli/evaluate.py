@@ -62,7 +62,7 @@ class EvaluateConfig(DrawConfig):
 )
 @options(EvaluateConfig)
 def command(**given: Any) -> int:
-    "Draw images with a trained network, and compare them with real ones held out of its training."
+    "Draw images with a trained network, and compare them with real ones."
     config = EvaluateConfig(**typed(given))
     if config.bits:
         from ddpm_abc.cli.bits import measure
