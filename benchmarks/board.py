@@ -2,7 +2,7 @@
 
     python benchmarks/board.py --pace          # how long a step of each takes; on an idle machine
     python benchmarks/board.py                 # three trainings of 120 seconds of each
-    python benchmarks/board.py --only "+ labels, w = 1" --seconds 600
+    python benchmarks/board.py --only "+ muon" --seconds 600
     python benchmarks/board.py --table         # writes board.md from the rows there are
 
 The protocol. Data: the 10,000 bundled digits, of MNIST's training set. Time: a training of S seconds has as
@@ -75,7 +75,6 @@ class Recipe:
     optimizer: type[Optimizer] = torch.optim.AdamW
     lr: float = 2e-3
     labels: bool = False
-    guidance: float = 0.0  # when digits are drawn
     times: Callable[[int, torch.Generator], Tensor] | None = None  # how they are drawn; uniformly if None
 
     def contender(self, data: Images, seed: int = 0) -> Contender:
@@ -101,9 +100,9 @@ class Recipe:
             progress = done
             next(loop)
 
-        def draw(n: int, steps: int) -> Tensor:
+        def draw(n: int, steps: int, w: float = 1.0) -> Tensor:
             averaged = replace(denoise, net=ema.model)
-            told = guided(averaged, in_turn(n), NULL, self.guidance) if self.labels else averaged
+            told = guided(averaged, in_turn(n), NULL, w) if self.labels else averaged
             return sample(told, (n, 1, 28, 28), times=spaced_times(SCHED.T, steps), device="cpu")
 
         return Contender(count(net), step, draw)
@@ -115,30 +114,33 @@ class Entry(NamedTuple):
     build: Callable[[Images, int], Contender]  # of the digits and a seed
     batch: int = BATCH
     labels: bool = False  # whether image k is drawn as digit k mod 10
+    guidance: tuple[float, ...] = ()  # w, one row for each; if none, the contender has its own
     paced_by: str = ""  # another entry, if a step is the same work as there
 
+    def rows(self, name: str) -> dict[str, tuple[float, ...]]:
+        "What each row is called, and what `draw` is told for it beyond N and the steps."
+        return {f"{name}, w = {w:g}": (w,) for w in self.guidance} or {name: ()}
 
-def entry(recipe: Recipe, paced_by: str = "") -> Entry:
-    return Entry(recipe.contender, recipe.batch, recipe.labels, paced_by)
+
+def entry(recipe: Recipe, *guidance: float, paced_by: str = "") -> Entry:
+    return Entry(recipe.contender, recipe.batch, recipe.labels, guidance, paced_by)
 
 
 PAPER = Recipe()
 V = replace(PAPER, predict="v")
 THIN = replace(V, channels=(16, 48, 96), batch=32)
-TOLD = replace(THIN, labels=True, guidance=1.0)
+TOLD = replace(THIN, labels=True)
 FASTER = replace(TOLD, lr=3e-3)
 WINNER = replace(TOLD, optimizer=Muon)  # the default of `ddpm-abc train`
-LESS = replace(WINNER, guidance=0.6)
 ENTRIES = {
     "chapters 03 to 05": entry(PAPER),
     "+ v": entry(V, paced_by="chapters 03 to 05"),
     "+ thin, batches of 32": entry(THIN),
-    "+ labels, w = 1": entry(TOLD),
-    "the same at a rate of 0.003": entry(FASTER, paced_by="+ labels, w = 1"),
-    "+ muon": entry(WINNER),
-    "muon, w = 0.6": entry(LESS, paced_by="+ muon"),
-    "muon, w = 0.6, times from the middle": entry(replace(LESS, times=middle_t), paced_by="+ muon"),
-    "muon, w = 0.6, stratified times": entry(replace(LESS, times=stratified_t), paced_by="+ muon"),
+    "+ labels": entry(TOLD, 1.0),
+    "+ labels, a rate of 0.003": entry(FASTER, 1.0, paced_by="+ labels"),
+    "+ muon": entry(WINNER, 0.0, 0.2, 0.6, 1.0),
+    "+ muon, times from the middle": entry(replace(WINNER, times=middle_t), 0.6, paced_by="+ muon"),
+    "+ muon, stratified times": entry(replace(WINNER, times=stratified_t), 0.6, paced_by="+ muon"),
 }
 ENTRIES |= {name: Entry(lambda data, seed, build=build: build(data.images)) for name, build in PEERS.items()}
 ENTRIES |= {name: Entry(build, TUNED_BATCH, labels=True) for name, build in TUNED.items()}
@@ -204,11 +206,20 @@ def measure_pace(names: list[str], path: Path, rounds: int, seconds: float) -> N
         print(f"{name}: {1e3 * median(paces):.1f} ms a step, {rate:.0f} images/s", flush=True)
 
 
-def drawn(contender: Contender, n: int, seed: int) -> Tensor:
+def drawn(contender: Contender, n: int, seed: int, told: tuple[float, ...]) -> Tensor:
     "N images, 8 bits a pixel; fifty at a time, so that digits 0 to 9 stay in turn."
     torch.manual_seed(seed)
-    parts = [contender.draw(min(50, n - i), STEPS) for i in range(0, n, 50)]
+    parts = [contender.draw(min(50, n - i), STEPS, *told) for i in range(0, n, 50)]
     return to_unit(to_uint8(torch.cat(parts)))
+
+
+def steps_in(seconds: float, name: str, machine: str, paces: Path) -> int:
+    "So many steps of an entry fit into the time, at the pace that was measured last."
+    paced = ENTRIES[name].paced_by or name
+    found = matching(paces, {"machine": machine, "entry": paced})
+    if not found:
+        raise SystemExit(f"no pace of {paced!r} on {machine!r}: run with --pace on that machine, idle")
+    return int(seconds / float(found[-1]["pace"]))
 
 
 def train_all(args: argparse.Namespace, names: list[str]) -> None:
@@ -216,35 +227,26 @@ def train_all(args: argparse.Namespace, names: list[str]) -> None:
     floor = judge(judge.held_out[: args.n], judge.labels[: args.n])
     print(f"real digits, held out: {floor}; {torch.get_num_threads()} threads, torch {torch.__version__}")
     for name in names:
-        paced = ENTRIES[name].paced_by or name
-        paces = matching(args.paces, {"machine": args.machine, "entry": paced})
-        if not paces:
-            raise SystemExit(
-                f"no pace of {paced!r} on {args.machine!r}: run with --pace on that machine, idle"
-            )
-        steps = int(args.seconds / float(paces[-1]["pace"]))
+        of, steps = ENTRIES[name], steps_in(args.seconds, name, args.machine, args.paces)
         for seed in range(args.seeds):
-            key = {
-                "machine": args.machine,
-                "entry": name,
-                "seconds": f"{args.seconds:g}",
-                "n": args.n,
-                "seed": seed,
-            }
-            if matching(args.csv, key):
+            known = {"machine": args.machine, "seconds": f"{args.seconds:g}", "n": args.n, "seed": seed}
+            rows_of = of.rows(name)
+            wanted = [row for row in rows_of if not matching(args.csv, known | {"entry": row})]
+            if not wanted:
                 continue
             torch.manual_seed(seed)
-            contender = ENTRIES[name].build(data, seed)
+            contender = of.build(data, seed)
             for step in range(steps):
                 contender.step(step / steps)
-            images = drawn(contender, args.n, seed)
-            ordered = in_turn(args.n) if ENTRIES[name].labels else None
-            row = key | {"steps": steps, "images": steps * ENTRIES[name].batch} | judge(images, ordered)
-            keep(args.csv, row)
-            print(row, flush=True)
-            file = "-".join([*re.findall(r"\w+", name), f"{args.seconds:g}s", f"{seed}.png"])
-            args.out.mkdir(parents=True, exist_ok=True)
-            save_images(images[:100], args.out / file, columns=10)
+            for row in wanted:
+                images = drawn(contender, args.n, seed, rows_of[row])
+                scores = judge(images, in_turn(args.n) if of.labels else None)
+                head = {"machine": args.machine, "entry": row} | known
+                keep(args.csv, found := head | {"steps": steps, "images": steps * of.batch} | scores)
+                print(found, flush=True)
+                file = "-".join([*re.findall(r"[\w.]+", row), f"{args.seconds:g}s", f"{seed}.png"])
+                args.out.mkdir(parents=True, exist_ok=True)
+                save_images(images[:100], args.out / file, columns=10)
 
 
 def main() -> None:

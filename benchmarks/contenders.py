@@ -28,7 +28,7 @@ class Contender(NamedTuple):
 
     parameters: int
     step: Callable[[float], object]  # one training step on a batch, when this share of the training is done
-    draw: Callable[[int, int], Tensor]  # so many images in so many reverse steps, in about [-1, 1]
+    draw: Callable[..., Tensor]  # so many images in so many reverse steps, in about [-1, 1]; perhaps w
 
 
 def count(net: nn.Module) -> int:

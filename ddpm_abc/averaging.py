@@ -102,7 +102,7 @@ def posthoc_weights(
     gamma: Tensor,  # (N,) their exponents
     wanted_t: float,  # where the wanted one ends
     wanted_gamma: float,  # its exponent
-) -> Tensor:  # (N,) float64, coefficients of the stored averages; their sum is 1, and some are below 0
+) -> Tensor:  # (N,) float64, coefficients of the stored averages; their sum is 1, and some may be below 0
     """The combination of stored averages that comes closest to a wanted one: Karras et al. 2024, Algorithm 3.
 
     Least squares between the profiles, then scaled to the sum 1: a weight that never changed keeps its value.

@@ -68,7 +68,7 @@ def train_classifier(
     *,
     steps: int = 2000,  # batches of 128
     seed: int = 0,  # of the weights, the batches and the shifts
-) -> Classifier:  # trained, in evaluation mode, on the CPU
+) -> Classifier:  # trained, in evaluation mode, on the CPU; its classes are 0 to the largest label
     """Train a classifier on batches of images, each batch shifted by up to two pixels at random.
 
     Raises `ValueError` for fewer than 128 images, or another number of labels.

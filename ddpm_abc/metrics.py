@@ -209,7 +209,7 @@ def evaluate(
     """Judge generated images by real ones.
 
     Raises `ValueError` for images of another shape or type, not finite, or fewer than 20; warns of images
-    without a negative value, which are scaled to another range.
+    that look scaled to another range: without a negative value, or with values beyond 10 in size.
     """
     images = _clipped(images, "images")
     a, b = features(reference.net, images), reference.features

@@ -155,7 +155,7 @@ _RULES = [  # a part of our name, and of theirs
     (r"\.norm\.", ".group_norm."),
     (r"\.out\.", ".to_out.0."),
 ]
-# What diffusers called the layers of attention before 2023.
+# What diffusers called the layers of attention until 2023.
 _OLD = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
 
@@ -174,7 +174,7 @@ def load_diffusers(
 ) -> PaperUNet:  # the network with these weights, in evaluation mode
     """Fill a `PaperUNet` with weights from diffusers, such as the 328 tensors of google/ddpm-cifar10-32.
 
-    Also takes the names that diffusers gave to attention layers before 2023. Time: call the result with t in
+    Also takes the names that diffusers gave to attention layers until 2023. Time: call the result with t in
     1..T, as everywhere in this library; the network itself subtracts the 1 that diffusers' timesteps need.
     Raises `ValueError` naming the first tensor that is missing, has another shape, or has no place.
     """

@@ -52,10 +52,10 @@ def use_style() -> None:
 # %% ../nbs/91_plot.ipynb #03dd7880
 def tile(
     images: Tensor,  # (B, C, H, W) floats in [-1, 1], C = 1 or 3; values outside the range are clipped
-    columns: int = 8,  # images a row
-    gap: int = 2,  # white pixels between images, none around them
+    columns: int = 8,  # images a row, at least 1
+    gap: int = 2,  # white pixels between images, 0 or more; none around them
 ) -> np.ndarray:  # (height, width) or (height, width, 3) uint8
-    "Lay images out on a white canvas, row by row. Raises `ValueError` for no images, another shape or type."
+    "Lay images out, row by row. Raises `ValueError` for no images, another shape or type, numbers too low."
     _check_images(images, columns, gap)
     images = ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
     b, c, h, w = images.shape
@@ -120,7 +120,7 @@ def show_images(
     title: str | None = None,  # above the grid
     row_labels: Sequence[str] | None = None,  # left of each row
     column_labels: Sequence[str] | None = None,  # above each column
-    scale: float = 0.6,  # inches an image
+    scale: float = 0.6,  # width of an image in inches
 ) -> Figure:  # the figure, to add to or to save
     """Show a grid of images. Title and labels may hold formulas, `$x_t$`, and one line break.
 
@@ -189,7 +189,7 @@ def animate(
     """Make an animated PNG, which loops. Where pictures do not move, its last frame is seen.
 
     Keeps 16 levels of grey, or 32 of each colour, so that the file stays small. Raises `ValueError` for no
-    frames, frames that differ in shape and numbers below 1; `FileNotFoundError` for a file in no folder.
+    frames, other shapes or types and numbers below 1; `FileNotFoundError` for a file in no folder.
     """
     frames = list(frames)
     kinds = sorted({(f.shape, str(f.dtype)) for f in frames})
@@ -340,8 +340,8 @@ def save_images(
 ) -> None:
     """Write a grid of images to a file, pixel by pixel, without labels; with scale = 1, one image as it is.
 
-    Raises `ValueError` for images that `tile` refuses and a scale below 1; `FileNotFoundError` for a file
-    in no folder.
+    Raises `ValueError` for images that `tile` refuses, a scale below 1 and an ending of no known format;
+    `FileNotFoundError` for a file in no folder.
     """
     if scale < 1:
         raise ValueError(f"scale must be at least 1, got {scale}")

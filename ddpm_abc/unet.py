@@ -149,7 +149,7 @@ class UNetBase(nn.Module):
     check, once.
     """
 
-    first_time = 0  # what the network calls the time before the first step; subtracted from t
+    first_time = 0  # the t that the network counts as 0; subtracted from t
 
     def __init__(self, **config: Any):  # the arguments of the subclass
         super().__init__()

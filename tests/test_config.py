@@ -26,6 +26,7 @@ from ddpm_abc.run.settings import (
     settings_of,
     shown,
 )
+from ddpm_abc.run.setup import check_new
 
 WHOSE, INSTEAD = "the run began with", "start anew in another {out}"
 
@@ -301,6 +302,11 @@ def test_a_recipe_is_what_could_be_typed():
 def test_a_size_has_one_form(given, kept):
     assert TrainConfig(size=given).size == kept
     assert settled(TrainConfig(size=given), {"size": kept}, WHOSE, INSTEAD).size == kept
+
+
+def test_a_network_without_levels_is_refused_before_it_is_built():
+    with pytest.raises(ConfigError, match="channels must name at least one level, as in 16,48,96, got none"):
+        check_new(TrainConfig(channels=()))
 
 
 @pytest.mark.parametrize("given", ["", "x", "8x", "8x8x8", "-8", "0", "4097", (8,), (8.0, 8), True])

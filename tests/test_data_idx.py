@@ -72,7 +72,7 @@ def test_reads_the_files_where_torchvision_puts_them(read, kind, first, tmp_path
     raw = tmp_path / kind / "raw"
     complete(raw)
     with pytest.raises(
-        RuntimeError, match="t10k-images-idx3-ubyte is damaged: its sha256 is not the published one"
+        RuntimeError, match="t10k-images-idx3-ubyte is damaged: its sha256 is not that of the published file"
     ):
         read(tmp_path, train=False)  # the right form is not enough
     monkeypatch.setitem(

@@ -71,8 +71,8 @@ class Mapped:
 
     def __getitem__(
         self,
-        indices: Tensor | slice,  # of images
-    ) -> Tensor:  # (B, C, H, W) uint8, in memory
+        indices: Tensor | slice,  # of images, 0..n-1; `IndexError` for others
+    ) -> Tensor:  # (B, C, H, W) uint8, in memory; `OSError` if a file is missing or ends early
         if isinstance(indices, slice):
             indices = torch.arange(len(self))[indices]
         _check_indices(indices, len(self))
@@ -101,7 +101,7 @@ def part_key(
     files: Sequence[Path],  # of the part, in their order
     form: Form,  # what they are made into
 ) -> str:  # 32 hexadecimal digits
-    "What a part is looked up by: names, sizes and times of its files, and the form."
+    "What a part is looked up by: names, sizes, times and form. Raises `OSError` for a file that is missing."
     home = f"{folder.as_posix()}/"
     stats = ((path.as_posix().removeprefix(home), os.stat(path)) for path in files)
     seen = [(name, s.st_size, s.st_mtime_ns) for name, s in stats]
@@ -188,7 +188,8 @@ def cached(
 ) -> tuple[Mapped, Counter[str]]:  # the images, and how many pictures were what `Picture` notes
     """Decode images into files, on all cores, where that has not been done yet.
 
-    Raises `RuntimeError` for an image that cannot be read, and `OSError` if the disk is too small or fails.
+    Raises `RuntimeError` for an image that cannot be read or a process that ends before its work does, and
+    `OSError` if the disk is too small or fails.
     """
     n, size = len(files), math.prod(form.shape)
     per_part = max(1, min(LARGEST_PART, 64 * 2**20 // size))

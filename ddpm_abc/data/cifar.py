@@ -34,7 +34,7 @@ def cifar10(
     """CIFAR-10 (Krizhevsky 2009), from its binary files in `root`/cifar-10-batches-bin.
 
     Downloaded if they are missing, and the archive compared with its published MD5. Raises `RuntimeError`,
-    with what to do, if that fails or a file is damaged.
+    with what to do, if that fails, and for a file of another size or with a class above 9.
     """
     home, names = Path(root) / _FOLDER, _TRAIN if train else _TEST
     if not all((home / name).is_file() for name in names):

@@ -121,9 +121,10 @@ def _check_level(path: Path, classes: dict[str, list[Path]], nested: dict[str, l
                 f" ({_some(names)}): give {level}, and each of them is a class"
             )
     if nested and all(name.lower() in _PARTS for name in classes):
+        part = min(nested, key=lambda name: (not name.lower().startswith("train"), name))
         raise RuntimeError(
             f"{path} holds parts of a data set ({_some(classes)}), whose classes lie one level deeper"
-            f" ({_some(min(nested.values()))}): give one of the parts, {path / min(nested)} for instance"
+            f" ({_some(min(nested.values()))}): give one of the parts, {path / part} for instance"
         )
 
 
@@ -284,6 +285,7 @@ def _on_pictures(seen: Counter[str], form: Form, n: int) -> list[str]:
     known = {"h": h, "w": w, "background": background}
     known["fitted"] = _FITTED[form.fit].format(background=background)
     known["are"] = "is" if seen["constant"] == 1 else "are"
-    known["other"] = ": another background may show what is in them" if seen["transparent"] else ""
+    them = "it" if seen["constant"] == 1 else "them"
+    known["other"] = f": another background may show what is in {them}" if seen["transparent"] else ""
     of = f"of {_count(n, 'image')}"
     return [f"{seen[name]:,} {of} {said.format(**known)}" for name, said in _SAID.items() if seen[name]]

@@ -54,7 +54,7 @@ def digits() -> Images:  # 10,000 images, 1x28x28
     return Images(name, images, labels, tuple("0123456789"), source="from the package")
 
 # %% ../../nbs/90b_idx.ipynb #a763457b
-IDX_SHA256 = {  # of the unpacked files, as published
+IDX_SHA256 = {  # of the published files, unpacked
     "MNIST": {
         "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -76,7 +76,8 @@ def mnist(
 ) -> Images:  # 1x28x28
     """MNIST, downloaded by torchvision into `root` if it is not there (LeCun, Cortes and Burges).
 
-    Raises `RuntimeError`, with the remedy, if it can be neither found nor downloaded, or a file is damaged.
+    Raises `RuntimeError`, with the remedy, if it can be neither found nor downloaded, if a file is damaged,
+    and if the files are those of an old torchvision.
     """
     return _idx("MNIST", root, train, "MNIST", tuple("0123456789"))
 
@@ -87,8 +88,7 @@ def fashion_mnist(
 ) -> Images:  # 1x28x28
     """Fashion-MNIST, clothes in MNIST's format, downloaded by torchvision into `root` if it is not there.
 
-    Xiao et al. 2017. Raises `RuntimeError`, with the remedy, if it can be neither found nor downloaded, or a
-    file is damaged.
+    Xiao et al. 2017. Raises `RuntimeError` where `mnist` does.
     """
     clothes = (
         "T-shirt",
@@ -131,14 +131,14 @@ def _idx(
         if not 0 <= labels.min() <= labels.max() < len(classes):
             raise ValueError(f"a file is damaged: labels from {labels.min()} to {labels.max()}")
         if damaged := _damaged(kind, home / "raw", train):
-            raise ValueError(f"{damaged[0]} is damaged: its sha256 is not the published one")
+            raise ValueError(f"{damaged[0]} is damaged: its sha256 is not that of the published file")
     except _UNREADABLE as e:
         raise RuntimeError(_explanation(kind, root, train, title, e)) from e
     return Images(f"{title} ({part} set)", images[:, None], labels, classes, source=f"from {home}")
 
 
 def _damaged(kind: str, raw: Path, train: bool) -> list[str]:
-    "The files of the training or the test set whose sha256 is not the published one."
+    "The files of the training or the test set whose sha256 is not that of the published file."
     names = [name for name in IDX_SHA256[kind] if name.startswith("train" if train else "t10k")]
     return [n for n in names if hashlib.sha256((raw / n).read_bytes()).hexdigest() != IDX_SHA256[kind][n]]
 

@@ -103,7 +103,7 @@ class Images:
         return self.images[indices]
 
     def in_memory(self) -> Tensor:  # (N, C, H, W) uint8
-        "All the images."
+        "All the images as one tensor: those that lie in a file are read."
         return self.images if isinstance(self.images, Tensor) else self[torch.arange(len(self))]
 
     def part(
@@ -133,8 +133,9 @@ def batches(
 ) -> Iterator[Tensor]:  # (batch_size, C, H, W) float32 in [-1, 1], without end
     """Shuffled batches for ever: each epoch is a new permutation, whose last, short batch is left out.
 
-    Batch number k is a function of (seed, k), whatever came before. Raises `ValueError` for a batch larger
-    than the data, for another shape or a start below 0, and `TypeError` for what gives no uint8 pixels.
+    Batch number k is a function of (seed, k), whatever came before. Raises `ValueError` for no images,
+    another shape, a batch size outside 1..N or a start below 0, and `TypeError` for what gives no uint8
+    pixels and for a number that is not whole.
     """
     _check_source(images, "batches")
     _check_order(images, batch_size, seed, start)
@@ -149,9 +150,9 @@ def labelled_batches(
     seed: int = 0,  # the order of the images is a function of the seed and the epoch
     start: int = 0,  # number of the first batch, to go on where a run stopped
     share: slice = slice(None),  # which of each batch's images; the others are not read
-    even: bool = False,  # draw N images an epoch with replacement, from each class equally often
-) -> Iterator[tuple[Tensor, Tensor]]:  # a share of each batch, and its labels, int64
-    """The batches of `batches`, each image with its label; with even, the classes are drawn equally often.
+    even: bool = False,  # draw N images an epoch with replacement, each class with the same chance
+) -> Iterator[tuple[Tensor, Tensor]]:  # (b, C, H, W) float32 in [-1, 1] and (b,) int64, without end
+    """The batches of `batches`, each image with its label. b is batch_size, or less with a share.
 
     Raises what `batches` raises, `TypeError` for labels that are no int64 tensor, and `ValueError` for labels
     that are below 0, more or fewer than the images, or on another device.

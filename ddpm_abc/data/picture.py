@@ -29,7 +29,11 @@ FITS = ("crop", "pad")  # what becomes of a picture of another shape: its middle
 
 @dataclass(frozen=True)
 class Form:
-    """What pictures are made into. Raises `ValueError` for a form that cannot be."""
+    """What pictures are made into.
+
+    Raises `ValueError` for a size that is not a tuple of two whole numbers above 0, channels other than 1 and
+    3, an unknown fit, and a background that is not an opaque colour.
+    """
 
     size: tuple[int, int] = (28, 28)  # (H, W)
     channels: int = 1  # 1 for grey, 3 for colour

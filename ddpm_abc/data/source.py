@@ -33,7 +33,7 @@ def load(
     """Load a data set by name.
 
     Raises `RuntimeError` for a name that is none of these and no folder either, `ValueError` for a form with
-    a data set that has its own; see `mnist` and `image_folder` for theirs.
+    a data set that has its own, and what `digits`, `emoji`, `mnist`, `cifar10` and `image_folder` raise.
     """
     named = {"digits": digits, "mnist": lambda: mnist(root), "fashion": lambda: fashion_mnist(root)}
     named |= {"emoji": emoji, "cifar10": lambda: cifar10(root)}

@@ -180,7 +180,7 @@ class ScaleConfig:
 # %% ../../nbs/93b_config.ipynb #8a9d016f
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(ScaleConfig, NetConfig, DataConfig):
-    """All that a training run is told. Raises `ConfigError` for a value that is not of its kind.
+    """All that a training run is told. Raises `ConfigError` for wrong values, and for some that conflict.
 
     `settings_of(TrainConfig)` has what is declared of each: its kind, its help, whether a run keeps it.
     """
@@ -245,7 +245,10 @@ def settled(
     whose: str,  # whose they are, for the message
     instead: str,  # what else to do, for the message
 ) -> TrainConfig:  # with the settings that are fixed, and the others as they were
-    "Take over settings of a run or of weights. Raises `OtherSetting` for one that was asked for and differs."
+    """Take over settings of a run or of weights.
+
+    Raises `OtherSetting` for one that was asked for and differs; `LIMITS` and `BY_CONTENT` may differ.
+    """
     asked = config.given or frozenset()
     for name, value in fixed.items():
         if name in asked and name not in (*LIMITS, *BY_CONTENT) and getattr(config, name) != value:
@@ -274,7 +277,7 @@ def read_settings(
     run: Any,  # what a checkpoint holds as the settings of its run: anything, if it is a stranger's
     path: object,  # the checkpoint, for the message
 ) -> dict[str, Any]:  # each setting that a run keeps, and its limits
-    "The settings in a checkpoint. Raises `ConfigError` if they are not those of a run of this program."
+    "The settings in a checkpoint. Raises `ConfigError` for another program's, and for a value out of range."
     if not isinstance(run, dict):
         raise ConfigError(_NOT_OURS, path=path)
     run = {"init_from" if name == "weights" else name: value for name, value in run.items()}

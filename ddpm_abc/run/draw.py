@@ -37,9 +37,9 @@ def image_labels(
     seed: int,  # at least 0
     n: int,  # how many images
     first: int,  # the number of the first of them
-    often: Sequence[float],  # of each class: how often it is drawn, in any unit
+    often: Sequence[float],  # of each class: how often it is drawn, in any unit, at least 0, not all 0
 ) -> list[int]:  # a class for each image
-    """A class for each image, each as often as it should be, in any run of consecutive images.
+    """A class for each image, each as often as its share says, to within a few, among any consecutive images.
 
     Image k's depends on the seed and on k alone. The shares are a Kronecker sequence of the golden ratio.
     """
@@ -118,7 +118,7 @@ class Drawing:
     found: Pretrained  # denoiser and notes, on the CPU: its device may change later
     name: str  # of the weights, for messages
     seed: int = 0  # at least 0
-    steps: int = 0  # reverse steps, at most T; 0 for `FEW_STEPS`, and with ddpm for T
+    steps: int = 0  # reverse steps, 1 to T; 0 for `FEW_STEPS`, and with ddpm for T
     label: str | None = None  # the class to draw; None for all, as often as among the training images
     guidance: float = 0.0  # 0 keeps to the class as trained, more keeps to it more closely
     sampler: str = "ddpm"  # its name in `SAMPLERS`

@@ -30,8 +30,7 @@ _UNKNOWN = """{name} does not say which images it was trained on, so there is no
 weights that `ddpm-abc train` wrote"""
 _OLD = "{name} held no images out: train with {hold_out}, or name a folder of other images with {data}"
 _NAMED = "{name} was trained on {was}: {data} {got} cannot judge it, leave {data} out"
-_CHANGED = """the images in {was} are not those that {name} was trained on, any more: put them back, or name a
-folder of images that it never saw with {data}"""
+_CHANGED = "the images in {was} are not those that {name} was trained on, any more: put them back"
 _GONE = "{name} was trained on {was}, which is not there any more: name its new place with {data}"
 _SEEN = "{name} was trained on every image of {data}: name a folder of others, or leave {data} out"
 
@@ -40,7 +39,7 @@ class Real(NamedTuple):
     "Real images to judge by."
 
     train: Images | None  # those that the network was trained on; None if they are not there
-    held: Images  # others, which it never saw
+    held: Images  # others, which it did not see, as far as anybody can tell
 
 # %% ../../nbs/93i_judge.ipynb #93i000x0
 def real_for(
@@ -55,8 +54,9 @@ def real_for(
     """The images that weights were trained on, and those that they never saw.
 
     A folder, and the emoji, are split as they were for the training; of another folder, the images that the
-    weights were trained on are left out. Raises `ConfigError` for weights that say too little or held nothing
-    out, for a folder that holds none but images they were trained on, and what `load` raises.
+    weights were trained on are left out, if those can still be found; if not, `train` is None. Raises
+    `ConfigError` for weights that say too little or held nothing out, for a folder that holds none but images
+    they were trained on, and what `load` raises.
     """
     try:
         told = TrainConfig(**read_settings(info.get("run"), name))
@@ -121,7 +121,7 @@ class Judgement(NamedTuple):
     near_copies: float  # share that lie closer to a training image than 99% of the held-out ones do
     looked_through: int  # training images among which copies were looked for
     accuracy: float | None  # of the classifier, on held-out images; None where none was trained
-    floor: Report | None  # as many real ones of the training, which no classifier saw
+    floor: Report | None  # as many real ones of the training, kept from the classifier
     report: Report | None  # the generated images
 
 # %% ../../nbs/93i_judge.ipynb #93i0008b

@@ -32,7 +32,7 @@ def write_losses(
 def read_losses(
     path: str | os.PathLike[str],  # a table that `write_losses` wrote
     step: int,  # the last step to read
-) -> list[float]:  # the losses of consecutive steps, the last of them that of `step`
+) -> list[float]:  # of consecutive steps, the last of them `step`; none if that one is missing
     "Read the losses that lead up to a step. Warns if the first steps are missing."
     try:
         rows = [line.split(",") for line in Path(path).read_text(encoding="utf-8").splitlines()[1:]]

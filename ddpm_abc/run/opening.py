@@ -215,7 +215,9 @@ def open_run(
 
     Raises `ConfigError` for an invalid setting, `RunExists` for a folder that holds a run,
     `OtherSetting` for a setting that the run does not have, and what `load`, `load_weights` and
-    `load_checkpoint` raise. Warns of checkpoints that are skipped, and of another machine.
+    `load_checkpoint` raise; `OSError` for a folder that cannot be written to, `RuntimeError` for one that
+    another process owns or that holds no whole checkpoint to go on from. Warns of checkpoints that are
+    skipped, and of another machine.
     Where torchrun started many processes, the first of them owns the folder, and the others follow it in.
     """
     resume = resume or (restarted() and bool(checkpoints(config.out)))

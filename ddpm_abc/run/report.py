@@ -37,8 +37,8 @@ __all__ = ['PREVIEWS', 'beside_neighbours', 'write_report']
 def beside_neighbours(
     images: Tensor,  # (N, C, H, W) generated ones, about in [-1, 1]
     among: Tensor,  # (M, C, H, W) images of the training, in [-1, 1]
-    n: int = 12,  # pairs to show
-) -> Tensor:  # (2n, C, H, W): the n that are nearest to one of the training, and then their neighbours
+    n: int = 12,  # pairs to show, at most N
+) -> Tensor:  # (2n, C, H, W): the n nearest to one of the training, in order, and then their neighbours
     "Generated images and what they resemble most."
     distance, which = nearest_neighbors(images, among)
     nearest = distance.argsort()[:n]
@@ -72,8 +72,8 @@ def _held_out(run: Run) -> bytes:
 # %% ../../nbs/93j_report.ipynb #93j00010
 _LOSS = "The loss of each step, and its running mean; always predicting zero gives about 1."
 _HELD_OUT = """Both are measured on the averaged network, with the same noise and times each time. As long as
-they fall together, more steps help. When they part, the network is memorising images: more images, flips or
-dropout may help."""
+the one on held-out images falls, more steps help. When it rises while the other falls, the network is
+memorising images: more images, flips or dropout may help."""
 _NEIGHBOURS = """Above, the drawn images that lie nearest to a training image, by the distance of their
 pixels; below, that training image. A pair that looks the same is a copy."""
 

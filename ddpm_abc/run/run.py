@@ -43,7 +43,7 @@ __all__ = ['SAVE_EVERY', 'READ_EVERY', 'PREVIEWED', 'WARM_UP', 'Run', 'save_run'
 
 # %% ../../nbs/93f_run.ipynb #5291e5fb
 SAVE_EVERY = 500  # steps between two checkpoints
-READ_EVERY = 10  # steps between two looks at what another device than the CPU has computed
+READ_EVERY = 10  # steps on another device than the CPU between two looks at losses, clock and signals
 
 # %% ../../nbs/93f_run.ipynb #5291e5y0
 @dataclass
@@ -55,12 +55,12 @@ class Run:
     held: Images  # what is held out, perhaps nothing
     opt: Optimizer  # over the network's parameters
     ema: EMA  # the averaged network
-    generator: torch.Generator  # of times, noise and dropped labels
+    generator: torch.Generator  # of times, noise and dropped labels, if a batch has one stream for all
     digests: dict[str, str]  # of what is compared when it goes on: images, and weights to begin with
     step: int = 0  # steps done
     seconds: float = 0.0  # what they took
     records: list[dict[str, Any]] = field(default_factory=list)  # what was measured on the way
-    losses: list[float] = field(default_factory=list)  # of the last of these steps, or of all
+    losses: list[float] = field(default_factory=list)  # of all steps, or of the last ones
     team: Team = field(default_factory=Team)  # the processes that train it, and this one's place
     stopped: int = 0  # the signal that ended the steps, or 0
     unread: list[Tensor] = field(default_factory=list)  # losses that are still on the device
@@ -92,8 +92,8 @@ def save_run(
 ) -> None:
     """Write losses, averaged weights and a checkpoint; if it can be read back, the oldest one goes.
 
-    Of many processes the first one writes, and the others do nothing. Raises `OSError` if the disk is full;
-    the files that were there before are then whole.
+    Of many processes the first one writes, and the others do nothing. Raises `OSError` if the disk is full,
+    `RuntimeError` if the checkpoint cannot be read back; the files that were there before are then whole.
     """
     _read(run)
     if run.team.rank:

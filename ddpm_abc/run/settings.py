@@ -160,7 +160,7 @@ class Choice(Kind):
 # %% ../../nbs/93a_settings.ipynb #1dce280b
 @dataclass(frozen=True)
 class Levels(Kind):
-    "One whole number or several, such as the channels at each level of a network."
+    "One or several whole numbers, such as the channels at each level. Whoever uses them checks their range."
 
     metavar: str = "A,B,C"  # how the help writes a value
 
@@ -176,9 +176,9 @@ class Levels(Kind):
 
 @dataclass(frozen=True)
 class Size(Kind):
-    "Height and width of images: 32x32, or 32 for short."
+    "Height and width of images, each from 1 to `most`: 32x32, or 32 for short."
 
-    most: int = 4096  # pixels
+    most: int = 4096  # pixels in each direction
     metavar: str = "HxW"  # how the help writes a value
 
     def _read(self, text: str) -> str:
@@ -237,7 +237,7 @@ def option_for(
     name: str,  # of a setting
     kind: Kind,  # the values it takes
     value: object,  # one of them
-) -> str:  # the setting's own name, but for a no that has another
+) -> str:  # the setting's own name, or that of the option that says no
     "The name of the option that gives a value: grey for colour that is False."
     no = kind.no if isinstance(kind, Flag) and value is False else ""
     return no or name

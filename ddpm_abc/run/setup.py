@@ -48,6 +48,7 @@ LARGEST_NET = 1_000_000_000  # parameters; more is a slip of the hand, and would
 
 _T_LINEAR = """{T} must be at least 21 with the linear schedule, whose betas rise to 20/T, got {got}: use
 {schedule} cosine"""
+_NO_LEVEL = "{channels} must name at least one level, as in {better}, got none"
 _MULTIPLES = "{channels} must be multiples of {m} from {low} on, as in {better}, got {c} in {got}"
 _LEVELS = """{channels} must name at most {most} for images of {h}x{w}, since each level after the
 first halves them, got {n} ({got}): as in {better}"""
@@ -66,6 +67,8 @@ def check_new(
     if config.schedule == "linear" and config.T <= 20:
         raise ConfigError(_T_LINEAR, got=config.T)
     m, better = (32, NETS["paper"]["channels"]) if config.net == "paper" else (8, NETS["small"]["channels"])
+    if not config.channels:
+        raise ConfigError(_NO_LEVEL, better=shown(better))
     for c in config.channels:
         if c < 2 * m or c % m:
             got = shown(config.channels)
@@ -175,7 +178,10 @@ def new_network(
     kind: type[UNetBase] | None = None,  # of a network that is there already; if not given, the preset's
     shape: Mapping[str, Any] = MappingProxyType({}),  # what `SHAPE` names, of a network that is there already
 ) -> nn.Module:  # on the CPU
-    "A new network for these images: a function of the seed. Raises `ConfigError` for one that is too large."
+    """A new network for these images: a function of the seed.
+
+    Raises `ConfigError` for too many levels, attention at other heights, and over `LARGEST_NET` parameters.
+    """
     c, h, w = data.images.shape[1:]
     _check_levels(config, h, w)
     if kind is None:
@@ -227,8 +233,8 @@ def memory_for(
     config: TrainConfig,  # the run's
     data: Images,  # what it is trained on
     processes: int = 1,  # that share a batch
-) -> int:  # bytes, about
-    "What a step of the run will hold in memory."
+) -> int:  # bytes, a lower bound
+    "What a step of the run will hold in memory, in each process."
     device = next(net.parameters()).device
     x = torch.zeros(1, *data.images.shape[1:], device=device)
     t = torch.ones(1, dtype=torch.int64, device=device)
@@ -301,7 +307,7 @@ def check_fit(
 def recipe_of(
     config: TrainConfig,  # of a new run
 ) -> dict[str, Any]:  # of its schedule, as for `build_schedule`
-    "The paper's betas, in proportion: 1e-4 to 0.02 at T = 1000, and the same noise at the end for every T."
+    "Cosine, or the paper's betas times 1000/T: alpha_bar_T is 4e-5 from T = 1000 on, half that at T = 100."
     if config.schedule == "cosine":
         return {"kind": "cosine", "T": config.T}
     return {"kind": "linear", "T": config.T, "beta_min": 0.1 / config.T, "beta_max": 20 / config.T}

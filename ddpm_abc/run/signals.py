@@ -24,7 +24,8 @@ def noted_signals(
 ) -> Iterator[list[int]]:  # a context manager; the list holds the signals that have come
     """Note the first Ctrl-C, SIGTERM or SIGHUP in a list, so that the work under way ends well.
 
-    The second one stops at once: Ctrl-C by `KeyboardInterrupt`, others by `SystemExit`.
+    The second one stops at once: Ctrl-C by `KeyboardInterrupt`, others by `SystemExit`. In another thread
+    than the main one the list stays empty, and SIGTERM and SIGHUP that are ignored stay so.
     """
     seen: list[int] = []
 

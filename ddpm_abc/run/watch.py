@@ -121,7 +121,10 @@ def log_scalars(
     folder: Path,  # where TensorBoard looks
     row: dict[str, Any],  # what was measured, with its "step"
 ) -> None:
-    "Write the numbers of a measurement for TensorBoard, and the means of those that are lists."
+    """Write the numbers of a measurement for TensorBoard, and the means of those that are lists.
+
+    Raises `ImportError` where TensorBoard is not installed.
+    """
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(folder) as writer:

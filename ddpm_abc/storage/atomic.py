@@ -36,7 +36,8 @@ def write_atomically(
     The bytes go to a temporary file in the same folder, are forced to the disk, and then take the name in one
     step. Raises `OSError` if that fails; an old file is then still there, whole, and the temporary one gone.
     Where a folder cannot be forced to the disk, as on some network drives, a power failure may bring the old
-    file back. Only a process that is killed leaves its temporary file behind: `clean_temporary` removes it.
+    file back. A process that is killed, or a power failure, leaves the temporary file behind:
+    `clean_temporary` removes it.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -69,7 +70,7 @@ def _force_to_disk(folder: Path) -> None:
 def clean_temporary(
     folder: str | os.PathLike[str],  # a folder in which no other process is writing
 ) -> list[Path]:  # what was removed
-    "Remove the temporary files of processes that were killed while they wrote."
+    "Remove the temporary files, .NAME.PROCESS.tmp, of processes that were killed while they wrote."
     found = [p for p in Path(folder).glob(".*.tmp") if re.fullmatch(r"\..+\.[0-9]+\.tmp", p.name)]
     for p in found:
         p.unlink(missing_ok=True)
@@ -83,8 +84,9 @@ def lock_folder(
     """Own a folder for the length of a `with` block, so that no two training runs write into it.
 
     The lock is the operating system's, on the file `.lock`. It is lifted when its owner ends, in any way:
-    a killed run leaves none behind. Raises `RuntimeError` if another process is the owner. Warns, and goes
-    on, where there are no such locks: on Windows, and on some network drives.
+    a killed run leaves none behind. It keeps out only programs that ask for it. Raises `RuntimeError` if the
+    folder has an owner already, `OSError` if the file `.lock` cannot be made. Warns, and goes on, where there
+    are no such locks: on Windows, and on some network drives.
     """
     path = Path(folder) / ".lock"
     if (f := _lock(path)) is None:
@@ -108,7 +110,7 @@ _OCCUPIED = (
 
 
 def _lock(path: Path) -> int | None:
-    "The locked file, or None where there are no locks."
+    "The descriptor of the locked file, or None where there are no locks."
     if fcntl is None:
         return None
     while True:

@@ -78,10 +78,10 @@ def save_checkpoint(
     """Write all that a training run needs to go on as if it had never stopped.
 
     Takes the networks that `save_weights` takes, wrapped or not, and any optimizer that keeps tensors of its
-    parameters' shapes. What could not be loaded is refused, and then nothing is written: `TypeError` for
-    another network or one that was changed after it was built, `ValueError` for a schedule without recipe,
-    an optimizer of another network and what JSON cannot hold, `FloatingPointError` for numbers that are not
-    finite. Raises `OSError` if the file cannot be written.
+    parameters' shapes, or single numbers. What could not be loaded is refused, and then nothing is written:
+    `TypeError` for another network or one whose layers were changed after it was built, `ValueError` for a
+    schedule without recipe, an optimizer of another network and what JSON cannot hold, `FloatingPointError`
+    for numbers that are not finite. Raises `OSError` if the file cannot be written.
     """
     net, average = _network_of(denoise), None if ema is None else unwrap(ema.model)
     for module in (net, average):
@@ -139,8 +139,8 @@ def load_checkpoint(
     """Put a run back to where it was saved: the next steps are those of the run that never stopped.
 
     Give the number of steps to `train` and to `batches` as `start`. The global generators of torch, Python
-    and NumPy go back too. Warns if device, threads, versions or format are not those of the save. (In
-    the days of format 2 the loss of a network that predicts v was computed as a weighted error of eps: the
+    and NumPy go back too. Warns if device, processor, threads, precision, versions or format have changed
+    since. (With format 2 the loss of a network that predicts v was computed as a weighted error of eps: the
     same loss, but for rounding.) Raises `RuntimeError` for a file that is missing, damaged or of another
     kind, `ValueError` for one that does not fit, `TypeError` for another network; nothing is changed then.
     """
@@ -243,7 +243,7 @@ def checkpoint_path(
     folder: str | os.PathLike[str],  # the run's folder
     step: int,  # steps done
 ) -> Path:  # FOLDER/checkpoint-STEP.safetensors
-    "The name of a run's checkpoint. No two of them share one, so writing a new one puts no old one at risk."
+    "The name of a run's checkpoint. Each step has its own, so writing a new one puts no old one at risk."
     return Path(folder) / f"checkpoint-{step}.safetensors"
 
 
@@ -258,7 +258,7 @@ def checkpoints(
 
 
 def keep_last(
-    path: str | os.PathLike[str],  # the checkpoint that was just written
+    path: str | os.PathLike[str],  # the checkpoint that was just written, named by `checkpoint_path`
     keep: int = KEEP,  # how many to keep, this one included
 ) -> None:
     """Delete a run's older checkpoints but for the last few, and only once the new one was read back whole.

@@ -27,8 +27,8 @@ __all__ = ['FORMAT', 'LARGEST_FILE', 'LARGEST_HEADER', 'Metadata', 'read_metadat
 
 # %% ../../nbs/92b_format.ipynb #92b00008
 FORMAT = 3  # of the files written here; 2 had `predicts` in `net`, and no network but UNet; 1 had no digest
-LARGEST_FILE = 2**33  # bytes; a checkpoint of the paper's largest network, 256 million parameters, has half
-LARGEST_HEADER = 10_000_000  # bytes; that of the paper's network has 100,000
+LARGEST_FILE = 2**33  # bytes; a checkpoint of the paper's largest network, 256 million parameters, takes half
+LARGEST_HEADER = 10_000_000  # bytes; that of a checkpoint of the paper's CIFAR-10 network has about 150,000
 
 
 class Metadata(NamedTuple):
@@ -191,7 +191,7 @@ def _looks_pickled(path: str | os.PathLike[str]) -> bool:
     with open(path, "rb") as f:
         start = f.read(9)
     zipped, pickled = start[:4] == b"PK\x03\x04", start[:1] == b"\x80"
-    return zipped or (pickled and start[8:] != b"{")  # one safetensors file in 32 begins with 80 too
+    return zipped or (pickled and start[8:] != b"{")  # one safetensors file in 32 begins with 0x80 too
 
 # %% ../../nbs/92b_format.ipynb #92b00011
 _NO_METADATA = (

@@ -44,11 +44,11 @@ def unwrap(
 ) -> UNetBase:  # the network itself
     """Take a network out of `torch.compile`, `DistributedDataParallel`, `DataParallel` and `AveragedModel`.
 
-    Raises `TypeError` for what is then no network of this library: files hold a description, and no code.
+    Raises `TypeError` if what is inside is no network of this library: files hold a description, and no code.
     """
     while (inner := _inside(net)) is not None:
         net = inner
-    if type(net) not in NETWORKS.values():  # a subclass may answer otherwise than the class it is built on
+    if type(net) not in NETWORKS.values():  # a subclass may compute something else
         ours = " or ".join(f"a {cls.__name__}" for cls in NETWORKS.values())
         got = f"a {type(net).__module__}.{type(net).__qualname__}"
         raise TypeError(_NOT_OURS.format(ours=ours, got=got))
@@ -72,7 +72,7 @@ def _network_of(denoise: Denoiser) -> UNetBase:
 def description_of(
     net: UNetBase,  # as `unwrap` gives it
 ) -> dict[str, Any]:  # its kind, one of `NETWORKS`, and what to build it with
-    "What a file says of a network: without `learn_variance` if it learns none, as files had it before that."
+    "What a file says of a network. A `learn_variance` of False is left out, as older files have none."
     config = {key: value for key, value in net.config.items() if key != "learn_variance" or value}
     return {"kind": next(kind for kind, cls in NETWORKS.items() if type(net) is cls), **config}
 
@@ -87,7 +87,7 @@ def outline(
 
 
 class _NoValues(TorchFunctionMode):
-    "Weights keep what they hold. To draw them on the meta device imports torch's compiler: two seconds."
+    "Skips the initialization of weights: on the meta device that would import torch's compiler, two seconds."
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -100,7 +100,7 @@ LARGEST_SIZE = 4096  # pixels; the size of the images is in no tensor's shape, s
 
 
 def _outline(description: Mapping[str, Any], n_tensors: int) -> UNetBase:
-    "A network of shapes without memory, with no more tensors than that. The description may be a stranger's."
+    "A network of shapes, without memory. Refuses a description, maybe a stranger's, of too many tensors."
     arguments = dict(description)
     kind = arguments.pop("kind", None)
     if not isinstance(kind, str) or kind not in NETWORKS:
@@ -136,7 +136,7 @@ _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def _check_fit(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], net: nn.Module) -> None:
-    "Compare names, shapes and kinds of number before anything is changed."
+    "Compare names and shapes, and check the numbers, before anything is changed."
     want, have = _shapes(net.state_dict()), _shapes(tensors)
     if wrong := _differences(want, have):
         shapes = {"have": have.get(wrong[0], "missing"), "want": want.get(wrong[0], "missing")}
@@ -225,10 +225,10 @@ def save_weights(
     """Write a network's weights with all that is needed to draw with them.
 
     Takes a `UNet` or a `PaperUNet`, also one that is compiled, averaged or distributed. What could not be
-    loaded is refused, and then nothing is written: `TypeError` for another network or one that was changed
-    after it was built, `ValueError` for a schedule without recipe, information that JSON cannot hold, or a
-    dtype that is not floating-point, `FloatingPointError` for weights that are not finite, or would not be in
-    that precision. Raises `OSError` if the file cannot be written.
+    loaded is refused, and then nothing is written: `TypeError` for another network or one whose layers were
+    changed after it was built, `ValueError` for a schedule without recipe, information that JSON cannot hold,
+    a dtype that is not floating-point, or more than a reader takes, `FloatingPointError` for weights that are
+    not finite, or would not be in that precision. Raises `OSError` if the file cannot be written.
     """
     net = _network_of(denoise)
     _check_unaltered(path, net)
@@ -267,7 +267,7 @@ def load_weights(
     path: str | os.PathLike[str],  # a file written by `save_weights`
     device: torch.device | str = "cpu",  # where the network goes
 ) -> Pretrained:  # the network in evaluation mode and in float32, its schedule, what was noted
-    """Build the network and the schedule that a file describes. A stranger's will do: nothing in it is run.
+    """Build the network and the schedule that a file describes. It may be a stranger's: nothing in it is run.
 
     Raises `RuntimeError` for a file that is missing, damaged, pickled or of another kind, `ValueError` for
     one whose configuration cannot be built, or whose tensors do not fit it or are not finite.
@@ -305,7 +305,7 @@ def pretrained(
     name: str = "mnist-v",  # or "mnist-labels", told the digit; "mnist", "mnist-bits" of 11, "emoji" of 13
     device: torch.device | str = "cpu",  # where the network goes
 ) -> Pretrained:  # the network in evaluation mode, its schedule, what was noted
-    """A network that comes with the package. Needs no download.
+    """A network that comes with the package. Needs no download. Draws (N, 1, 28, 28), emoji (N, 3, 32, 32).
 
     Raises `ValueError` for another name, `RuntimeError` if the file is missing or not the one that was
     released.
