@@ -80,8 +80,7 @@ def bound_term(
 ) -> Tensor:  # (B,) in bits per dimension
     """One term of the bound for each item: L_{t-1}, or L_0 where t is 1. Ho et al. 2020, Eq. 5 and 13.
 
-    At t = 1, where beta_tilde is 0, it is that of t = 2. Raises `ValueError` for any other variance
-    and, unless `levels` is False, for an x0 that is not of 256 grey levels.
+    At t = 1 beta_tilde is that of t = 2, not 0. Raises `ValueError` for other variances, and other levels.
     """
     if levels:
         check_levels(x0)
