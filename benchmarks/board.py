@@ -231,7 +231,11 @@ def train_all(args: argparse.Namespace, names: list[str]) -> None:
         for seed in range(args.seeds):
             known = {"machine": args.machine, "seconds": f"{args.seconds:g}", "n": args.n, "seed": seed}
             rows_of = of.rows(name)
-            wanted = [row for row in rows_of if not matching(args.csv, known | {"entry": row})]
+            wanted = [
+                row
+                for row, told in rows_of.items()
+                if set(told) <= set(args.w or told) and not matching(args.csv, known | {"entry": row})
+            ]
             if not wanted:
                 continue
             torch.manual_seed(seed)
@@ -256,6 +260,7 @@ def main() -> None:
     parser.add_argument("--only", choices=list(ENTRIES), action="append", help="this entry alone")
     parser.add_argument("--seconds", type=float, default=120, help="of training (default: 120)")
     parser.add_argument("--seeds", type=int, default=3, help="0, 1, ... (default: 3)")
+    parser.add_argument("--w", type=float, action="append", help="where labels are told: this guidance alone")
     parser.add_argument("--n", type=int, default=1000, help="digits to judge (default: 1000)")
     parser.add_argument("--mnist", metavar="FOLDER", help="judge by the test set there, too")
     parser.add_argument("--pace", action="store_true", help="measure the pace, and train nothing")
