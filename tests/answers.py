@@ -599,6 +599,52 @@ WRONG = {
             "12",
         )
     ],
+    ("94b", 1): [
+        f"def last_part(f, gamma): return {f}"
+        for f in (
+            "f",
+            "f ** (gamma + 1)",  # what the first steps count
+            "1 - f ** (gamma + 1)",
+            "(1 - f) ** (gamma + 1)",
+            "1 - (1 - f) ** gamma",
+            "min(1, (gamma + 1) * f)",  # as if all of them counted what the last one does
+            "1 - torch.tensor(-(gamma + 1) * f).exp()",  # that of an EMA
+            "1 - (1 - f) ** (gamma_to_sigma_rel(gamma) + 1)",
+            "power_profile(1000, gamma)[-round(1000 * f):].sum()",  # all of them for f = 0
+        )
+    ],
+    ("94b", 2): [
+        f"def same_length(d, sigma_rel): return {f}"
+        for f in (
+            "1 / (1 - d)",
+            "1 / (1 - d) / sigma_rel",
+            "d / (1 - d) / sigma_rel",  # the mean taken for the length
+            "d / (1 - d) ** 2 / sigma_rel",  # the variance
+            "(d / (1 - d)) ** 0.5 / sigma_rel",
+            "sigma_rel * d**0.5 / (1 - d)",
+            "d**0.5 / (1 - d)",
+            "-torch.tensor(2.0).log() / torch.tensor(d).log() / sigma_rel",  # the half-life
+            "1 / (1 - d ** (1 / (sigma_rel_to_gamma(sigma_rel) + 1)))",  # where the decays are equal
+            "round(d**0.5 / (1 - d) / sigma_rel)",
+        )
+    ],
+    ("94b", 3): [
+        "from ddpm_abc.averaging import posthoc_weights\n"
+        f"def without_start(t_a, t_b, gamma):\n    r = (t_a / t_b) ** (gamma + 1)\n    return {x}"
+        for x in (
+            "-1, 1",
+            "0, 1",
+            "-r, 1",  # a sum below 1
+            "-r, 1 + r",  # some of the start is left
+            "r / (1 - r), 1 / (1 - r)",
+            "1 / (1 - r), -r / (1 - r)",
+            "-r / (1 + r), 1 / (1 + r)",
+            "-t_a / (t_b - t_a), t_b / (t_b - t_a)",  # right for the plain mean alone
+            "1 - 1 / (1 - (t_a / t_b) ** gamma), 1 / (1 - (t_a / t_b) ** gamma)",  # the profile, not its area
+            "posthoc_weights(torch.tensor([t_a, t_b]), torch.tensor([gamma, gamma]), t_b, gamma)",
+            "posthoc_weights(torch.tensor([t_a, t_b]), torch.tensor([gamma, gamma]), t_b - t_a, gamma)",
+        )
+    ],
     ("94c", 1): [
         f"def factor(d, x): return {f}"
         for f in (
@@ -761,6 +807,30 @@ RIGHT = {
     ],
     ("93", 1): ["def second(n, seed): return f'--seed={seed} --first={n} --n={n}'.split()"],
     ("94", 1): ["def copies(levels, blocks): return 1 + levels * blocks + (levels - 1)"],
+    ("94b", 1): [
+        "def last_part(f, gamma): return power_profile(6000, gamma)[round(6000 * (1 - f)):].sum()",
+        "def last_part(f, gamma):\n"
+        "    tau = torch.linspace(1 - f, 1, 100_001, dtype=torch.float64)\n"
+        "    return torch.trapezoid((gamma + 1) * tau**gamma, tau).item()",
+    ],
+    ("94b", 2): [
+        "def same_length(d, sigma_rel):\n"
+        "    k = torch.arange(50_000, dtype=torch.float64)\n"
+        "    counts = (1 - d) * d**k\n"
+        "    return ((counts * k**2).sum() - (counts * k).sum() ** 2).sqrt() / sigma_rel"
+    ],
+    ("94b", 3): [
+        "import math\n"
+        "def without_start(t_a, t_b, gamma):\n"
+        "    x = 1 / (1 - math.prod(power_ema_decay(n, gamma) for n in range(t_a + 1, t_b + 1)))\n"
+        "    return 1 - x, x",
+        "def without_start(t_a, t_b, gamma):\n"
+        "    rows = torch.zeros(t_b, 2, dtype=torch.float64)\n"
+        "    rows[:t_a, 0], rows[:, 1] = power_profile(t_a, gamma), power_profile(t_b, gamma)\n"
+        "    wanted = rows[:, 1].clone()\n"
+        "    wanted[:t_a] = 0\n"
+        "    return torch.linalg.lstsq(rows, wanted / wanted.sum()).solution",
+    ],
     ("94c", 1): ["def factor(d, x): return torch.outer(d, x) / (d.square().sum() * x.square().sum()).sqrt()"],
     ("94c", 2): ["def rounds_for(sigma): return next(n for n in range(100) if phi(sigma, n) > 0.68)"],
     ("94c", 3): ["def theirs(lr, m, n): return lr * (max(m, n) / max(1, m / n)) ** 0.5"],
