@@ -394,7 +394,7 @@ def test_parts_of_a_data_set_are_not_taken_for_its_classes(tmp_path):
         RuntimeError, match=r"parts of a data set \(Test, train\), .* \(cats, dogs\): give one"
     ) as e:
         image_folder(tmp_path)
-    assert str(tmp_path / "Test") in str(e.value)
+    assert str(tmp_path / "train") in str(e.value)
     for part in ("train", "val"):
         paint(tmp_path / "flat" / part / "1.png", 0)
     d = image_folder(tmp_path / "flat")
