@@ -53,16 +53,19 @@ RESULTS = Path(__file__).parent / "results"
 SCHED, STEPS = cosine_schedule(), 50  # reverse steps
 
 
+def times_at(u: Tensor) -> Tensor:
+    "The times at these places of 1..T, as shares of T in [0, 1]."
+    return (u * SCHED.T).long().clamp(max=SCHED.T - 1) + 1
+
+
 def middle_t(n: int, g: torch.Generator) -> Tensor:
     "Times whose share of T is logit-normal: more in the middle, as in section 3.1 of Esser et al. 2024."
-    u = torch.randn(n, generator=g).sigmoid()
-    return (u * SCHED.T).long().clamp(max=SCHED.T - 1) + 1
+    return times_at(torch.randn(n, generator=g).sigmoid())
 
 
 def stratified_t(n: int, g: torch.Generator) -> Tensor:
     "Times one from each of n equal parts of 1..T, so that each batch has some of every kind."
-    u = (torch.arange(n) + torch.rand(n, generator=g)) / n
-    return (u * SCHED.T).long().clamp(max=SCHED.T - 1) + 1
+    return times_at((torch.arange(n) + torch.rand(n, generator=g)) / n)
 
 
 @dataclass(frozen=True)
