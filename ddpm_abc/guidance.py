@@ -34,6 +34,15 @@ def drop_labels(
     dropped = torch.rand(len(y), generator=generator, device="cpu") < drop_prob
     return torch.where(dropped.to(y.device), null_class, y)
 
+# %% ../nbs/09_guidance.ipynb #0900whol
+def _whole(y: Tensor) -> Tensor:
+    "Labels as int64."
+    if not isinstance(y, Tensor):
+        raise TypeError(f"y must be a tensor of labels, got {type(y).__name__}: use torch.tensor(y)")
+    if y.is_floating_point() or y.dtype == torch.bool:
+        raise TypeError(f"y must be whole numbers (int64), got {y.dtype}")
+    return y.long()
+
 # %% ../nbs/09_guidance.ipynb #0900gui1
 @dataclass(eq=False)
 class _Guided:
@@ -81,15 +90,6 @@ def guided(
     return replace(denoise, net=_Guided(denoise.net, y, null_class, scale))
 
 # %% ../nbs/09_guidance.ipynb #0900chk1
-def _whole(y: Tensor) -> Tensor:
-    "Labels as int64."
-    if not isinstance(y, Tensor):
-        raise TypeError(f"y must be a tensor of labels, got {type(y).__name__}: use torch.tensor(y)")
-    if y.is_floating_point() or y.dtype == torch.bool:
-        raise TypeError(f"y must be whole numbers (int64), got {y.dtype}")
-    return y.long()
-
-
 def _check_labels(net: Network, y: Tensor, null_class: int) -> None:
     "A network that does not say how many classes it has is trusted."
     config = getattr(net, "config", None)

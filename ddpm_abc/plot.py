@@ -48,6 +48,10 @@ def use_style() -> None:
     import matplotlib.pyplot as plt
 
     plt.style.use(STYLE)
+    if "inline" in plt.get_backend():  # a notebook: twice the pixels at the same size, for sharp screens
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("retina")
 
 # %% ../nbs/91_plot.ipynb #03dd7880
 def tile(

@@ -319,7 +319,8 @@ class Reader:
             )
         return alt if len(alt) <= 240 else alt[:237].rsplit(" ", 1)[0] + " …"
 
-    def _figure(self, png: bytes, alt: str) -> str:
+    def _figure(self, png: bytes, alt: str, shown: int | None) -> str:
+        "The picture, and its dark twin. `shown`: its width on the page, where that is not its own."
         page = self.page
         stem = f"{page.name}-{len(page.figures) + 1}"
         (self.folder / f"{stem}.png").write_bytes(png)
@@ -338,9 +339,12 @@ class Reader:
                     f'srcset="_static/figures/{stem}{suffix}-still.png">{image}</picture>'
                 )
             images += image
-        small = width < 330  # a bare grid of images: show its pixels larger
-        shown = min(700, width * (2 if width > 160 else 3)) if small else width
-        return raw(f'<figure class="fig{" pixels" if small else ""}" style="--w:{shown}px">{images}</figure>')
+        small, across = width < 330, shown or width
+        if small:  # a bare grid of images: show its pixels larger
+            across = min(700, width * (2 if width > 160 else 3))
+        elif across < 330:
+            across = width
+        return raw(f'<figure class="fig{" pixels" if small else ""}" style="--w:{across}px">{images}</figure>')
 
     def _output(self, output: dict, source: str, options: dict[str, str]) -> str:
         data = {kind: "".join(value) for kind, value in output.get("data", {}).items()}
@@ -351,7 +355,8 @@ class Reader:
             )  # a table, which must not be folded
             return raw(f'<pre class="printed{" columns" if columns else ""}">{html.escape(text)}</pre>')
         if "image/png" in data:
-            return self._figure(base64.b64decode(data["image/png"]), self._alt(source, options))
+            shown = output.get("metadata", {}).get("image/png", {}).get("width")
+            return self._figure(base64.b64decode(data["image/png"]), self._alt(source, options), shown)
         if "text/plain" in data:
             return raw(f'<pre class="printed">{html.escape(data["text/plain"])}</pre>')
         raise ValueError(f"{self.path.name}: an output that the site does not show: {str(output)[:200]}")
