@@ -229,7 +229,7 @@ def philox(
     counter: np.ndarray,  # (..., 4) whole numbers below 2^32: the place
     key: tuple[int, int],  # two whole numbers below 2^32: the seed
 ) -> np.ndarray:  # (..., 4) uint32, which look drawn at random
-    "Philox4x32-10: Salmon et al. 2011, section 4.4."
+    "Philox4x32-10: Salmon et al. 2011."
     a, b, c, d = np.moveaxis(np.asarray(counter, np.uint64), -1, 0)
     (k, m), low = np.array(key, np.uint64), np.uint64(0xFFFFFFFF)
     for _ in range(10):

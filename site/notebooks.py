@@ -344,7 +344,9 @@ class Reader:
             across = min(700, width * (2 if width > 160 else 3))
         elif across < 330:
             across = width
-        return raw(f'<figure class="fig{" pixels" if small else ""}" style="--w:{across}px">{images}</figure>')
+        return raw(
+            f'<figure class="fig{" pixels" if small else ""}" style="--w:{across}px">{images}</figure>'
+        )
 
     def _output(self, output: dict, source: str, options: dict[str, str]) -> str:
         data = {kind: "".join(value) for kind, value in output.get("data", {}).items()}

@@ -222,11 +222,16 @@ def in_part_compiled(net):
     net.middle = torch.compile(net.middle)
 
 
+def regrouped(net):
+    next(m for m in net.modules() if isinstance(m, nn.GroupNorm)).num_groups = 1
+
+
 CHANGES = {
     "parametrized": lambda net: parametrizations.weight_norm(net.conv_in),
     "spectral norm": lambda net: nn.utils.spectral_norm(net.conv_in),
     "pruned": lambda net: prune.l1_unstructured(net.conv_in, "weight", 0.5),
     "a layer replaced": replaced,
+    "other groups": regrouped,
     "a layer added": lambda net: net.add_module("extra", nn.Linear(2, 2)),
     "a buffer added": lambda net: net.register_buffer("extra", torch.zeros(2)),
     "compiled in part": in_part_compiled,

@@ -58,7 +58,7 @@ IMAGE_CACHE = "where a folder of more than 256 MB of pixels is decoded to, once 
 _HOLD_OUT = "images to hold out of the training, to measure on; the same ones in every run"
 _TENTH = "one in ten of a folder or of the emoji, at most 1000; none of the others"
 _PREVIEW = "steps between two previews and measurements, previews/step-N.png and metrics.jsonl; 0 for none"
-_LOG = "where measurements go besides metrics.jsonl: files, nowhere else, or tensorboard, if it is installed"
+_LOG = "where measurements go: files, to metrics.jsonl alone; tensorboard, there too, if it is installed"
 _NO_BOARD = "{log} tensorboard needs the package tensorboard: pip install tensorboard, or leave {log} out"
 
 # %% ../../nbs/93b_config.ipynb #48cf27z1
@@ -67,10 +67,10 @@ or paper, the one of the paper (appendix 94), for colour at 32x32 and a GPU"""
 _CHANNELS = """channels at each level of the network, multiples of 8 from 16 on; each level after the first
 halves the image"""
 _OF_NET = "those of {net}"
-_ATTENTION = "heights of the levels with attention, beside the lowest"
+_ATTENTION = "heights of the levels with attention, besides the lowest"
 _DROPOUT = "fraction of the features that each block drops in training, against overfitting"
 _OPTIMIZER = "which optimizer: muon (appendix 94c), or adamw, as in chapter 04"
-_DECAY = "the learning rate falls along half a cosine, or stays after a warm-up of 5000 steps"
+_DECAY = "cosine: the learning rate falls along half a cosine; none: it stays, after a warm-up of 5000 steps"
 _EMA = "decay of the averaged weights, with which images are drawn"
 _LABELS = "tell the network the class of each image, as in chapter 09, so that it can be asked for one"
 _TOLD = Flag("no_labels")
@@ -94,7 +94,7 @@ RECIPES: dict[str, dict[str, Any]] = {  # settings that go together, as if they 
         "schedule": "linear", "predict": "eps", "labels": False, "channels": (32, 64, 96), "batch_size": 64,
         "optimizer": "adamw",
     },
-    "ddpm-cifar10": {  # Ho et al. 2020, appendix B
+    "ddpm-cifar10": {  # Ho et al. 2020, appendix B, but AdamW for their Adam
         "net": "paper", "schedule": "linear", "T": 1000, "predict": "eps", "labels": False,
         "batch_size": 128, "optimizer": "adamw", "lr": 2e-4, "decay": "none",
         "dropout": 0.1, "ema": 0.9999, "flip": True, "steps": 800_000,
@@ -146,7 +146,7 @@ MOST_SHARDS = 64  # of a batch, if no number is given
 _SHARDS = """parts of a batch, each with random numbers of its own: so many processes at most can share one
 ({batch_size} is a multiple of it); 0 for one stream a batch, as runs of earlier releases have"""
 _MOST_SHARDS = f"as many as divide {{batch_size}}, at most {MOST_SHARDS}"
-_ACCUMULATE = "parts that a process computes its share of a batch in, one after another, if memory is short"
+_ACCUMULATE = "compute a batch, or a process's share of it, in so many parts, one by one, to save memory"
 _NOISE = """where noise is drawn: cpu, the same on every device, or device, which is faster on a GPU, but
 draws other numbers than a CPU"""
 _NO_SHARES = "{shards} must divide {batch_size}, which is {batch}, got {got}"

@@ -182,7 +182,9 @@ def _check_unaltered(path: str | os.PathLike[str], net: UNetBase) -> None:
 
 
 def _layers(net: nn.Module) -> dict[str, object]:
-    return {name: type(module).__qualname__ for name, module in net.named_modules()}
+    "Kind and settings of each layer, but for dropout, which leaves what is drawn alone."
+    said = {name: "" if isinstance(m, nn.Dropout) else m.extra_repr() for name, m in net.named_modules()}
+    return {name: f"{type(m).__qualname__}({said[name]})" for name, m in net.named_modules()}
 
 # %% ../../nbs/92c_weights.ipynb #92c00013
 _NO_RECIPE = (
