@@ -49,13 +49,16 @@ def page(found: list[dict]) -> str:
                 by.setdefault(r["entry"], {}).setdefault(float(r["seconds"]), []).append(r)
         lines += ["", f"## {machine}, N = {int(n):,}", ""]
         lines += [f"| {' | '.join(HEAD)} |", "|---" * len(HEAD) + "|"]
-        for name, times in by.items():
-            for seconds, of in sorted(times.items()):
-                seeds = ", ".join(r["seed"] for r in of)
-                scores = [spread([r[k] for r in of], form) for k, form in SCORES.items()]
-                cells = [name, f"{seconds:g}", f"{int(of[0]['images']):,}", seeds, *scores]
-                lines.append(f"| {' | '.join(cells)} |")
+        trained = [
+            (seconds, score(of, "fid"), name) for name, times in by.items() for seconds, of in times.items()
+        ]
+        for seconds, _, name in sorted(trained):  # the best of each time first
+            of = by[name][seconds]
+            seeds = ", ".join(r["seed"] for r in of)
+            scores = [spread([r[k] for r in of], form) for k, form in SCORES.items()]
+            cells = [name, f"{seconds:g}", f"{int(of[0]['images']):,}", seeds, *scores]
+            lines.append(f"| {' | '.join(cells)} |")
         lines += ["", f"| time to | {' | '.join(f'FID {g:g}' for g in GOALS)} | {READ:.0%} read as ordered |"]
         lines += ["|---" * (len(GOALS) + 2) + "|"]
-        lines += [f"| {name} | {' | '.join(goals(times))} |" for name, times in by.items()]
+        lines += [f"| {name} | {' | '.join(goals(by[name]))} |" for name in sorted(by)]
     return "\n".join(lines) + "\n"
