@@ -255,11 +255,15 @@ def stage() -> None:
 
 
 def finish() -> None:
-    "Add the notebooks to download, and drop what Sphinx adds and no page asks for."
+    "Add the notebooks to download, to be run, and drop what Sphinx adds and no page asks for."
     (HTML / ".nojekyll").touch()
     (HTML / "_downloads").mkdir()
     for path in (ROOT / "nbs").glob("[0-9]*.ipynb"):
-        shutil.copy(path, HTML / "_downloads")
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        for cell in notebook["cells"]:
+            cell |= {"outputs": []} if "outputs" in cell else {}  # they are on the page
+        text = json.dumps(notebook, indent=1, ensure_ascii=False)
+        (HTML / "_downloads" / path.name).write_text(text, encoding="utf-8")
     for name in (
         "doctools.js",
         "sphinx_highlight.js",

@@ -21,6 +21,7 @@ EQUATION = re.compile(r"\((\d+[a-z]?\.\d+)\)")
 CODE_NAME = re.compile(r"(?<!`)`([A-Za-z_][\w.]*)(\([^`]*\))?`(?!`)")
 CITATION = re.compile("|".join(f"(?P<c{i}>{p})" for i, p in enumerate(CITATIONS)))
 LASTS = re.compile(r"(\d) (seconds?|minutes?)\b")  # a number and its unit stay on one line
+LARGER = 1.3  # a figure on the page than in the notebook: so its letters are as large as the code's
 CHAPTER = re.compile(r"\b([Cc]hapter|[Aa]ppendix) (\d\d[a-z]?)\b")
 # What no rule may touch: fences, display and inline maths, links, HTML, headings.
 FENCES = r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)[ \t]*$"
@@ -339,11 +340,9 @@ class Reader:
                     f'srcset="_static/figures/{stem}{suffix}-still.png">{image}</picture>'
                 )
             images += image
-        small, across = width < 330, shown or width
+        small, across = width < 330, round(LARGER * shown) if shown else width
         if small:  # a bare grid of images: show its pixels larger
             across = min(700, width * (2 if width > 160 else 3))
-        elif across < 330:
-            across = width
         return raw(
             f'<figure class="fig{" pixels" if small else ""}" style="--w:{across}px">{images}</figure>'
         )
