@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -69,6 +70,24 @@ def check_who_sees_what(real, monkeypatch):
     assert len(floor) == 200
     together = {x.numpy().tobytes() for x in (*learned, *floor)}
     assert together == {x.numpy().tobytes() for x in to_unit(real.train.images)}
+
+
+def test_a_classifier_is_asked_for_classes_by_their_names(real, monkeypatch):
+    "A folder of other images may have fewer classes, or none: their numbers mean something else."
+    learn = room.train_classifier
+    monkeypatch.setattr(room, "train_classifier", lambda x, y, **kw: learn(x, y, **{**kw, "steps": 20}))
+    train, held = (replace(part, classes=tuple("abcdefghij")) for part in real)
+    of_nine = held.part((held.labels == 9).nonzero()[:, 0])
+    same, one, none = (
+        judge(deal(6000, 6200).images, Real(train, those)).accuracy
+        for those in (
+            of_nine,
+            replace(of_nine, labels=torch.zeros_like(of_nine.labels), classes=("j",)),
+            replace(held, labels=torch.zeros_like(held.labels), classes=("new",)),
+        )
+    )
+    assert (one, none) == (same, None)
+    assert same > 0
 
 
 def test_without_classes_there_are_neighbours_alone(real):

@@ -120,7 +120,7 @@ class Judgement(NamedTuple):
 
     near_copies: float  # share that lie closer to a training image than 99% of the held-out ones do
     looked_through: int  # training images among which copies were looked for
-    accuracy: float | None  # of the classifier, on held-out images; None where none was trained
+    accuracy: float | None  # of the classifier, on held-out images; None without one, or of other classes
     floor: Report | None  # as many real ones of the training, kept from the classifier
     report: Report | None  # the generated images
 
@@ -147,7 +147,9 @@ def judge(
     accuracy = None
     if net is None:
         net = classifier = train_classifier(images[n:], labels[n:], steps=_steps(len(images) - n), seed=seed)
-        accuracy = _accuracy(classifier, unseen, theirs)
+        if set(real.held.classes) <= set(real.train.classes):  # of other classes it knows none
+            number = torch.tensor([real.train.classes.index(name) for name in real.held.classes])
+            accuracy = _accuracy(classifier, unseen, number[theirs])
     reference = measure_reference(net, unseen, images[n:], unseen)
     floor = evaluate(images[:n], reference)
     return Judgement(copies, len(images), accuracy, floor, evaluate(drawn, reference))
