@@ -20,7 +20,7 @@ from ..data import NAMED, TESTED, Images, cifar10, fashion_mnist, mnist, to_unit
 from ..metrics import Report, evaluate, measure_reference, nearest_neighbors
 from .config import TrainConfig, read_settings
 from .settings import ConfigError, shown
-from .images import Parts, images_digest, images_of, split
+from .images import Parts, images_digest, images_of, pieces, split
 
 # %% auto #0
 __all__ = ['LOOKED_THROUGH', 'SAME', 'FEWEST', 'LARGEST', 'Real', 'real_for', 'Judgement', 'judge', 'can_measure', 'some_of']
@@ -105,8 +105,7 @@ def _unseen(others: Images, train: Images, name: str) -> Images:
 
 def _digests(data: Images) -> list[bytes]:
     "Of each image's pixels; the images may lie in a file."
-    some = torch.arange(len(data)).split(4096)
-    return [hashlib.sha256(x.numpy().tobytes()).digest() for part in some for x in data[part]]
+    return [hashlib.sha256(x.numpy().data).digest() for some in pieces(data) for x in some]
 
 # %% ../../nbs/93i_judge.ipynb #93i00008
 LOOKED_THROUGH = 10_000  # images of each kind at most, or as many as 512 MB hold
