@@ -236,9 +236,9 @@ def _open_cache(cache: Path) -> None:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise OSError(_CANNOT_WRITE.format(cache=cache, why=e)) from e
-    for piece in cache.iterdir():
+    for piece in (p for p in cache.iterdir() if re.fullmatch(r"[0-9a-f]{32}\.[0-9]+", p.name)):
         with suppress(OSError):  # another process may be faster
-            if re.fullmatch(r"[0-9a-f]{32}\.[0-9]+", piece.name) and time.time() - piece.stat().st_mtime > 86400:
+            if time.time() - piece.stat().st_mtime > 86400:
                 piece.unlink()
 
 
