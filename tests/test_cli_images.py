@@ -94,6 +94,21 @@ def test_previews_and_measurements():
     assert [row["step"] for row in rows] == [2, 4, 6]
 
 
+def test_previews_that_were_cleared_away_cost_no_report():
+    paint("mine", 60, (16, 16))
+    done("train", "--data", "mine", "--size", 16, "--preview", 1, "--steps", 2, *TINY)
+    assert "As it learned" in Path("out/report.html").read_text()
+    Path("out/previews/step-000001.png").unlink()
+    out = done("train", "--resume", "--steps", 3, "--preview", 1, *CPU)
+    assert "all of it on one page, to open in a browser: out/report.html" in out
+    assert "The same noise after 2, 3 steps, top to bottom." in Path("out/report.html").read_text()
+    for path in Path("out/previews").iterdir():
+        path.unlink()
+    done("train", "--resume", "--steps", 4, "--preview", 0, *CPU)
+    page = Path("out/report.html").read_text()
+    assert ("As it learned" in page, "Beside their neighbours" in page) == (False, True)
+
+
 def test_looking_changes_nothing():
     paint("mine", 60, (16, 16))
     for preview in (0, 1):

@@ -179,6 +179,18 @@ def test_all_in_one_file(weights, monkeypatch):
     assert "seed-0-0000-to-0006.npz" in names()
 
 
+def test_an_archive_that_grows_overwrites_no_other(weights, monkeypatch):
+    monkeypatch.setattr(room, "SAMPLE_CHUNK", 3)
+    sampled("--n", 6, "--steps", 2, "--format", "npz")
+    before = Path("out/seed-0-0000-to-0005.npz").read_bytes()
+    asked = ["--weights", "w.safetensors", "--steps", 3, "--format", "npz", *CPU]
+    err = refused("sample", *asked, "--n", 8)
+    assert "out/seed-0-0000-to-0005.npz is there already, and is of another run (weights" in err
+    assert Path("out/seed-0-0000-to-0005.npz").read_bytes() == before
+    done("sample", *asked, "--n", 5)  # this one grows under other names
+    assert "seed-0-0000-to-0004.npz" in names()
+
+
 @pytest.mark.parametrize("kind", ["png", "npz"])
 def test_images_of_an_earlier_rule_are_not_mixed_with_others(kind, monkeypatch):
     monkeypatch.setattr(room, "SAMPLE_CHUNK", 4)
@@ -187,8 +199,7 @@ def test_images_of_an_earlier_rule_are_not_mixed_with_others(kind, monkeypatch):
     with monkeypatch.context() as m:
         m.setattr(room, "IN_SHARES", "")  # the line of a release that drew classes at random
         done("sample", *more, "--n", 4)
-    said = "is of another run" if kind == "png" else "holds images of weights"
-    assert said in refused("sample", *more, "--n", 8, "--resume")
+    assert "is of another run (weights" in refused("sample", *more, "--n", 8, "--resume")
     done("sample", *more, "--n", 4, "--out", "new")
     assert "4 of 8 images" in done("sample", *more, "--n", 8, "--out", "new", "--resume")
 

@@ -216,6 +216,21 @@ def test_settled_takes_over_and_refuses_only_what_was_asked_for():
     assert moved.data == "elsewhere"
 
 
+def test_a_setting_that_nobody_gave_is_named_by_its_default():
+    before = saved_settings(TrainConfig(data="mine"))
+    for asked, was in (
+        ({"size": 32}, r"size 32x32 is not what the run began with \(28x28\)"),
+        ({"hold_out": 4}, r"\(one in ten of a folder .*; none of the others\): leave hold_out out"),
+        ({"attention": (7,)}, r"\(those of net\)"),
+    ):
+        with pytest.raises(OtherSetting, match=was):
+            settled(TrainConfig(**asked), before, WHOSE, INSTEAD)
+    assert settled(TrainConfig(size=28), before, WHOSE, INSTEAD).size == "28x28"
+    assert settled(TrainConfig(given=frozenset({"size"})), before, WHOSE, INSTEAD).size is None
+    with pytest.raises(OtherSetting):  # and the other way round
+        settled(TrainConfig(size=28), {"size": "32x32"}, WHOSE, INSTEAD)
+
+
 @pytest.mark.parametrize(
     ("asked", "limits"), [({}, (7, None)), ({"steps": 9}, (9, None)), ({"minutes": 2.0}, (None, 2.0))]
 )

@@ -237,6 +237,29 @@ def test_what_the_disk_has_against_a_part_is_an_os_error(mine):
         room._decode(idle, mine / "missing" / "x.part", files_of(mine), COLOUR)
 
 
+def test_a_folder_that_cannot_be_written_to_is_named_with_what_to_do(mine):
+    remedy = ": make room, or give another folder for the cache"
+    (mine.parent / "file").touch()
+    with pytest.raises(OSError, match=rf"cannot write to .*file/cache \(.*\){remedy}"):
+        cached(mine, files_of(mine), COLOUR, mine.parent / "file" / "cache")
+    missing = mine / "missing"
+    with room._decoders(1) as idle, pytest.raises(OSError, match=rf"cannot write to {missing} \(.*{remedy}"):
+        room._decode(idle, missing / "x.part", files_of(mine), COLOUR)
+
+
+def test_what_a_killed_process_left_is_cleared_away_after_a_day(mine):
+    decode(mine)
+    cache = mine.parent / "cache"
+    old, new, other = (cache / name for name in (f"{'a' * 32}.123", f"{'b' * 32}.123", "notes.123"))
+    for path in (old, new, other):
+        path.touch()
+    for path in (old, other, *cache.glob("*.part")):
+        os.utime(path, (1, 1))
+    decode(mine)
+    assert {path.name for path in cache.iterdir() if path.suffix != ".part"} == {new.name, other.name}
+    assert len(list(cache.glob("*.part"))) == 4
+
+
 def test_an_interruption_leaves_no_process_and_no_piece(mine, monkeypatch):
     begun = []
     start = room.Popen

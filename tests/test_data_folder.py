@@ -65,6 +65,15 @@ def test_another_shape_is_cropped_to_its_middle_or_padded():
         assert (padded.images[0] == 7).all()
 
 
+@pytest.mark.parametrize("size", [(2000, 10), (7, 1000), (1, 57), (129, 1)])
+def test_of_a_line_that_is_padded_a_line_is_left(tmp_path, size):
+    paint(tmp_path / "a.png", (0, 0, 0), size=size)
+    found = image_folder(tmp_path, fit="pad")
+    across = int(size[0] < size[1])  # a wide one has one pixel in each column, a tall one in each row
+    assert ((found.images[0, 0] == 0).sum(across) == 1).all()
+    assert not any("constant" in note for note in found.notes)
+
+
 def test_a_rectangle_is_height_by_width():
     with tempfile.TemporaryDirectory() as tmp:
         tmp_path = Path(tmp)

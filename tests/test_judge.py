@@ -1,7 +1,9 @@
 """Watching a run and judging what it draws, when no packaged judge knows such images."""
 
+import hashlib
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +12,7 @@ import torch
 from shell import gray_images
 from small_networks import small
 
-from ddpm_abc.data import Images, digits, emoji, to_unit
+from ddpm_abc.data import Images, Mapped, digits, emoji, to_unit
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.run import config
 from ddpm_abc.run import judge as room
@@ -69,6 +71,24 @@ def check_who_sees_what(real, monkeypatch):
     assert len(floor) == 200
     together = {x.numpy().tobytes() for x in (*learned, *floor)}
     assert together == {x.numpy().tobytes() for x in to_unit(real.train.images)}
+
+
+def test_a_classifier_is_asked_for_classes_by_their_names(real, monkeypatch):
+    "A folder of other images may have fewer classes, or none: their numbers mean something else."
+    learn = room.train_classifier
+    monkeypatch.setattr(room, "train_classifier", lambda x, y, **kw: learn(x, y, **{**kw, "steps": 20}))
+    train, held = (replace(part, classes=tuple("abcdefghij")) for part in real)
+    of_nine = held.part((held.labels == 9).nonzero()[:, 0])
+    same, one, none = (
+        judge(deal(6000, 6200).images, Real(train, those)).accuracy
+        for those in (
+            of_nine,
+            replace(of_nine, labels=torch.zeros_like(of_nine.labels), classes=("j",)),
+            replace(held, labels=torch.zeros_like(held.labels), classes=("new",)),
+        )
+    )
+    assert (one, none) == (same, None)
+    assert same > 0
 
 
 def test_without_classes_there_are_neighbours_alone(real):
@@ -131,6 +151,22 @@ def test_images_are_found_again_as_the_run_noted_them(labels, even, tmp_path, mo
     Path("mine/b/0.png").rename("mine/a/last.png")  # the same images in the same order, one in another class
     changed = real_for(info, "w", "mine").train is None
     assert changed == (labels or even)
+
+
+def test_a_digest_holds_few_of_the_images_at_once(tmp_path, monkeypatch):
+    shape = n, *image = (100, 3, 512, 512)
+    with open(tmp_path / "x.part", "wb") as f:
+        f.truncate(math.prod(shape))
+    data = Images("x", Mapped((tmp_path / "x.part",), n, shape), torch.arange(n), tuple(map(str, range(n))))
+    read, seen = Mapped.__getitem__, []
+    monkeypatch.setattr(Mapped, "__getitem__", lambda self, of: seen.append(len(of)) or read(self, of))
+    digest = images_digest(data, TrainConfig(data="x", labels=False))
+    assert digest == hashlib.sha256(bytes(math.prod(shape))).hexdigest()
+    assert sum(seen) == n
+    assert max(seen) * math.prod(image) <= 2**26
+    other = replace(data, images=torch.ones(1, *image, dtype=torch.uint8), labels=torch.zeros(1).long())
+    assert len(room._unseen(other, data, "w")) == 1
+    assert max(seen) * math.prod(image) <= 2**26
 
 
 def test_what_is_held_out_is_a_function_of_how_many_there_are():

@@ -287,5 +287,8 @@ def _say_judgement(images: Tensor, real: Real, net: Inception | None) -> None:
             note(f"2,048 features of {few:,} images give too large a FID: read it beside its floor")
     else:
         seen = f"a classifier trained on {found.looked_through - len(images):,} of the training images"
-        say(f"seen by {seen}; it knows the class of {found.accuracy:.1%} of those held out")
+        knows = "has classes that those held out have not"
+        if found.accuracy is not None:
+            knows = f"knows the class of {found.accuracy:.1%} of those held out"
+        say(f"seen by {seen}; it {knows}")
     say("compare only figures of the same images and N; chapter 06 explains each column")

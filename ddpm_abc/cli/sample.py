@@ -83,11 +83,15 @@ class Files:
         return self._path(image_name(self.drawing, f"{first:04}-to-{first + n - 1:04}", "npz"))
 
     def _check_free(self) -> None:
+        "Look at each file that will be written, an archive's earlier states included."
         from ddpm_abc.run.pictures import check_free
 
         first, n = self.config.first, self.config.n
-        png = self.config.format == "png"
-        for path in [self._image(k) for k in range(first, first + n)] if png else [self._archive(n)]:
+        if self.config.format == "png":
+            paths = map(self._image, range(first, first + n))
+        else:
+            paths = map(self._archive, (*range(self.drawing.chunk(), n, self.drawing.chunk()), n))
+        for path in paths:
             check_free(path, self.drawing.of)
 
     def finished(self, chunk: int) -> int:

@@ -9,8 +9,10 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -93,7 +95,7 @@ class Mapped:
 
 # %% ../../nbs/90f_cache.ipynb #90f00011
 LARGEST_PART = 512  # images in a part, or as many as 64 MB hold if they are fewer
-_RULES = 1  # of `read_picture`: with other rules a picture becomes other pixels
+_RULES = 2  # of `read_picture`: with other rules a picture becomes other pixels
 
 
 def part_key(
@@ -109,6 +111,7 @@ def part_key(
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()[:32]
 
 # %% ../../nbs/90f_cache.ipynb #90f00013
+_CANNOT_WRITE = "cannot write to {cache} ({why}): make room, or give another folder for the cache"
 _DECODER = "import sys; sys.path[:] = sys.argv[1:]; from picture import serve; serve()"
 _Decoders = SimpleQueue[Popen[str]]  # processes without work
 
@@ -150,7 +153,7 @@ def _ask(decoder: Popen[str], path: Path, files: Sequence[Path], form: Form) -> 
 
 def _decode(idle: _Decoders, path: Path, files: Sequence[Path], form: Form) -> Counter[str]:
     "Make a part, and return what was noticed."
-    new = path.with_suffix(f".{os.getpid()}")
+    new = path.with_suffix(f".{os.getpid()}")  # `_open_cache` finds it by this name, if it stays behind
     try:
         decoder = idle.get()
         try:
@@ -161,6 +164,8 @@ def _decode(idle: _Decoders, path: Path, files: Sequence[Path], form: Form) -> C
             os.fsync(f.fileno())
         os.replace(new, path)
         return seen
+    except OSError as e:
+        raise OSError(_CANNOT_WRITE.format(cache=path.parent, why=e)) from e
     finally:
         new.unlink(missing_ok=True)
 
@@ -194,7 +199,7 @@ def cached(
     n, size = len(files), math.prod(form.shape)
     per_part = max(1, min(LARGEST_PART, 64 * 2**20 // size))
     lots = [files[k : k + per_part] for k in range(0, n, per_part)]
-    cache.mkdir(parents=True, exist_ok=True)
+    _open_cache(cache)
     paths = [cache / f"{part_key(folder, lot, form)}.part" for lot in lots]
     noted = {path: _noted(path, len(lot) * size) for path, lot in zip(paths, lots, strict=True)}
     todo = [(path, lot) for path, lot in zip(paths, lots, strict=True) if noted[path] is None]
@@ -223,6 +228,18 @@ def _decode_all(
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
     return noted
+
+
+def _open_cache(cache: Path) -> None:
+    "Make the folder, and remove what is a day old of processes that were killed before they renamed it."
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise OSError(_CANNOT_WRITE.format(cache=cache, why=e)) from e
+    for piece in (p for p in cache.iterdir() if re.fullmatch(r"[0-9a-f]{32}\.[0-9]+", p.name)):
+        with suppress(OSError):  # another process may be faster
+            if time.time() - piece.stat().st_mtime > 86400:
+                piece.unlink()
 
 
 def _check_room(cache: Path, need: int) -> None:

@@ -92,6 +92,9 @@ def _fitted(image: Image.Image, form: Form) -> Image.Image:
     if form.fit == "crop":
         return ImageOps.fit(image, (w, h), Image.Resampling.LANCZOS)
     around: Any = Image.new("RGB", (1, 1), _ground(form.background)).convert(image.mode).getpixel((0, 0))
+    for thin, line in ((w * image.height / image.width, (w, 1)), (h * image.width / image.height, (1, h))):
+        if round(thin) == 0:  # not even a line would be left of it
+            image = image.resize(line, Image.Resampling.LANCZOS)
     return ImageOps.pad(image, (w, h), Image.Resampling.LANCZOS, color=around)
 
 # %% ../../nbs/90c_picture.ipynb #f54dcea0

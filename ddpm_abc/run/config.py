@@ -215,6 +215,7 @@ class TrainConfig(ScaleConfig, NetConfig, DataConfig):
 LIMITS = ("steps", "minutes")  # the first that is reached ends a run; they may change when it goes on
 BY_CONTENT = ("data", "init_from")  # a run that goes on compares what is in them, not how they are spelled
 
+_UNSAID = {"size": "28x28"}  # what None stands for
 _OTHER = "{%s}{got} is not what {whose} ({before}): leave {%s} out, or {instead}"
 
 
@@ -236,6 +237,8 @@ class OtherSetting(ConfigError):
         text = (_OTHER % (option, option)).replace("{instead}", instead)
         if option != name:  # grey was asked for, and there it is colour
             text = text.replace("{before}", f"{{{name}}}")
+        elif before is None:  # it was not asked for there
+            text = text.replace("{before}", settings_of(TrainConfig)[name].otherwise)
         super().__init__(text, got=typed, whose=whose, before=was)
 
 # %% ../../nbs/93b_config.ipynb #9a6d3252
@@ -251,8 +254,9 @@ def settled(
     """
     asked = config.given or frozenset()
     for name, value in fixed.items():
-        if name in asked and name not in (*LIMITS, *BY_CONTENT) and getattr(config, name) != value:
-            raise OtherSetting(name, getattr(config, name), value, whose, instead)
+        got, before = (_UNSAID.get(name) if v is None else v for v in (getattr(config, name), value))
+        if name in asked and name not in (*LIMITS, *BY_CONTENT) and got != before:
+            raise OtherSetting(name, got, before, whose, instead)
     asked_for = asked | set(LIMITS) if asked & set(LIMITS) else asked  # one limit replaces both
     return replace(config, **{name: value for name, value in fixed.items() if name not in asked_for})
 

@@ -6,18 +6,21 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..data import NAMED, TESTED, Form, Images, load
 from .config import TrainConfig
 from .settings import ConfigError, settings_of, shown
 
 # %% auto #0
-__all__ = ['Parts', 'form_of', 'images_of', 'split', 'by_label', 'images_digest']
+__all__ = ['Parts', 'form_of', 'images_of', 'split', 'by_label', 'pieces', 'images_digest']
 
 # %% ../../nbs/93k_images.ipynb #93k00008
 _OF_FOLDERS = "{%s} is for a folder of your own images, and {data} {name} has a fixed form: leave {%s} out"
@@ -93,14 +96,22 @@ def by_label(
     return bool(config.labels or config.even)
 
 
+def pieces(
+    data: Images,  # perhaps in a file, and more than memory holds
+) -> Iterator[Tensor]:  # (n, C, H, W) uint8, contiguous
+    "All the images in their order, as many at a time as 64 MB hold."
+    each = max(1, 2**26 // math.prod(data.images.shape[1:]))
+    return (data[some].contiguous() for some in torch.arange(len(data)).split(each))
+
+
 def images_digest(
     data: Images,  # what a run is trained on
     config: TrainConfig,  # of that run
 ) -> str:  # SHA-256 of the images, and of the labels if they make a difference
     "What the data of a run are compared by when it goes on, and when its network is judged."
     h = hashlib.sha256()
-    for some in torch.arange(len(data)).split(4096):  # never all of them: they may lie in a file
-        h.update(data[some].numpy().tobytes())
+    for some in pieces(data):
+        h.update(some.numpy().data)
     if by_label(config):
         h.update(data.labels.numpy().tobytes())
     return h.hexdigest()

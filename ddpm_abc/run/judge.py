@@ -20,7 +20,7 @@ from ..data import NAMED, TESTED, Images, cifar10, fashion_mnist, mnist, to_unit
 from ..metrics import Report, evaluate, measure_reference, nearest_neighbors
 from .config import TrainConfig, read_settings
 from .settings import ConfigError, shown
-from .images import Parts, images_digest, images_of, split
+from .images import Parts, images_digest, images_of, pieces, split
 
 # %% auto #0
 __all__ = ['LOOKED_THROUGH', 'SAME', 'FEWEST', 'LARGEST', 'Real', 'real_for', 'Judgement', 'judge', 'can_measure', 'some_of']
@@ -105,8 +105,7 @@ def _unseen(others: Images, train: Images, name: str) -> Images:
 
 def _digests(data: Images) -> list[bytes]:
     "Of each image's pixels; the images may lie in a file."
-    some = torch.arange(len(data)).split(4096)
-    return [hashlib.sha256(x.numpy().tobytes()).digest() for part in some for x in data[part]]
+    return [hashlib.sha256(x.numpy().data).digest() for some in pieces(data) for x in some]
 
 # %% ../../nbs/93i_judge.ipynb #93i00008
 LOOKED_THROUGH = 10_000  # images of each kind at most, or as many as 512 MB hold
@@ -120,7 +119,7 @@ class Judgement(NamedTuple):
 
     near_copies: float  # share that lie closer to a training image than 99% of the held-out ones do
     looked_through: int  # training images among which copies were looked for
-    accuracy: float | None  # of the classifier, on held-out images; None where none was trained
+    accuracy: float | None  # of the classifier, on held-out images; None without one, or of other classes
     floor: Report | None  # as many real ones of the training, kept from the classifier
     report: Report | None  # the generated images
 
@@ -147,7 +146,9 @@ def judge(
     accuracy = None
     if net is None:
         net = classifier = train_classifier(images[n:], labels[n:], steps=_steps(len(images) - n), seed=seed)
-        accuracy = _accuracy(classifier, unseen, theirs)
+        if set(real.held.classes) <= set(real.train.classes):  # of other classes it knows none
+            number = torch.tensor([real.train.classes.index(name) for name in real.held.classes])
+            accuracy = _accuracy(classifier, unseen, number[theirs])
     reference = measure_reference(net, unseen, images[n:], unseen)
     floor = evaluate(images[:n], reference)
     return Judgement(copies, len(images), accuracy, floor, evaluate(drawn, reference))

@@ -48,10 +48,9 @@ def beside_neighbours(
 PREVIEWS = 6  # shown on the page, at most
 
 
-def _top_rows(run: Run) -> tuple[list[int], bytes]:
-    "The steps of some previews, and their top rows one below the other."
-    measured = [row["step"] for row in run.records]
-    steps = [measured[i] for i in sorted({round(i) for i in np.linspace(0, len(measured) - 1, PREVIEWS)})]
+def _top_rows(run: Run, drawn: list[int]) -> tuple[list[int], bytes]:
+    "The steps of some previews of those that there are, and their top rows one below the other."
+    steps = [drawn[i] for i in sorted({round(i) for i in np.linspace(0, len(drawn) - 1, PREVIEWS)})]
     rows = []
     for step in steps:
         with Image.open(preview_path(run, step)) as im:
@@ -86,8 +85,9 @@ def _sections(run: Run) -> Iterator[tuple[str, str, bytes]]:
         yield "Held out", _HELD_OUT, _held_out(run)
     if run.data.images.shape[1] not in (1, 3):  # what no picture can show
         return
-    if run.records:
-        steps, png = _top_rows(run)
+    previewed = [row["step"] for row in run.records if preview_path(run, row["step"]).exists()]
+    if previewed:  # they may have been cleared away
+        steps, png = _top_rows(run, previewed)
         after = f"{', '.join(map(str, steps))} step{'s' * (steps != [1])}"
         yield "As it learned", f"The same noise after {after}, top to bottom.", png
     images = draw_preview(run)
