@@ -1192,7 +1192,7 @@ FAULTS = [
     Fault(
         "zero_grad missing",
         "training._set_gradient",
-        "opt.zero_grad()",
+        "opt.zero_grad()\n    net.zero_grad()",
         "pass",
         "test_truth.test_every_step_is_gradient_descent",
     ),
