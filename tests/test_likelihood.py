@@ -637,7 +637,9 @@ def test_the_odes_density_passes_no_gradient_on():
 def test_the_one_gradient_of_a_probe_keeps_no_graph(monkeypatch):
     "What `torch.compile` makes frees the numbers that a gradient needs, and refuses to keep them."
     kept, grad = [], torch.autograd.grad
-    monkeypatch.setattr(torch.autograd, "grad", lambda *a, **k: kept.append(k["retain_graph"]) or grad(*a, **k))
+    monkeypatch.setattr(
+        torch.autograd, "grad", lambda *a, **k: kept.append(k["retain_graph"]) or grad(*a, **k)
+    )
     x = torch.tensor([[0.3, -0.2]], **F64)
     ode_log_prob(best(PLANE, cosine_schedule(100)), x, [5, 100], x.sign())
     assert kept == [False, False]
