@@ -37,7 +37,7 @@ def power_profile(
     gamma: float,  # the exponent of the profile, at least 0
 ) -> Tensor:  # (t,) float64, how much steps 1..t count; sum 1
     "The area of the power function over each step: Karras et al. 2024, Eq. 121."
-    return (torch.arange(t + 1, dtype=torch.float64) / t).pow(gamma + 1).diff()
+    return (torch.arange(t + 1, dtype=torch.float64, device="cpu") / t).pow(gamma + 1).diff()
 
 # %% ../nbs/94b_averaging.ipynb #94b00012
 def gamma_to_sigma_rel(
@@ -108,7 +108,7 @@ def posthoc_weights(
     Least squares between the profiles, then scaled to the sum 1: a weight that never changed keeps its value.
     """
     given = t, gamma, wanted_t, wanted_gamma
-    t, gamma, end, power = (torch.as_tensor(v, dtype=torch.float64) for v in given)
+    t, gamma, end, power = (torch.as_tensor(v, dtype=torch.float64, device="cpu") for v in given)
     common = profile_overlap(t[:, None], gamma[:, None], t, gamma)
     wanted = profile_overlap(t, gamma, end, power)
     x = torch.linalg.lstsq(common, wanted[:, None], driver="gelsd").solution[:, 0]

@@ -19,7 +19,8 @@ __all__ = ['CLASSIFIER_SPLIT', 'REFERENCE', 'HELD_OUT', 'CLASSIFIER_SHA256', 'Cl
            'FeatureNet', 'features']
 
 # %% ../nbs/98_classifier.ipynb #c1a55006
-_DEALT = torch.arange(10_000) * 7919 % 10_000  # the bundled digits, in an order unrelated to theirs
+# The bundled digits, in an order unrelated to theirs.
+_DEALT = torch.arange(10_000, device="cpu") * 7919 % 10_000
 CLASSIFIER_SPLIT, REFERENCE, HELD_OUT = _DEALT.split((4000, 3000, 3000))  # indices into the bundled digits
 
 # %% ../nbs/98_classifier.ipynb #c1a55011
@@ -36,7 +37,8 @@ class Classifier(nn.Module):
         shape: tuple[int, int, int] = (1, 28, 28),  # of an image, (C, H, W)
     ):
         super().__init__()
-        c, h, w = self.shape = shape
+        c, h, w = shape
+        self.shape = (c, h, w)
         if min(h, w) < 8:
             raise ValueError(f"height and width must be at least 8, to be halved thrice, got {h}x{w}")
 
@@ -77,16 +79,16 @@ def train_classifier(
         raise ValueError(f"train_classifier needs at least 128 images, got {len(images)}")
     if labels.shape != (len(images),):
         raise ValueError(f"labels must have shape ({len(images)},), one an image, got {tuple(labels.shape)}")
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.manual_seed(seed)
         _, c, h, w = images.shape
-        net = Classifier(int(labels.max()) + 1, (c, h, w))
+        net = Classifier(int(labels.max()) + 1, (c, h, w)).to(images.dtype)
     g = torch.Generator().manual_seed(seed)
     opt = torch.optim.AdamW(net.parameters(), lr=3e-3, weight_decay=0.01)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(opt, steps)
     for _ in range(steps):
-        i = torch.randint(len(images), (128,), generator=g)
-        dy, dx = torch.randint(-2, 3, (2,), generator=g).tolist()
+        i = torch.randint(len(images), (128,), generator=g, device="cpu")
+        dy, dx = torch.randint(-2, 3, (2,), generator=g, device="cpu").tolist()
         logits = net(images[i].roll((dy, dx), (2, 3)))
         loss = F.cross_entropy(logits, labels[i], label_smoothing=0.05)
         opt.zero_grad()
@@ -111,7 +113,8 @@ def digit_classifier() -> Classifier:  # in evaluation mode, on the CPU
             f"the packaged digit_classifier.safetensors is damaged (sha256 {digest[:12]}..., "
             f"expected {CLASSIFIER_SHA256[:12]}...): install ddpm_abc again"
         )
-    net = Classifier()
+    with torch.device("cpu"):
+        net = Classifier().float()
     net.load_state_dict(read_tensors(data))
     return net.eval()
 

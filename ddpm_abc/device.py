@@ -62,10 +62,12 @@ def prepare(
 ) -> _Net:  # the same network, moved and set up
     """Move a network to the device, lay its weights out channels_last, and use 16 bits where that pays.
 
-    MPS keeps the default layout. `describe` says what was chosen. Raises `ValueError` for an absent device.
+    MPS keeps the default layout, and so do kernels in three dimensions. `describe` says what was chosen.
+    Raises `ValueError` for an absent device.
     """
     device = pick_device(str(device))
-    layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
+    default = device.type == "mps" or any(x.ndim == 5 for x in [*net.parameters(), *net.buffers()])
+    layout = torch.contiguous_format if default else torch.channels_last
     net.to(device).to(memory_format=layout)
     if hasattr(net, "autocast_dtype"):
         cast("Any", net).autocast_dtype = fast_precision(device)
@@ -115,7 +117,7 @@ def _saved(net: nn.Module, inputs: Sequence[Tensor]) -> int:
         saved[x.untyped_storage().data_ptr()] = x  # kept alive, so that no address is used twice
         return x
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
         net(*inputs)
     own = {p.untyped_storage().data_ptr() for p in net.parameters()}
     return sum(x.untyped_storage().nbytes() for at, x in saved.items() if at not in own)

@@ -172,7 +172,7 @@ def first_goes_first(
 
     If it fails, the others raise `FirstFailed` instead of running the block.
     """
-    good = torch.zeros(1)
+    good = torch.zeros(1, device="cpu")  # of Gloo's group
     if team.rank:
         dist.broadcast(good, 0, group=team.patient)
         if not good:

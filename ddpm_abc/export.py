@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .paper_unet import PaperUNet, diffusers_names
 from .parameterization import Denoiser
-from .sampling import Noise
+from .sampling import Noise, seeded_noise
 from .schedule import build_schedule
 from .storage import unwrap, write_atomically
 from .storage.weights import description_of
@@ -66,8 +66,8 @@ def _trace(net: UNetBase, inputs: Mapping[str, Tensor]) -> torch.export.Exported
 
 def _example(net: UNetBase, n: int = 2) -> dict[str, Tensor]:
     "Inputs of the right shapes, by name."
-    times = torch.arange(1, n + 1)
-    inputs = {"xt": torch.zeros(n, *net.image_shape), "t": times}
+    times = torch.arange(1, n + 1, device="cpu")
+    inputs = {"xt": torch.zeros(n, *net.image_shape, dtype=torch.float32, device="cpu"), "t": times}
     return inputs if net.config["n_classes"] is None else inputs | {"y": torch.zeros_like(times)}
 
 # %% ../nbs/97_export.ipynb #97e00012
@@ -218,10 +218,10 @@ def onnx_error(
 ) -> float:  # in the units of what the network predicts
     "The largest difference between the answers of an ONNX file and those of the network in torch."
     net, T = _plain(denoise), denoise.sched.T
-    xt = torch.randn(n, *net.image_shape, generator=torch.Generator().manual_seed(seed))
-    t = torch.linspace(1, T, n, dtype=torch.float64).round().long()
+    xt = seeded_noise(torch.Generator().manual_seed(seed))(_example(net, n)["xt"])
+    t = torch.linspace(1, T, n, dtype=torch.float64, device="cpu").round().long()
     classes = net.config["n_classes"]
-    y = {} if classes is None else {"y": torch.arange(n) % classes}
+    y = {} if classes is None else {"y": torch.arange(n, device="cpu") % classes}
     return (net(xt, t, **y) - OnnxNetwork(path)(xt, t, **y)).abs().max().item()
 
 # %% ../nbs/97_export.ipynb #97e00026

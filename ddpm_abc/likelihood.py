@@ -18,7 +18,7 @@ from torch import Tensor
 from .forward import q_mean_var, q_posterior, q_sample
 from .gaussian import check_levels, decoder_log_prob, gaussian_log_prob, kl_gaussian
 from .parameterization import Denoiser, Prediction, complete, learned_var, split_answer
-from .sampling import image_generators
+from .sampling import image_generators, seeded_noise
 from .schedule import Schedule, broadcast, extract
 
 # %% auto #0
@@ -123,22 +123,22 @@ def mean_error(
 # %% ../nbs/11_likelihood.ipynb #11000021
 def _times(p: Tensor, draws: int, generator: torch.Generator) -> Tensor:
     "One random offset, then even steps through the distribution: t occurs draws * p(t) times on average."
-    offset = torch.rand(1, generator=generator, dtype=p.dtype)
-    at = (torch.arange(draws, dtype=p.dtype) + offset) / draws
+    offset = torch.rand(1, generator=generator, dtype=p.dtype, device="cpu")
+    at = (torch.arange(draws, dtype=p.dtype, device="cpu") + offset) / draws
     return torch.searchsorted(p[1:].cumsum(0), at).clamp(max=len(p) - 2) + 1
 
 
 def _check_times(p: Tensor, T: int) -> None:
     if p.shape != (T + 1,) or p[0] != 0 or not (p[1:] > 0).all() or abs(p.sum().item() - 1) > 1e-9:
-        need = f"times must have shape ({T + 1},), 0 first, then numbers above 0, and sum 1"
-        raise ValueError(f"{need}, got shape {tuple(p.shape)} and sum {p.sum().item():.6g}")
+        need = f"times must have shape ({T + 1},), 0 first, then numbers above 0, and sum 1 to within 1e-9"
+        raise ValueError(f"{need}, got shape {tuple(p.shape)}, {p.dtype} and sum {p.sum().item():.12g}")
 
 
 def uniform_times(
     T: int,  # the schedule's number of steps
 ) -> Tensor:  # (T+1,) float64 probabilities, 0 for t = 0
     "The same probability for all times. With T draws `bits_per_dim` then takes each once: the full sum."
-    return torch.cat([torch.zeros(1, dtype=torch.float64), torch.full((T,), 1 / T, dtype=torch.float64)])
+    return torch.tensor([0.0] + [1 / T] * T, dtype=torch.float64, device="cpu")
 
 # %% ../nbs/11_likelihood.ipynb #11000022
 @torch.no_grad()
@@ -171,9 +171,9 @@ def bits_per_dim(
         some = x0[k : k + n]
         generators = image_generators(seed, len(some), first + k)
         t.append(torch.stack([_times(p, draws, g) for g in generators]))
-        noise = [torch.randn(draws, *x0.shape[1:], generator=g, dtype=x0.dtype) for g in generators]
-        at, eps, found = t[-1].flatten(), torch.cat(noise).to(x0.device), []
-        for part in torch.arange(len(at)).split(batch):
+        noise = seeded_noise(generators)(some[:, None].expand(-1, draws, *some.shape[1:]))
+        at, eps, found = t[-1].flatten(), noise.flatten(0, 1), []
+        for part in torch.arange(len(at), device="cpu").split(batch):
             of = part // draws  # whose terms these are
             given: dict[str, Any] = {} if y is None else {"y": y[k + of].to(x0.device)}
             found.append(bound_term(denoise, some[of], at[part], eps[part], **given, **options))
@@ -198,15 +198,14 @@ def pilot_times(
     """
     if min(points, len(x0)) < 1:
         raise ValueError(f"points and images must be at least 1, got {points} and {len(x0)}")
-    T, g = denoise.sched.T, torch.Generator().manual_seed(seed)
+    T, noise = denoise.sched.T, seeded_noise(torch.Generator().manual_seed(seed))
     grid = np.unique(np.geomspace(1, T, points).round().astype(int))
     sizes = []
     for t in grid.tolist():
-        eps = torch.randn(x0.shape, generator=g, dtype=x0.dtype).to(x0.device)
-        terms = bound_term(denoise, x0, torch.full((len(x0),), t), eps, **options)
+        terms = bound_term(denoise, x0, torch.full((len(x0),), t, device="cpu"), noise(x0), **options)
         sizes.append(terms.cpu().double().square().mean().sqrt().item())
     size = torch.from_numpy(np.interp(np.log(np.arange(1, T + 1)), np.log(grid), sizes))
-    return torch.cat([torch.zeros(1, dtype=torch.float64), 0.95 * size / size.sum() + 0.05 / T])
+    return torch.cat([size.new_zeros(1), 0.95 * size / size.sum() + 0.05 / T])
 
 # %% ../nbs/11_likelihood.ipynb #11000040
 BOUND_WEIGHT = 0.001  # of the bound in L_hybrid
@@ -230,12 +229,11 @@ def hybrid_loss(
         raise ValueError("hybrid_loss needs a network with a variance: build it with learn_variance=True")
     simple = (guess - denoise.target(x0, t, eps)).square().flatten(1).mean(1)
     x0_hat = complete(denoise.predicts, denoise.sched, xt, t, guess.detach()).x0
-    bound = denoise.sched.T * _term(denoise.sched, x0, xt, t, x0_hat, share)
-    return simple + BOUND_WEIGHT * bound
+    return simple + BOUND_WEIGHT * (denoise.sched.T * _term(denoise.sched, x0, xt, t, x0_hat, share))
 
 # %% ../nbs/11_likelihood.ipynb #11000050
-def _gradient(out: Tensor, x: Tensor) -> Tensor:
-    return torch.autograd.grad(out.sum(), x, retain_graph=True)[0]
+def _gradient(out: Tensor, x: Tensor, again: bool = True) -> Tensor:  # whether another one follows
+    return torch.autograd.grad(out.sum(), x, retain_graph=again)[0]
 
 
 def x0_var(
@@ -246,12 +244,14 @@ def x0_var(
     """The variance of x_0 given x_t, from the slope of the guess: Tweedie's second formula, Efron 2011.
 
     Exact for the best network. It takes one gradient for each number of an item: for few dimensions only.
+    Raises `ValueError` where alpha_bar is 0.
     """
-    x = xt.detach().requires_grad_()
-    with torch.enable_grad():
+    if ((alpha_bar := extract(denoise.sched.alpha_bar, t)) == 0).any():
+        raise ValueError("x0_var needs alpha_bar > 0: at this schedule's end x_t says nothing of x_0")
+    with torch.inference_mode(False), torch.enable_grad():
+        x = xt.detach().clone().requires_grad_()
         x0 = denoise(x, t).x0.flatten(1)
         slopes = [_gradient(x0[:, i], x).flatten(1)[:, i] for i in range(x0.shape[1])]
-    alpha_bar = extract(denoise.sched.alpha_bar, t)
     factor = broadcast((1 - alpha_bar) / alpha_bar.sqrt(), xt)
     return factor * torch.stack(slopes, 1).view_as(xt)
 
@@ -282,14 +282,14 @@ def score(
 # %% ../nbs/11_likelihood.ipynb #11000070
 def _flow(denoise: Denoiser, x: Tensor, t: int, probe: Tensor | None) -> tuple[Tensor, Tensor]:
     "The velocity v_hat (B, ...) and its divergence (B,)."
-    x = x.detach().requires_grad_()
     alpha_bar = extract(denoise.sched.alpha_bar, t).item()
     a, b = alpha_bar**0.5, (1 - alpha_bar) ** 0.5
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
+        x = x.detach().clone().requires_grad_()
         x0, eps, _ = denoise(x, t)
         v = a * eps - b * x0
         if probe is not None:
-            divergence = (_gradient(v * probe, x) * probe).flatten(1).sum(1)
+            divergence = (_gradient(v * probe.clone(), x, again=False) * probe).flatten(1).sum(1)
         else:
             flat = v.flatten(1)
             slopes = [_gradient(flat[:, i], x).flatten(1)[:, i] for i in range(flat.shape[1])]
@@ -314,7 +314,7 @@ def ode_log_prob(
         raise ValueError(f"times must rise strictly from 1 or later to T = {denoise.sched.T}, got {got}")
     angle = torch.acos(denoise.sched.alpha_bar.sqrt())
     cot, log_sin = 1 / angle.tan(), angle.sin().log()
-    log_prob = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+    x, log_prob = x.detach(), torch.zeros(len(x), dtype=x.dtype, device=x.device)
     for t, s in pairwise(times):
         step = (angle[s] - angle[t]).item()
         v, divergence = _flow(denoise, x, t, probe)
@@ -343,7 +343,7 @@ def ode_bits(
     if times[0] != 1:
         raise ValueError(f"times must begin at 1, where the decoder takes over, got {times[0]}")
     with torch.no_grad():
-        first = bound_term(denoise, x0, torch.ones(len(x0)).long(), eps, variance=variance, clip=clip)
+        first = bound_term(denoise, x0, x0.new_ones(len(x0)).long(), eps, variance=variance, clip=clip)
     x1 = q_sample(denoise.sched, x0, 1, eps)
     log_q = gaussian_log_prob(x1, *q_mean_var(denoise.sched, x0, 1))
     spread = _bits(log_q) - ode_log_prob(denoise, x1, times, probe) / (x0[0].numel() * math.log(2))

@@ -69,7 +69,8 @@ def kid(
 
     eye, g = torch.eye(10, dtype=torch.float64, device=a.device), torch.Generator().manual_seed(0)
     # Dealt at random: images may come in the order of their classes.
-    tenths_a, tenths_b = (eye[torch.randperm(len(x), generator=g) % 10] for x in (a, b))  # (N, 10), (M, 10)
+    dealt = (torch.randperm(len(x), generator=g, device="cpu") % 10 for x in (a, b))
+    tenths_a, tenths_b = (eye[which] for which in dealt)  # (N, 10), (M, 10)
 
     def estimate(kept: Tensor) -> Tensor:  # from the tenths whose entry in it is 1, (10,)
         in_a, in_b = tenths_a @ kept, tenths_b @ kept  # (N,), (M,): 1 for a point that counts, else 0
@@ -248,7 +249,8 @@ def fid_and_floor(
             f"the floor of {len(images):,} images needs as many of the training set, got {len(train):,}"
         )
     net = digit_classifier() if net is None else net
-    some = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))[: len(images)]
+    g = torch.Generator().manual_seed(0)
+    some = torch.randperm(len(train), generator=g, device="cpu")[: len(images)]
     reference = features(net, _clipped(test, "test"))
     a, b = features(net, _clipped(images, "images")), features(net, _clipped(train[some], "train"))
     return fid(a, reference), fid(b, reference)

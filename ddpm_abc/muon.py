@@ -129,7 +129,8 @@ def _orthogonal_step(p: Tensor, grad: Tensor, state: dict[str, Tensor], group: M
 def _adam_step(p: Tensor, grad: Tensor, state: dict[str, Tensor], group: Mapping[str, Any]) -> Tensor:
     "Adam's, without its learning rate."
     if not state:
-        state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+        state["step"] = torch.zeros((), dtype=torch.float32, device="cpu")  # 16 bits would stop counting
+        state |= {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
     beta1, beta2 = group["betas"]
     n = state["step"].add_(1).item()
     mean = state["exp_avg"].lerp_(grad, 1 - beta1) / (1 - beta1**n)

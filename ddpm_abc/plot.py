@@ -73,10 +73,8 @@ def tile(
 
 def _check_images(images: Tensor, columns: int, gap: int) -> None:
     if images.ndim != 4 or images.shape[1] not in (1, 3) or len(images) == 0 or columns < 1 or gap < 0:
-        raise ValueError(
-            "images must have shape (B, 1 or 3, H, W) with B >= 1, columns >= 1 and gap >= 0, "
-            f"got {tuple(images.shape)}, columns = {columns}, gap = {gap}"
-        )
+        need = "images must have shape (B, 1 or 3, H, W) with B >= 1, columns >= 1 and gap >= 0"
+        raise ValueError(f"{need}, got {tuple(images.shape)}, columns = {columns}, gap = {gap}")
     if not images.is_floating_point():
         raise ValueError(f"images must be floats in [-1, 1], got {images.dtype}: scale pixels with `to_unit`")
 
@@ -198,10 +196,8 @@ def animate(
     frames = list(frames)
     kinds = sorted({(f.shape, str(f.dtype)) for f in frames})
     if len(kinds) != 1 or kinds[0][1] != "uint8" or not (len(kinds[0][0]) == 2 or kinds[0][0][2:] == (3,)):
-        raise ValueError(
-            "frames must be uint8 pictures of one shape, (height, width) or (height, width, 3), "
-            f"at least one, got {kinds}"
-        )
+        need = "frames must be uint8 pictures of one shape, (height, width) or (height, width, 3)"
+        raise ValueError(f"{need}, at least one, got {kinds}")
     if min(ms, hold, scale) < 1:
         raise ValueError(f"ms, hold and scale must be at least 1, got {ms = }, {hold = }, {scale = }")
     images = [_few_levels(f.repeat(scale, 0).repeat(scale, 1)) for f in frames]
@@ -242,6 +238,7 @@ def plot_loss(
     """
     import matplotlib.pyplot as plt
 
+    losses = losses.detach().cpu().double() if isinstance(losses, Tensor) else losses
     y = np.asarray(losses, dtype=float)
     if y.ndim != 1 or not len(y) or window < 1:
         raise ValueError(
@@ -278,12 +275,10 @@ def plot_loss_by_t(
     """
     import matplotlib.pyplot as plt
 
-    t, losses = t.detach().cpu(), losses.detach().float().cpu()
+    t, losses = t.detach().cpu().long(), losses.detach().float().cpu()  # in uint8 the bins would wrap around
     if t.shape != losses.shape or t.ndim != 1 or not len(t):
-        raise ValueError(
-            "t and losses must have one shape (N,) with N >= 1, "
-            f"got {tuple(t.shape)} and {tuple(losses.shape)}"
-        )
+        got = f"{tuple(t.shape)} and {tuple(losses.shape)}"
+        raise ValueError(f"t and losses must have one shape (N,) with N >= 1, got {got}")
     if t.min() < 1 or t.max() > T:
         raise ValueError(f"t must lie in 1..{T}, got a range of {t.min().item()} to {t.max().item()}")
     bins = min(bins, T)

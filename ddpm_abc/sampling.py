@@ -132,7 +132,7 @@ def seeded_noise(
         if len(generator) != len(x):
             raise ValueError(f"need one generator for each image, {len(x)} in all, got {len(generator)}")
         each = [torch.randn(x.shape[1:], generator=g, dtype=x.dtype, device="cpu") for g in generator]
-        return torch.stack(each).to(x.device)
+        return torch.stack(each).to(x.device) if each else torch.empty_like(x)
 
     return noise
 

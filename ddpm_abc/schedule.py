@@ -136,6 +136,8 @@ def linear_schedule(
         raise ValueError(
             f"need 0 < beta_min <= beta_max < 1, got beta_min = {beta_min}, beta_max = {beta_max}"
         )
+    beta_min = float(beta_min)  # a recipe holds no numbers of NumPy or PyTorch
+    beta_max = float(beta_max)
     beta = torch.linspace(beta_min, beta_max, T, dtype=torch.float64, device="cpu")
     return _build(beta, {"kind": "linear", "T": T, "beta_min": beta_min, "beta_max": beta_max})
 
@@ -158,6 +160,7 @@ def cosine_schedule(
     T = _whole(T)
     if not 0 <= s < math.inf:
         raise ValueError(f"s must be a finite number, at least 0, got {s}")
+    s = float(s)
     t = torch.arange(T + 1, dtype=torch.float64, device="cpu")
     f = torch.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2
     return _build((1 - f[1:] / f[:-1]).clamp(max=0.999), {"kind": "cosine", "T": T, "s": s})

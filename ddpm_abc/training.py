@@ -266,11 +266,11 @@ def _set_gradient(
     accumulate: int, team: Sharing | None,
 ) -> Tensor:  # fmt: skip
     "That of the mean loss, part after part. Returns the losses, (B,)."
-    opt.zero_grad()
     net: Any = denoise.net
+    opt.zero_grad()
+    net.zero_grad()  # where the optimizer leaves parameters alone, their gradients would add up
     n, losses, scale = len(batch.t), [], _loss_scale(net, opt)
-    size = -(-n // accumulate)
-    for k in range(0, n, size):
+    for k in range(0, n, size := -(-n // accumulate)):
         part = batch.part(slice(k, k + size))
         found = loss(denoise, part.x0, part.t, part.eps, **part.given)
         if found.shape != part.t.shape:

@@ -769,8 +769,8 @@ FAULTS = [
     Fault(
         "likelihood: one term of the bound in L_hybrid for all",
         "likelihood.hybrid_loss",
-        "bound = denoise.sched.T * ",
-        "bound = ",
+        "BOUND_WEIGHT * (denoise.sched.T * ",
+        "BOUND_WEIGHT * (",
         "test_likelihood.test_the_guess_learns_from_l_simple_alone_and_the_variance_from_the_bound_alone",
     ),
     Fault(
@@ -846,7 +846,7 @@ FAULTS = [
     Fault(
         "likelihood: a probe used once",
         "likelihood._flow",
-        "(_gradient(v * probe, x) * probe)",
+        "(_gradient(v * probe.clone(), x, again=False) * probe)",
         "_gradient(v * probe, x)",
         "test_likelihood.test_the_mean_over_all_signs_is_the_exact_divergence",
     ),
@@ -1192,7 +1192,7 @@ FAULTS = [
     Fault(
         "zero_grad missing",
         "training._set_gradient",
-        "opt.zero_grad()",
+        "opt.zero_grad()\n    net.zero_grad()",
         "pass",
         "test_truth.test_every_step_is_gradient_descent",
     ),

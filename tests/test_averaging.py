@@ -229,3 +229,12 @@ def test_what_cannot_be_rebuilt_is_refused(tmp_path):
         path = save_snapshot(tmp_path, average, other)
         with pytest.raises(ValueError, match=rf"average-0.1-1.safetensors holds another {what} than"):
             rebuild([*paths, path], 0.1)
+
+
+def test_profiles_are_on_the_cpu_whatever_the_default_device():
+    "The meta device stands for a GPU."
+    t, gamma = torch.tensor([10, 20]), torch.tensor([3.0, 5.0])
+    expected = power_profile(10, 3.0), posthoc_weights(t, gamma, 20, 4.0)
+    with torch.device("meta"):
+        got = power_profile(10, 3.0), posthoc_weights(t, gamma, 20, 4.0)
+    assert all(map(torch.equal, got, expected))

@@ -1,11 +1,13 @@
 """The classifier behind the measures: the packaged one, its splits of the digits, and how one is trained."""
 
 import hashlib
+import runpy
 from importlib.resources import files
 
 import pytest
 import torch
 
+from ddpm_abc import classifier
 from ddpm_abc.classifier import (
     CLASSIFIER_SHA256,
     CLASSIFIER_SPLIT,
@@ -95,3 +97,21 @@ def test_pixels_that_were_not_scaled_are_refused(net):
 def test_labels_that_do_not_fit_the_images_are_refused(real):
     with pytest.raises(ValueError, match=r"labels must have shape \(200,\), one an image, got \(199,\)"):
         train_classifier(real[:200], digits().labels[:199])
+
+
+def test_a_shape_may_be_a_list():
+    assert Classifier(3, [1, 8, 8])(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
+
+
+def test_classifiers_are_on_the_cpu_and_in_the_precision_of_their_images(net, real):
+    "Whatever the default device, for which the meta device stands, and the default precision."
+    expected = features(net, real[:3])
+    with torch.device("meta"):
+        assert torch.equal(features(digit_classifier(), real[:3]), expected)
+        own = train_classifier(real[:128], digits().labels[:128], steps=1)
+        assert own.head.weight.device.type == "cpu"
+        assert runpy.run_path(classifier.__file__)["REFERENCE"].device.type == "cpu"
+    torch.set_default_dtype(torch.float64)
+    assert torch.equal(features(digit_classifier(), real[:3]), expected)
+    own = train_classifier(real[:128], digits().labels[:128], steps=1)
+    assert own.head.weight.dtype == torch.float32

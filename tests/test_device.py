@@ -107,6 +107,15 @@ def test_prepare_takes_any_module_and_claims_nothing_for_it(monkeypatch):
     assert describe(torch.nn.Identity()).startswith("network: 0 parameters on cpu")
 
 
+def test_prepare_takes_kernels_in_three_dimensions():
+    "For volumes and videos: torch has channels_last for images alone."
+    net = torch.nn.Sequential(torch.nn.Conv3d(1, 4, 3), torch.nn.BatchNorm3d(4))
+    x = torch.randn(2, 1, 4, 4, 4)
+    expected = net(x)
+    assert torch.allclose(prepare(net, "cpu")(x), expected, atol=1e-6)
+    assert "default layout" in describe(net)
+
+
 def test_training_memory_counts_what_autograd_saves():
     x, first, last = torch.randn(1, 6), torch.nn.Linear(6, 5), torch.nn.Linear(5, 4)
     n = sum(p.numel() for p in (*first.parameters(), *last.parameters()))
@@ -122,3 +131,10 @@ def test_training_memory_of_a_labelled_network_grows_with_the_batch():
     none, some, more = (training_memory(net, batch, *one) for batch in (0, 3, 6))
     assert none == 20 * sum(p.numel() for p in net.parameters())
     assert more - some == some - none > 3 * 64 * 4
+
+
+def test_training_memory_is_that_of_a_training_wherever_it_is_asked():
+    net, one = small(), (torch.randn(1, 1, 8, 8), torch.tensor([5]))
+    expected = training_memory(net, 3, *one)
+    with torch.no_grad():
+        assert training_memory(net, 3, *one) == expected

@@ -67,6 +67,14 @@ def test_onnx_of_half_the_size_rounds_weights_and_nothing_else(tmp_path):
     assert 1e-5 < export.onnx_error(path, Denoiser(net, LINEAR)) < 1e-2
 
 
+def test_onnx_is_written_whatever_the_default_precision(tmp_path):
+    pytest.importorskip("onnxruntime")
+    torch.set_default_dtype(torch.float64)
+    denoise = Denoiser(small().float(), LINEAR)
+    export.save_onnx(tmp_path / "net.onnx", denoise, half=False)
+    assert export.onnx_error(tmp_path / "net.onnx", denoise) < 1e-4
+
+
 def test_onnx_refuses_what_it_cannot_write(monkeypatch, tmp_path):
     with pytest.raises(TypeError, match="UNet"):
         export.onnx_model(Denoiser(torch.nn.Identity(), LINEAR))

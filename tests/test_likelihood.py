@@ -186,6 +186,14 @@ def test_variance_of_x0_by_its_slope_is_that_of_the_posterior(t):
     assert torch.allclose(x0_var(best(PLANE, denoise.sched), x, t)[0], total, rtol=1e-9)
 
 
+def test_the_variance_of_x0_needs_some_signal():
+    denoise = Denoiser(lambda xt, t: 0.3 * xt, schedule_from_beta([0.5, 0.5, 1.0]), "v")
+    for measure in (x0_var, best_share):
+        assert measure(denoise, torch.ones(1, 2), 2).isfinite().all()
+        with pytest.raises(ValueError, match="x0_var needs alpha_bar > 0"):
+            measure(denoise, torch.ones(1, 2), 3)
+
+
 @pytest.mark.equation("11.17", by="bound_term")
 def test_the_continuous_bound_knows_only_the_ends_of_the_schedule():
     "With beta_tilde each term is a width in SNR times an error: two spacings of one range have one limit."
@@ -355,6 +363,26 @@ def test_bits_need_a_draw_and_an_image(n, told, got):
 
 
 @pytest.mark.equation("11.2", by="bits_per_dim")
+def test_bits_do_not_depend_on_the_default_device():
+    "The meta device stands for a GPU, of which `torch.set_default_device` speaks."
+
+    def measured():
+        p = pilot_times(denoise, x0, points=4)
+        bits = [bits_per_dim(denoise, x0, draws=4, times=times).each for times in (p, None)]
+        return [p, *bits, ode_bits(denoise, x0, torch.ones_like(x0), [1, 6, 12], torch.ones_like(x0))]
+
+    denoise, x0 = shaky(), levels(2, 1, 4, 4)
+    expected = measured()
+    with torch.device("meta"):
+        assert all(map(torch.equal, measured(), expected))
+
+
+def test_times_that_miss_a_sum_of_one_are_shown_with_the_digits_that_matter():
+    p = uniform_times(12) * (1 + 6e-8)
+    with pytest.raises(ValueError, match="sum 1 to within 1e-9, got .*torch.float64 and sum 1.00000006"):
+        bits_per_dim(shaky(), levels(1, 1, 4, 4), times=p)
+
+
 def test_bits_do_not_depend_on_the_device():
     device = pick_device()
     if device.type == "cpu":
@@ -583,6 +611,38 @@ def test_the_mean_over_all_signs_is_the_exact_divergence():
     exact = ode_log_prob(denoise, x, times)
     assert torch.allclose(torch.stack(by_signs).mean(0), exact, rtol=0, atol=1e-12)
     assert (by_signs[0] - exact).abs().max() > 1e-3
+
+
+def test_densities_are_measured_in_inference_mode_too():
+    "And of tensors that were made there."
+    denoise, t = best(PLANE, cosine_schedule(100)), [5, 50, 100]
+
+    def measured(x, probe):
+        return [ode_log_prob(denoise, x, t, probe), ode_log_prob(denoise, x, t), x0_var(denoise, x, 50)]
+
+    given = torch.tensor([[0.3, -0.2]], **F64), torch.tensor([[1.0, -1.0]], **F64)
+    expected = measured(*given)
+    with torch.inference_mode():
+        made_there = [v.clone() for v in given]
+        assert all(map(torch.equal, measured(*given), expected))
+    assert all(map(torch.equal, measured(*made_there), expected))
+
+
+def test_the_odes_density_passes_no_gradient_on():
+    "Its steps have none, and what is left without them would be another gradient."
+    x = torch.tensor([[0.3, -0.2]], **F64, requires_grad=True)
+    assert not ode_log_prob(best(PLANE, cosine_schedule(100)), x, [5, 50, 100]).requires_grad
+
+
+def test_the_one_gradient_of_a_probe_keeps_no_graph(monkeypatch):
+    "What `torch.compile` makes frees the numbers that a gradient needs, and refuses to keep them."
+    kept, grad = [], torch.autograd.grad
+    monkeypatch.setattr(
+        torch.autograd, "grad", lambda *a, **k: kept.append(k["retain_graph"]) or grad(*a, **k)
+    )
+    x = torch.tensor([[0.3, -0.2]], **F64)
+    ode_log_prob(best(PLANE, cosine_schedule(100)), x, [5, 100], x.sign())
+    assert kept == [False, False]
 
 
 @pytest.mark.parametrize("times", [[0, 50, 100], [1, 50], [1, 50, 50, 100]])

@@ -301,3 +301,11 @@ def test_images_of_another_range_are_named(real, net, reference):
 def test_features_that_are_not_finite(measure):
     with pytest.raises(ValueError, match="features hold numbers that are not finite"):
         measure(cloud(30), cloud(30) / torch.zeros(6))
+
+
+def test_the_default_device_changes_no_measure(real, net):
+    "The meta device stands for a GPU."
+    a, b = cloud(40, seed=1), cloud(30, seed=2)
+    expected = kid(a, b), fid_and_floor(real[:20], real[20:60], real[60:90], net)
+    with torch.device("meta"):
+        assert (kid(a, b), fid_and_floor(real[:20], real[20:60], real[60:90], net)) == expected

@@ -233,6 +233,18 @@ def test_a_zero_gradient_moves_nothing():
     assert all(torch.equal(p, q) for p, q in zip(params, before, strict=True))
 
 
+def test_steps_are_counted_whatever_the_default_precision_and_device():
+    "bfloat16 counts to 256 and no further. The meta device stands for a GPU."
+    p = weight((3,))
+    opt = Muon([p])
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device("meta"):
+        for _ in range(300):
+            p.grad = torch.ones_like(p)
+            opt.step()
+    assert opt.state[p]["step"] == 300
+
+
 def test_a_parameter_without_gradient_stays_as_it_is():
     p, q = weight((16, 16)), weight((16, 16))
     p.grad = matrix(16, 16).float()

@@ -320,6 +320,13 @@ def test_plot_loss_takes_a_short_run_a_first_step_and_a_given_axes():
     assert drawn["mean of 2 steps"].get_ydata().tolist() == [0.375]
 
 
+def test_plot_loss_takes_a_tensor_as_a_training_leaves_it():
+    "On a graph, in 16 bits, on another device: it draws the numbers."
+    y = torch.tensor([1.0, 0.5, 0.25], requires_grad=True)
+    for losses in (y, y.detach().bfloat16()):
+        assert lines(plot_loss(losses))["each step"].get_ydata().tolist() == [1.0, 0.5, 0.25]
+
+
 @pytest.mark.parametrize(
     ("losses", "means"),
     [
@@ -355,6 +362,12 @@ def test_plot_loss_by_t_averages_within_ranges_of_t(T, bins):
     assert np.allclose(line.get_ydata(), [np.mean([loss for _, loss in g]) for g in groups], atol=1e-5)
     assert np.allclose(line.get_xdata(), [np.mean([min(g)[0], max(g)[0]]) for g in groups])
     assert list(lines(ax)["predict zero"].get_ydata()) == [1.0, 1.0]
+
+
+def test_plot_loss_by_t_takes_times_in_few_bits():
+    t, losses = torch.tensor([1, 50, 100, 200]), torch.arange(4.0)
+    drawn = [lines(plot_loss_by_t(times, losses, 200))["the network"].get_ydata() for times in (t, t.byte())]
+    assert np.array_equal(*drawn, equal_nan=True)
 
 
 def test_plot_loss_by_t_leaves_a_gap_where_no_t_was_drawn():

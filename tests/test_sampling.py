@@ -181,6 +181,10 @@ def test_noise_is_drawn_on_the_cpu_whatever_the_default_device():
             assert sample(exact(FEW), (2, 4), times=[50, 20, 0], generator=generator).device.type == "cpu"
 
 
+def test_no_images_have_no_generators():
+    assert sample(exact(FEW), (0, 4), times=[50, 20, 0], generator=image_generators(3, 0)).shape == (0, 4)
+
+
 @pytest.mark.parametrize(("wrong", "name"), [(0, "int"), ([0, 1], "int"), (seeded_noise(None), "function")])
 def test_what_is_no_generator_is_refused(wrong, name):
     with pytest.raises(TypeError, match=f"one for each image, or None, got {name}: torch.Generator"):

@@ -252,6 +252,14 @@ def test_whole_numbers_of_other_libraries_are_steps(make):
         assert json.loads(json.dumps(sched.recipe))["T"] == 30
 
 
+@pytest.mark.parametrize("number", [np.float32, torch.tensor])
+def test_numbers_of_other_libraries_can_be_written_as_json(number):
+    "So that a file can hold the schedule at the end of a training with it."
+    for sched in (linear_schedule(1000, number(1e-4), number(0.02)), cosine_schedule(30, number(0.008))):
+        again = build_schedule(json.loads(json.dumps(sched.recipe)))
+        assert torch.equal(again.beta, sched.beta)
+
+
 def test_tables_and_draws_are_on_the_cpu_whatever_the_default_device():
     "The meta device stands for a GPU, of which `torch.set_default_device` speaks."
     data, x, y = mixture_of_one(), torch.ones(3, 1), torch.tensor([0, 1, 2])

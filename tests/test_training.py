@@ -195,6 +195,19 @@ def test_one_step_is_gradient_descent_on_the_clipped_mean_loss():
     assert torch.equal(out.t, t)
 
 
+@pytest.mark.parametrize("clip_norm", [1.0, math.inf])
+def test_gradients_of_parameters_that_the_optimizer_leaves_alone_do_not_add_up(clip_norm):
+    "Nor do those that a pass before the training left."
+    net, batch = small(), draw_batch(SCHED, torch.randn(3, 1, 8, 8).clamp(-1, 1))
+    simple_loss(Denoiser(net, SCHED), batch.x0, batch.t, batch.eps).sum().backward()
+    opt = torch.optim.SGD(net.time_mlp.parameters(), lr=1e-9)
+    norms = [out.grad_norm for out in train(Denoiser(net, SCHED), [batch] * 4, opt, clip_norm=clip_norm)]
+    net.zero_grad()
+    simple_loss(Denoiser(net, SCHED), batch.x0, batch.t, batch.eps).mean().backward()
+    norm = torch.stack([p.grad.norm() for p in net.parameters()]).norm()
+    assert torch.allclose(torch.stack(norms), norm.expand(4), rtol=1e-4)
+
+
 def test_learning_rate_follows_the_factor_of_the_0_based_step():
     net, opt, data = setup(lr=0.5)
     rates = [out.lr for out in train(Denoiser(net, SCHED), data, opt, lr_factor=lambda step: 1 / (1 + step))]
