@@ -11,7 +11,7 @@ CARDS = {
     "04_training": ("Eight digits, from the same noise", (0.1769, 0.1, 0.93, 1)),
     "05_sampling": ("64 digits", (0, 0.06, 1, 0.5165)),
     "06_evaluation": ("Twenty real points", (0, 0, 0.67, 1)),
-    "07_ladder": ("Eight rows of ten: real digits", (0.3059, 0.0731, 0.9861, 1)),
+    "07_ladder": ("Ten rows of ten: real digits", (0.2901, 0.0553, 0.9861, 1)),
 }
 
 # Widgets: kind, and the heading of the chapter that it comes before.
