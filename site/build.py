@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from sphinx.cmd.build import main as sphinx
@@ -203,9 +204,10 @@ def stage() -> None:
     )
 
     cards, live = {p.name: card(p) for p in main}, hero(by_name["05_sampling"])
-    for path in sorted(FIGURES.glob("*.png")):
-        png = path.read_bytes()
-        path.with_name(f"{path.stem}-dark.png").write_bytes(figures.dark(png))
+    paths = sorted(FIGURES.glob("*.png"))
+    with ProcessPoolExecutor() as pool:
+        for path, png in zip(paths, pool.map(figures.dark, (p.read_bytes() for p in paths)), strict=True):
+            path.with_name(f"{path.stem}-dark.png").write_bytes(png)
     for path in sorted(FIGURES.glob("*.png")):
         if figures.is_animation(png := path.read_bytes()):
             path.with_name(f"{path.stem}-still.png").write_bytes(figures.last_frame(png))
