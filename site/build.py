@@ -263,7 +263,8 @@ def finish() -> None:
     for path in (ROOT / "nbs").glob("[0-9]*.ipynb"):
         notebook = json.loads(path.read_text(encoding="utf-8"))
         for cell in notebook["cells"]:
-            cell |= {"outputs": []} if "outputs" in cell else {}  # they are on the page
+            if "outputs" in cell:  # they are on the page
+                cell["outputs"] = []
         text = json.dumps(notebook, indent=1, ensure_ascii=False)
         (HTML / "_downloads" / path.name).write_text(text, encoding="utf-8")
     for name in (

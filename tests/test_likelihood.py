@@ -362,7 +362,6 @@ def test_bits_need_a_draw_and_an_image(n, told, got):
         bits_per_dim(shaky(), levels(n, 1, 4, 4), **told)
 
 
-@pytest.mark.equation("11.2", by="bits_per_dim")
 def test_bits_do_not_depend_on_the_default_device():
     "The meta device stands for a GPU, of which `torch.set_default_device` speaks."
 
@@ -383,6 +382,7 @@ def test_times_that_miss_a_sum_of_one_are_shown_with_the_digits_that_matter():
         bits_per_dim(shaky(), levels(1, 1, 4, 4), times=p)
 
 
+@pytest.mark.equation("11.2", by="bits_per_dim")
 def test_bits_do_not_depend_on_the_device():
     device = pick_device()
     if device.type == "cpu":

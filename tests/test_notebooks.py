@@ -101,6 +101,15 @@ assert ("ignore", None, Warning) not in [f[:3] for f in warnings.filters]"""
     assert f" {alone.site_packages(linked) / 'ddpm_abc/__init__.py'} {empty} " in said
 
 
+def test_a_figure_has_twice_the_pixels_that_it_takes_on_the_page(forked_kernel, linked, empty, tmp_path):
+    draws = "from ddpm_abc.plot import use_style\nimport matplotlib.pyplot as plt\nuse_style()"
+    path = write_notebook(tmp_path / "figure.ipynb", draws, "plt.subplots(figsize=(4, 3))\nplt.show()")
+    shown = alone.run_notebook(path, forked_kernel, empty).cells[1].outputs[0]
+    pixels, across = width(base64.b64decode(shown.data["image/png"])), shown.metadata["image/png"]["width"]
+    assert pixels // 2 == across
+    assert abs(across - 4 * 70) <= 10
+
+
 def defined_too_late(sources):
     """Exported names that a cell needs as it runs, at once or in functions that it names, and a later cell
     defines. A run with the module in place cannot notice: the module has them all."""

@@ -183,8 +183,10 @@ def _check_unaltered(path: str | os.PathLike[str], net: UNetBase) -> None:
 
 def _layers(net: nn.Module) -> dict[str, object]:
     "Kind and settings of each layer, but for dropout, which leaves what is drawn alone."
-    said = {name: "" if isinstance(m, nn.Dropout) else m.extra_repr() for name, m in net.named_modules()}
-    return {name: f"{type(m).__qualname__}({said[name]})" for name, m in net.named_modules()}
+    return {
+        name: f"{type(m).__qualname__}({'' if isinstance(m, nn.Dropout) else m.extra_repr()})"
+        for name, m in net.named_modules()
+    }
 
 # %% ../../nbs/92c_weights.ipynb #92c00013
 _NO_RECIPE = (
