@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--draws", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--csv", type=Path, default=Path("benchmarks/results/bits.csv"))
+    parser.add_argument("--csv", type=Path, default=Path(__file__).parent / "results/bits.csv")
     args = parser.parse_args()
     images = {name: to_unit(mnist(args.root, name == "train").in_memory()) for name in ("test", "train")}
     pilot = images["train"][-PILOT:]

@@ -7,10 +7,12 @@ GOALS, READ = (20, 10, 5, 2.5), 0.95  # FIDs and the share read as ordered that 
 HEAD = ("recipe", "seconds", "images seen", "seeds", "FID", "FID, test set", "read as ordered")
 SCORES = {"fid": ".2f", "fid_test": ".2f", "read": ".1%"}
 PREFACE = """How good are digits after so many seconds of training from nothing, on an idle machine?
-`python benchmarks/board.py` measures, and writes this page from results/board.csv; the protocol stands at its
-top. ± is the standard deviation over the seeds. Real digits, held out, score 0.71, and 0.72 against the test
-set; 98.5% of them are read as labelled. "Time to" names the shortest training on the board that reaches the
-mark in the mean of its seeds; each time is a training of its own, and there are no others in between."""
+`python benchmarks/board.py --mnist FOLDER` measures, and writes this page from results/board.csv; the
+protocol stands at its top, and its ENTRIES say what each name stands for: "+ muon" is the recipe of
+`ddpm-abc train`. w is the weight of guidance; a tuned peer draws with w = 1. ± is the standard deviation
+over the seeds. A thousand real digits, held out, score 0.71, and 0.72 against the test set; 98.5% of them
+are read as labelled. "Time to" names the shortest training on the board that reaches the mark in the mean
+of its seeds; each time is a training of its own, and there are no others in between."""
 
 
 def spread(values: list[str], form: str) -> str:

@@ -1,4 +1,4 @@
-"""Other small implementations, twice each: as their authors use them, and as fast as ten minutes make them.
+"""Other small implementations, twice each: as their authors use them, and tuned to learn fast.
 
 As used: batches of 64, and the optimizer, learning rate, averaging and sampler of their own examples. Tuned:
 none of their code is touched, but what an expert would turn on is on: batches of 32, compiled, channels_last,
