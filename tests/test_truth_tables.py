@@ -90,6 +90,9 @@ def test_holes_are_found(project, old, new, complaint):
         ("It is line 4 of the paper's Algorithm 2:", "Ho et al. 2020, Algorithm 2, line 4"),
         ("The paper gives it twice. Equation (7) has another form:", "Ho et al. 2020, Eq. 7"),
         ("GroupNorm (Wu & He 2018) splits the channels. So:", "Wu & He 2018"),
+        ("Integrated, this is (Lu et al. 2022, Proposition 4.1)", "Lu et al. 2022, Proposition 4.1"),
+        ("That is the SDE of Yang Song et al. (2021, Eq. 11):", "Yang Song et al. 2021, Eq. 11"),
+        ("One gradient is enough (Hutchinson 1990):", "Hutchinson 1990"),
         ("Kingma et al. (2021) write it otherwise. For us:", ""),
     ],
 )

@@ -27,9 +27,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TAG = re.compile(r"\\tag\{(\d+[a-z]?\.\d+)\}")
-NAMES = r"[A-Z][\w-]+(?: et al\.| (?:&|and) [A-Z][\w-]+)?"
+NAMES = r"(?:(?:Yang|Jiaming) (?=Song))?[A-Z][\w-]+(?: et al\.| (?:&|and) [A-Z][\w-]+)?"
 PLACE = (
-    r"(?:Eq\. \d+(?:(?:, | and |-)(?:Eq\. )?\d+)*|sections? [\d.]+|Algorithm \d(?:, line \d)?|appendix [A-Z])"
+    r"(?:Eq\. \d+(?:(?:, | and |-)(?:Eq\. )?\d+)*|sections? [\d.]+|Algorithm \d(?:, line \d)?|appendix [A-Z]|"
+    r"(?:Theorem|Proposition) \d+(?:\.\d+)?)"
 )
 CITED = re.compile(rf"({NAMES}) \(?(20\d\d)\)?,? (before )?({PLACE})")  # "Ho et al. 2020, Eq. 4"
 TURNED = re.compile(rf"({PLACE}) of ({NAMES}) (20\d\d)")  # "Eq. 6 and 7 of Ho et al. 2020"
@@ -41,7 +42,7 @@ THE_PAPER = re.compile(
 )  # "The paper gives the mean twice. ... Equation (7)"
 LINE = re.compile(r"line (\d) of the paper's (Algorithm \d)")
 SECTION = re.compile(r"^The paper\b.*\((section [\d.]+|appendix [A-Z])\)", re.S)  # of the sentence after
-WORK = re.compile(rf"\(({NAMES} 20\d\d)\)")  # "(Wu & He 2018)"
+WORK = re.compile(rf"\(({NAMES} (?:19|20)\d\d)\)")  # "(Wu & He 2018)"
 
 
 @dataclass
