@@ -27,8 +27,8 @@ CLASSIFIER_SPLIT, REFERENCE, HELD_OUT = _DEALT.split((4000, 3000, 3000))  # indi
 class Classifier(nn.Module):
     """A small classifier of images, whose 64 features the measures of `metrics` compare.
 
-    Input (B, C, H, W) in [-1, 1], H and W at least 8; output (B, n_classes) logits. Raises `ValueError` for
-    another shape.
+    Input (B, C, H, W) in [-1, 1], H and W at least 8, in any precision; output (B, n_classes) logits. Raises
+    `ValueError` for another shape.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Classifier(nn.Module):
         if x.ndim != 4 or x.shape[1:] != self.shape:
             want = "(B, {}, {}, {})".format(*self.shape)
             raise ValueError(f"the classifier takes images of shape {want}, got {tuple(x.shape)}")
-        return self.body(x)
+        return self.body(x.to(self.head.weight.dtype))
 
     def forward(self, x: Tensor) -> Tensor:  # (B, C, H, W) -> (B, n_classes)
         return self.head(self.features(x))
@@ -73,8 +73,9 @@ def train_classifier(
 ) -> Classifier:  # trained, in evaluation mode, on the CPU; its classes are 0 to the largest label
     """Train a classifier on batches of images, each batch shifted by up to two pixels at random.
 
-    Raises `ValueError` for fewer than 128 images, or another number of labels.
+    Raises `ValueError` for fewer than 128 images, another type of them, or another number of labels.
     """
+    _check_floats(images)
     if len(images) < 128:
         raise ValueError(f"train_classifier needs at least 128 images, got {len(images)}")
     if labels.shape != (len(images),):
@@ -97,6 +98,11 @@ def train_classifier(
         decay.step()
     return net.eval()
 
+
+def _check_floats(images: Tensor) -> None:
+    if not images.is_floating_point():
+        raise ValueError(f"images must be floats in [-1, 1], got {images.dtype}: scale pixels with `to_unit`")
+
 # %% ../nbs/98_classifier.ipynb #c1a55016
 CLASSIFIER_SHA256 = "955d0dd9176ac73772a24f1ed5f8f2b3b688315311e680d24cd96fcf69207f61"  # of the file
 
@@ -113,7 +119,7 @@ def digit_classifier() -> Classifier:  # in evaluation mode, on the CPU
             f"the packaged digit_classifier.safetensors is damaged (sha256 {digest[:12]}..., "
             f"expected {CLASSIFIER_SHA256[:12]}...): install ddpm_abc again"
         )
-    with torch.device("cpu"):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         net = Classifier().float()
     net.load_state_dict(read_tensors(data))
     return net.eval()
@@ -139,8 +145,7 @@ def features(
 
     Raises `ValueError` for images of another shape or type, or not finite.
     """
-    if not images.is_floating_point():
-        raise ValueError(f"images must be floats in [-1, 1], got {images.dtype}: scale pixels with `to_unit`")
+    _check_floats(images)
     if not images.isfinite().all():
         raise ValueError("the images hold numbers that are not finite")
     return torch.cat([net.features(x) for x in images.split(500)]).double()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .parameterization import Denoiser, Network, home
+from .parameterization import Denoiser, Network, home, split_answer
 
 # %% auto #0
 __all__ = ['drop_labels', 'guided']
@@ -25,8 +25,8 @@ def drop_labels(
 ) -> Tensor:  # (B,) int64 labels, some of them `null_class`
     """Replace labels at random by the null class: Ho & Salimans 2022, Algorithm 1.
 
-    Raises `ValueError` for a probability outside [0, 1], and `TypeError` for labels that are not a tensor of
-    whole numbers.
+    Raises `ValueError` for a probability outside [0, 1] and labels of another shape, and `TypeError` for
+    labels that are not a tensor of whole numbers.
     """
     if not 0 <= drop_prob <= 1:
         raise ValueError(f"drop_prob must lie in [0, 1], got {drop_prob}")
@@ -41,6 +41,8 @@ def _whole(y: Tensor) -> Tensor:
         raise TypeError(f"y must be a tensor of labels, got {type(y).__name__}: use torch.tensor(y)")
     if y.is_floating_point() or y.dtype == torch.bool:
         raise TypeError(f"y must be whole numbers (int64), got {y.dtype}")
+    if y.ndim != 1:
+        raise ValueError(f"y must have shape (B,), one label for each image, got {tuple(y.shape)}")
     return y.long()
 
 # %% ../nbs/09_guidance.ipynb #0900gui1
@@ -54,13 +56,14 @@ class _Guided:
     scale: float
 
     def __call__(self, xt: Tensor, t: Tensor) -> Tensor:
-        conditional = self.net(xt, t, y=self.y)
+        told = self.net(xt, t, y=self.y)
         if self.scale == 0:
-            return conditional
-        unconditional = self.net(xt, t, y=torch.full_like(self.y, self.null_class))
+            return told
+        untold = self.net(xt, t, y=torch.full_like(self.y, self.null_class))
+        (conditional, _), (unconditional, _) = split_answer(xt, told), split_answer(xt, untold)
         steered = conditional + self.scale * (conditional - unconditional)
-        n = xt.shape[1]  # what an answer has beyond these channels is a variance, and stays as it is
-        return torch.cat([steered[:, :n], conditional[:, n:]], dim=1)
+        variance = told[:, xt.shape[1] :]  # what the network learned of it, if it did, is not steered
+        return torch.cat([steered, variance], dim=1)
 
     @property
     def device(self) -> torch.device:  # of the images that `sample` draws
@@ -79,9 +82,9 @@ def guided(
 ) -> Denoiser:  # for a batch of len(y)
     """Classifier-free guidance, eps(y) + w (eps(y) - eps(null)): Ho & Salimans 2022, Eq. 6.
 
-    Many programs have a guidance scale of 1 + w instead. Raises `ValueError` for a scale that is not finite
-    and, where the network's `config` says n_classes, for labels or a null class that it does not have.
-    Raises `TypeError` for labels that are not a tensor of whole numbers.
+    Many programs have a guidance scale of 1 + w instead. Raises `ValueError` for a scale that is not finite,
+    labels of another shape and, where the network's `config` says n_classes, labels or a null class that it
+    does not have. Raises `TypeError` for labels that are not a tensor of whole numbers.
     """
     y = _whole(y)
     _check_labels(denoise.net, y, null_class)

@@ -43,8 +43,7 @@ def prior_bits(
 def _share(guess: Prediction, variance: str | None) -> Tensor:
     "The share of log beta in the log variance: the learned one, or the same for all pixels."
     fixed = {"beta_tilde": 0.0, "beta": 1.0}
-    if variance is None:
-        variance = "beta_tilde" if guess.share is None else "learned"
+    variance = variance or ("beta_tilde" if guess.share is None else "learned")
     if variance in fixed:
         return torch.full_like(guess.x0, fixed[variance])
     if variance != "learned" or guess.share is None:
@@ -229,7 +228,8 @@ def hybrid_loss(
         raise ValueError("hybrid_loss needs a network with a variance: build it with learn_variance=True")
     simple = (guess - denoise.target(x0, t, eps)).square().flatten(1).mean(1)
     x0_hat = complete(denoise.predicts, denoise.sched, xt, t, guess.detach()).x0
-    return simple + BOUND_WEIGHT * (denoise.sched.T * _term(denoise.sched, x0, xt, t, x0_hat, share))
+    bound = denoise.sched.T * _term(denoise.sched, x0, xt, t, x0_hat, share)  # one term for all
+    return simple + BOUND_WEIGHT * bound
 
 # %% ../nbs/11_likelihood.ipynb #11000050
 def _gradient(out: Tensor, x: Tensor, again: bool = True) -> Tensor:  # whether another one follows
@@ -265,9 +265,9 @@ def best_share(
 
     The variance is that of Bao et al. 2022, Theorem 1, before its mean over x_t is taken.
     """
-    sched, (mean_of_1, tilde) = denoise.sched, q_posterior(denoise.sched, torch.ones_like(xt), 0 * xt, t)
+    mean_of_1, tilde = q_posterior(denoise.sched, torch.ones_like(xt), 0 * xt, t)
     best = tilde + mean_of_1**2 * x0_var(denoise, xt, t)  # x_0's factor in the mean, squared
-    low, high = (learned_var(sched, xt, t, torch.full_like(xt, share)).log() for share in (0.0, 1.0))
+    low, high = (learned_var(denoise.sched, xt, t, torch.full_like(xt, share)).log() for share in (0.0, 1.0))
     return (best.log() - low) / (high - low)
 
 # %% ../nbs/11_likelihood.ipynb #11000060

@@ -139,7 +139,7 @@ def nearest_neighbors(
             f"among {len(among)}"
         )
     distances, indices, among = [], [], among.flatten(1)
-    for x in images.flatten(1).split(500):
+    for x in images.flatten(1).to(among.dtype).split(500):
         few = torch.cdist(x, among).topk(min(8, len(among)), largest=False).indices  # fast, but rounded
         exact, which = (x[:, None] - among[few]).norm(dim=2).min(1)
         distances.append(exact)
@@ -199,7 +199,7 @@ def reference_digits(
 def _shares(net: FeatureNet, points: Tensor) -> Tensor:  # (N, D) -> (n_classes,)
     if not isinstance(net, Classifier):
         return points.new_full((1,), math.nan)
-    read = net.head(points.float()).argmax(1)
+    read = net.head(points.to(net.head.weight.dtype)).argmax(1)
     return torch.bincount(read, minlength=net.head.out_features).double() / len(points)
 
 # %% ../nbs/06_evaluation.ipynb #0600eval

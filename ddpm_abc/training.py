@@ -269,33 +269,32 @@ def _set_gradient(
     net: Any = denoise.net
     opt.zero_grad()
     net.zero_grad()  # where the optimizer leaves parameters alone, their gradients would add up
-    n, losses, scale = len(batch.t), [], _loss_scale(net, opt)
-    for k in range(0, n, size := -(-n // accumulate)):
-        part = batch.part(slice(k, k + size))
+    n, scale, losses = len(batch.t), _loss_scale(net, opt), []
+    size = math.ceil(n / accumulate)
+    for k in range(0, n, size):
+        part, last = batch.part(slice(k, k + size)), k + size >= n
         found = loss(denoise, part.x0, part.t, part.eps, **part.given)
         if found.shape != part.t.shape:
             need = f"loss must return shape ({len(part.t)},), one number for each item"
             raise ValueError(f"{need}, got {tuple(found.shape)}: average over pixels, as simple_loss does")
         counted = found if weight is None else found * broadcast(extract(weight, part.t), found)
-        with team.averaging(net) if team and k + size >= n else nullcontext():
+        with team.averaging(net) if team and last else nullcontext():
             (counted.sum() / n * scale).backward()
         losses.append(found.detach())
-    for p in net.parameters() if scale != 1 else ():  # most trainings have no scale
-        if p.grad is not None:
-            p.grad /= scale
+    if scale != 1:
+        for grad in (p.grad for p in net.parameters() if p.grad is not None):
+            grad /= scale
     return torch.cat(losses)
 
 # %% ../nbs/04_training.ipynb #04b00002
 def _data_of(batch: Tensor | Sequence[Tensor] | TrainBatch) -> Sequence[Tensor]:
     "Images, and labels if they come with them."
-    if isinstance(batch, TrainBatch):
-        return [batch.x0]
-    data = [batch] if isinstance(batch, Tensor) else batch
-    parts = data if isinstance(data, list | tuple) else [batch]
+    data: Any = batch.x0 if isinstance(batch, TrainBatch) else batch
+    parts = data if isinstance(data, list | tuple) else [data]
     got = [tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in parts]
     if not (1 <= len(got) <= 2 and all(isinstance(g, tuple) for g in got) and got[0] and got[0][0]):
         raise TypeError(f"a batch must be images, at least one, (images, labels) or a TrainBatch, got {got}")
-    return data
+    return parts
 
 
 def _drawn(

@@ -50,7 +50,8 @@ def fresh_state():
     plt.close("all")
     torch.set_num_threads(threads)
     torch.set_default_dtype(dtype)
-    torch.use_deterministic_algorithms(deterministic)
+    if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call imports torch's compiler
+        torch.use_deterministic_algorithms(deterministic)
     torch.set_grad_enabled(True)
     signal.signal(signal.SIGHUP, hangup)
 

@@ -769,8 +769,8 @@ FAULTS = [
     Fault(
         "likelihood: one term of the bound in L_hybrid for all",
         "likelihood.hybrid_loss",
-        "BOUND_WEIGHT * (denoise.sched.T * ",
-        "BOUND_WEIGHT * (",
+        "bound = denoise.sched.T * ",
+        "bound = ",
         "test_likelihood.test_the_guess_learns_from_l_simple_alone_and_the_variance_from_the_bound_alone",
     ),
     Fault(

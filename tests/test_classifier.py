@@ -92,6 +92,14 @@ def test_a_classifier_learns(real):
 def test_pixels_that_were_not_scaled_are_refused(net):
     with pytest.raises(ValueError, match=r"got torch.uint8.*to_unit"):
         features(net, digits().images[:2, None])
+    with pytest.raises(ValueError, match=r"got torch.uint8.*to_unit"):
+        train_classifier(digits().images[:200, None], digits().labels[:200])
+
+
+def test_the_packaged_classifier_leaves_the_global_generator_alone():
+    before = torch.get_rng_state()
+    digit_classifier()
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_labels_that_do_not_fit_the_images_are_refused(real):

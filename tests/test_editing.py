@@ -217,15 +217,20 @@ def test_an_image_of_another_range_is_warned_of(scale):
     with pytest.warns(UserWarning, match=r"image ranges from .*, expected \[-1, 1\]: .*to_unit") as warned:
         walks(wrong)
     assert len(warned) == 2
+    hidden = torch.where(KNOWN, wrong, -1.0)  # is not looked at here either
+    with pytest.warns(UserWarning, match="image ranges from"):
+        last(inpaint(model, x, [500, 0], stream(), image=hidden, known=KNOWN))
 
 
 # --- between two noises -------------------------------------------------------------------------------------
 
 
 @pytest.mark.equation("12.6", by="slerp")
+@pytest.mark.parametrize("second", [0.302, 0.35, 2.1])
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 1.0])
-def test_slerp_divides_the_angle(share):
-    first, second = 0.3, 2.1
+def test_slerp_divides_the_angle(share, second):
+    "A small one too, where a straight line would be near."
+    first = 0.3
     a, b, want = (
         torch.tensor([[3 * math.cos(x), 3 * math.sin(x)]], **F64)
         for x in (first, second, first + share * (second - first))

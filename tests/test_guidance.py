@@ -221,6 +221,22 @@ def test_labels_in_a_list_and_truths_are_refused():
                 use(y, 2)
 
 
+def test_labels_in_a_column_are_refused():
+    "They would broadcast: B times B labels."
+    for y in (torch.tensor([[0], [1]]), torch.tensor(1)):
+        for use in (drop_labels, partial(guided, denoiser())):
+            with pytest.raises(ValueError, match=r"y must have shape \(B,\), one label for each .* got \("):
+                use(y, 2)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.5])
+def test_an_answer_that_is_no_tensor_is_named(scale):
+    "Such as those of diffusers."
+    denoise = Denoiser(lambda xt, t, y: (xt,), cosine_schedule(20))
+    with pytest.raises(TypeError, match="must return a tensor like xt, got tuple: wrap it"):
+        guided(denoise, torch.tensor([0, 1]), 2, scale)(torch.zeros(2, 1), 5)
+
+
 def test_any_type_of_whole_number_is_a_label():
     "Also a null class that the type of the labels cannot hold."
     y, x, t = torch.tensor([0, 1, 1]), torch.randn(3, 1, dtype=torch.float64), torch.tensor([5, 50, 500])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from small_networks import small
-from walks import F64, best
+from walks import F64, best, last, stream
 
 from ddpm_abc.classifier import HELD_OUT
 from ddpm_abc.data import digits, to_unit
@@ -30,8 +30,8 @@ from ddpm_abc.likelihood import (
     uniform_times,
     x0_var,
 )
-from ddpm_abc.parameterization import Denoiser, learned_var, split_answer
-from ddpm_abc.sampling import ddpm, ddpm_step, sample, spaced_times
+from ddpm_abc.parameterization import PREDICTS, Denoiser, learned_var, split_answer
+from ddpm_abc.sampling import ddpm, ddpm_step
 from ddpm_abc.schedule import cosine_schedule, linear_schedule, schedule_from_beta
 from ddpm_abc.storage import pretrained
 from ddpm_abc.training import simple_loss
@@ -480,11 +480,12 @@ def test_an_answer_with_twice_the_channels_is_a_guess_and_a_share():
 
 
 @pytest.mark.equation("11.6", by="hybrid_loss")
-def test_the_guess_learns_from_l_simple_alone_and_the_variance_from_the_bound_alone():
+@pytest.mark.parametrize("predicts", PREDICTS)
+def test_the_guess_learns_from_l_simple_alone_and_the_variance_from_the_bound_alone(predicts):
     x0, sched = levels(4, 1, 4, 4), of_log_snr(12)
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(2), **F64)
     answer = torch.full((4, 2, 4, 4), 0.1, **F64, requires_grad=True)
-    denoise, t = Denoiser(lambda xt, t: answer, sched), torch.tensor([1, 2, 7, 12])
+    denoise, t = Denoiser(lambda xt, t: answer, sched, predicts), torch.tensor([1, 2, 7, 12])
     losses = hybrid_loss(denoise, x0, t, eps)
     simple, bound = simple_loss(denoise, x0, t, eps), bound_term(denoise, x0, t, eps, clip=False)
     assert torch.allclose(losses, simple + BOUND_WEIGHT * sched.T * bound)
@@ -511,19 +512,26 @@ def test_sampling_uses_what_was_learned():
     "On a Gaussian the best variance of each step gives back the data's, as chapter 00 says."
     v = 0.25
     data = GaussianMixture(torch.ones(1, **F64), torch.zeros(1, 1, **F64), torch.tensor([v], **F64))
-    denoise, times = sure(data, paper(60)), spaced_times(60, 12)
-    gaps = [t - s for t, s in zip(times, times[1:], strict=False)]
-    assert max(gaps) > 1
-    single = Denoiser(denoise.net, denoise.sched)
-    for walk, steps in ((ddpm, list(range(60, 0, -1))),):
-        basis, end = torch.eye(60, **F64), denoise.sched.alpha_bar[-1]
-        draws = iter(basis[1:])
-        x = basis[0][:, None] * (end * v + 1 - end).sqrt()
-        *_, x = walk(single, x, steps, lambda _, draws=draws: next(draws)[:, None], clip=False)
-        left = denoise.sched.alpha_bar[1]
-        assert abs(x.square().sum() - (left * v + 1 - left)) < 1e-9
-    noise = torch.Generator().manual_seed(0)
-    assert sample(single, (3, 1), times=times, generator=noise, dtype=torch.float64).isfinite().all()
+    denoise = sure(data, paper(60))
+    basis, ab = torch.eye(60, **F64), denoise.sched.alpha_bar
+    draws = iter(basis[1:])
+    x = basis[0][:, None] * (ab[-1] * v + 1 - ab[-1]).sqrt()
+    end = last(ddpm(denoise, x, range(60, 0, -1), lambda _: next(draws)[:, None], clip=False))
+    assert abs(end.square().sum() - (ab[1] * v + 1 - ab[1])) < 1e-9
+
+
+@pytest.mark.parametrize(("share", "variance"), [(1.0, "beta"), (0.0, "beta_tilde")])
+def test_a_learned_share_is_one_of_each_strides_own_variances(share, variance):
+    plain, x = best(PLANE, paper(60)), torch.tensor([[0.3, -0.2], [-1.0, 0.5]], **F64)
+
+    def net(xt, t):
+        return torch.cat([plain.net(xt, t), torch.full_like(xt, 2 * share - 1)], 1)
+
+    got, want = (
+        torch.stack(list(ddpm(denoise, x, [60, 41, 20, 3, 0], stream(), variance=given, clip=False)))
+        for denoise, given in ((Denoiser(net, plain.sched), None), (plain, variance))
+    )
+    assert torch.allclose(got, want, rtol=0, atol=1e-12)
 
 
 # --- the score and the ODE ----------------------------------------------------------------------------------
@@ -670,6 +678,21 @@ def test_the_density_with_a_decoder_is_a_bound_on_grey_levels():
     assert (w * ode_bits(sharp, x0, eps, range(1, 401), variance="beta_tilde")).sum() > truth + 0.5
     with pytest.raises(ValueError, match="times must begin at 1"):
         ode_bits(sharp, x0, eps, range(2, 401))
+
+
+def test_the_density_has_the_decoder_of_the_bound():
+    "Clipped or not, and of any variance: what changes is the bound's first term."
+    denoise, x0, t = shaky(), levels(2, 1, 4, 4), torch.ones(2, dtype=torch.int64)
+    x0[..., 0] = 1
+    eps = 2 * x0  # which leads out of [-1, 1]
+    apart = [
+        ode_bits(denoise, x0, eps, [1, 6, 12], torch.ones_like(x0), **options)
+        - bound_term(denoise, x0, t, eps, **options)
+        for options in ({}, {"clip": False}, {"variance": "beta"}, {"variance": "beta_tilde"})
+    ]
+    assert all(torch.allclose(a, apart[0], rtol=0, atol=1e-9) for a in apart)
+    first = [bound_term(denoise, x0, t, eps, clip=clip) for clip in (True, False)]
+    assert (first[0] - first[1]).abs().min() > 1e-3
 
 
 def test_a_variance_that_was_not_learned_is_refused():

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_abc.classifier import CLASSIFIER_SPLIT, HELD_OUT, REFERENCE, digit_classifier, features
+from ddpm_abc.classifier import (
+    CLASSIFIER_SPLIT,
+    HELD_OUT,
+    REFERENCE,
+    digit_classifier,
+    features,
+    train_classifier,
+)
 from ddpm_abc.data import digits, to_unit
 from ddpm_abc.metrics import (
     evaluate,
@@ -301,6 +308,18 @@ def test_images_of_another_range_are_named(real, net, reference):
 def test_features_that_are_not_finite(measure):
     with pytest.raises(ValueError, match="features hold numbers that are not finite"):
         measure(cloud(30), cloud(30) / torch.zeros(6))
+
+
+def test_any_precision_of_images_has_the_same_measures(real):
+    "As images are that come from numpy: a classifier that was trained on them, and the packaged one."
+    images, labels = real[:240].double(), digits().labels[:240]
+    doubles = train_classifier(images, labels, steps=2)
+    for net in (doubles, digit_classifier()):
+        parts = images[:80], images[80:160], images[160:240]
+        in_32_bits = measure_reference(net, *(part.float() for part in parts))
+        found = evaluate(images[:60], measure_reference(net, *parts))
+        wanted = evaluate(images[:60].float(), in_32_bits)
+        assert found == pytest.approx(wanted, rel=1e-3, abs=1e-4)
 
 
 def test_the_default_device_changes_no_measure(real, net):

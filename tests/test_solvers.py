@@ -342,9 +342,9 @@ def test_times_that_do_not_fall_are_refused(sampler, times):
         last(sampler(EXACT, torch.zeros(1, 1, **F64), times, stream()))
 
 
-@pytest.mark.parametrize("times", [[3], [5, 5], [7, 3], [0, 1001], [-1, 5]])
+@pytest.mark.parametrize("times", [[], [3], [5, 5], [7, 3], [0, 1001], [-1, 5], [*range(9), 0]])
 def test_times_that_do_not_rise_are_refused_by_the_inversion(times):
-    with pytest.raises(ValueError, match="times must"):
+    with pytest.raises(ValueError, match=r"times must rise strictly, .* at most T = 1000, got \["):
         last(ddim_inversion(EXACT, torch.zeros(1, 1, **F64), times))
 
 
@@ -367,6 +367,21 @@ def test_a_caller_may_change_a_state(name):
     for state, spoilt in zip(*walks, strict=True):
         assert torch.equal(state, spoilt)
         spoilt.zero_()
+
+
+@pytest.mark.parametrize("name", ["ddpm", "ddim", "heun", "dpm_solver", "analytic_dpm", "x0_errors"])
+def test_every_guess_is_clipped_unless_that_is_turned_off(name):
+    "As if a network had said 1 that says 3, in each of its calls."
+    errors = {"errors": torch.full((3, 1), 0.1, **F64)} if name == "analytic_dpm" else {}
+    use, x, times = globals()[name], mark(SCHED.alpha_bar[700]), [700, 400, 100, 20]
+
+    def found(x0_hat, **options):
+        denoise = Denoiser(lambda xt, t: torch.full_like(xt, x0_hat), SCHED, "x0")
+        return torch.stack(list(use(denoise, x, times, stream(), **errors, **options)))
+
+    assert torch.equal(found(3.0), found(1.0))
+    assert torch.equal(found(-3.0), found(-1.0))
+    assert (found(3.0, clip=False) - found(1.0)).abs().min() > 1e-3
 
 
 # --- times --------------------------------------------------------------------------------------------------

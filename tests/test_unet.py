@@ -254,6 +254,18 @@ def test_other_sizes_than_the_one_it_was_built_for():
         assert net(torch.randn(1, 1, h, w), torch.tensor([5])).shape == (1, 1, h, w)
 
 
+@pytest.mark.parametrize("cls", [UNet, PaperUNet])
+def test_attention_is_where_the_height_says(cls):
+    "Of images that are wider or higher: 16 is the height of the second level, and the width of the first."
+    net = cls(size=(32, 16), channels=(8, 16), groups=4, attention_at=(16,))
+    ways = (net.down_levels, net.up_levels)
+    found = [[any(isinstance(m, Attention) for m in level.modules()) for level in way] for way in ways]
+    assert found == [[False, True], [True, False]]
+    assert wake(net)(torch.zeros(1, net.config["in_channels"], 32, 16), torch.tensor([5])).isfinite().all()
+    with pytest.raises(ValueError, match=r"got 8, its sizes are \[32, 16\]"):
+        cls(size=(32, 16), channels=(8, 16), groups=4, attention_at=(8,))
+
+
 @pytest.mark.equation("3.1", by="UNet")
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_new_network_answers_zero(config):
