@@ -28,7 +28,7 @@ class Classifier(nn.Module):
     """A small classifier of images, whose 64 features the measures of `metrics` compare.
 
     Input (B, C, H, W) in [-1, 1], H and W at least 8, in any precision; output (B, n_classes) logits. Raises
-    `ValueError` for another shape.
+    `ValueError` for another shape or for whole numbers.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Classifier(nn.Module):
         x: Tensor,  # (B, C, H, W) in [-1, 1]
     ) -> Tensor:  # (B, 64)
         "What the last layer sees."
+        _check_floats(x)
         if x.ndim != 4 or x.shape[1:] != self.shape:
             want = "(B, {}, {}, {})".format(*self.shape)
             raise ValueError(f"the classifier takes images of shape {want}, got {tuple(x.shape)}")
