@@ -106,6 +106,32 @@ def test_batches_leave_the_global_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize("even", [False, True])
+def test_batches_do_not_depend_on_the_default_device(even):
+    "The meta device stands for a GPU, of which `torch.set_default_device` speaks."
+
+    def drawn(source):
+        batch = next(labelled_batches(source, labels, 4, even=even))
+        return torch.cat([x.flatten() for x in (*batch, next(batches(source, 4)))])
+
+    pixels, labels = numbered(10), torch.arange(10) % 3
+    data = Images("mine", pixels, labels, ("a", "b", "c"))
+    expected = drawn(pixels)
+    with torch.device("meta"):
+        assert torch.equal(drawn(pixels), expected)
+        assert torch.equal(drawn(data), expected)
+
+
+def test_data_are_on_the_cpu_whatever_the_default_device(tmp_path):
+    for k in range(3):
+        Image.new("L", (8, 8), 80 * k).save(tmp_path / f"{k}.png")
+    with torch.device("meta"):
+        for name in ("digits", "emoji", str(tmp_path)):
+            data = load(name)
+            assert (data.in_memory().device.type, data.labels.device.type) == ("cpu", "cpu")
+    assert data.images[:, 0, 0, 0].tolist() == [0, 80, 160]
+
+
 def test_batches_name_a_wrong_shape_type_or_start():
     with pytest.raises(ValueError, match=r"shape \(N, C, H, W\), got \(10, 4, 4\): images\[:, None\]"):
         batches(torch.zeros(10, 4, 4, dtype=torch.uint8), 2)

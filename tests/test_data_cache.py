@@ -57,6 +57,8 @@ def test_a_file_gives_what_memory_gives():
         assert torch.equal(some[torch.tensor([0, 3])], in_memory.images[[19, 7]])
         assert torch.equal(some.part(torch.tensor([1]))[torch.tensor([0])], in_memory.images[[3]])
         assert torch.equal(some[1:], in_memory.images[[3, 7, 7]])
+        with torch.device("meta"):  # it stands for a GPU that a program has made its default
+            assert torch.equal(some[1:], in_memory.images[[3, 7, 7]])
         ours, theirs = (batches(x, 6, seed=3) for x in (source, in_memory.images))
         assert all(torch.equal(next(ours), next(theirs)) for _ in range(7))
 

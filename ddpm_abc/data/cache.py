@@ -76,7 +76,7 @@ class Mapped:
         indices: Tensor | slice,  # of images, 0..n-1; `IndexError` for others
     ) -> Tensor:  # (B, C, H, W) uint8, in memory; `OSError` if a file is missing or ends early
         if isinstance(indices, slice):
-            indices = torch.arange(len(self))[indices]
+            indices = torch.arange(len(self), device="cpu")[indices]
         _check_indices(indices, len(self))
         if self.chosen is not None:
             indices = self.chosen[indices]

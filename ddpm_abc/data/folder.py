@@ -218,7 +218,8 @@ def image_folder(
         if len(files) > 1 and bool((pixels == pixels[:1]).all()):
             notes.append(f"all {len(files):,} images are identical")
     notes += _on_pictures(seen, form, len(files))
-    return Images(f"folder {path}", pixels, torch.tensor(labels), tuple(classes), source, tuple(notes))
+    of = torch.tensor(labels, device="cpu")
+    return Images(f"folder {path}", pixels, of, tuple(classes), source, tuple(notes))
 
 # %% ../../nbs/90d_folder.ipynb #fda98ce2
 IN_MEMORY = 256 * 2**20  # bytes of pixels that are always read into memory
@@ -257,7 +258,7 @@ def _room(n: int, form: Form) -> Tensor:
     "Memory for all images, asked for before the first is read."
     c, h, w = form.shape
     try:
-        return torch.empty((n, c, h, w), dtype=torch.uint8)
+        return torch.empty((n, c, h, w), dtype=torch.uint8, device="cpu")
     except RuntimeError as e:
         need = n * c * h * w / 1e9
         raise RuntimeError(

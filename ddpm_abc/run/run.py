@@ -166,7 +166,7 @@ smaller {channels}"""
 
 def _mirrored(x0: Tensor, generator: torch.Generator) -> Tensor:  # (B, C, H, W), on any device
     "Each image as it is, or left to right, with even chances."
-    chosen = (torch.rand(len(x0), generator=generator) < 0.5).to(x0.device)
+    chosen = (torch.rand(len(x0), generator=generator, device="cpu") < 0.5).to(x0.device)
     return torch.where(chosen[:, None, None, None], x0.flip(3), x0)
 
 
