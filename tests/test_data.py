@@ -22,6 +22,12 @@ def test_every_pixel_value_survives_the_round_trip():
     assert torch.equal(to_uint8(x), pixels)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_every_pixel_value_survives_the_round_trip_in_any_precision(dtype):
+    pixels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_uint8(to_unit(pixels).to(dtype)), pixels)
+
+
 def test_to_uint8_clips_and_rounds_to_the_nearest():
     x = torch.tensor([-7.0, -1.0, -1 + 0.4 / 127.5, -1 + 0.6 / 127.5, 1.0, 7.0], dtype=torch.float64)
     assert to_uint8(x).tolist() == [0, 0, 0, 1, 255, 255]

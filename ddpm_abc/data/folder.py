@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -200,7 +201,7 @@ def image_folder(
     many for the memory. Raises `ValueError` for a form that cannot be, as `Form` does, and `OSError` if the
     disk of `cache` is too small or fails.
     """
-    size = (size, size) if isinstance(size, int) else size
+    size = (size, size) if isinstance(size, Integral) else size
     form, path = Form(size, channels, background, fit), Path(path)
     if not os.path.isdir(path):  # Path.is_dir raises for a name that is too long
         what = f"{path} is not a folder" if os.path.exists(path) else f"there is no folder {path}"

@@ -40,7 +40,7 @@ def to_uint8(
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise TypeError(f"to_uint8 takes a torch tensor of floats in [-1, 1], got {_kind(x)}")
-    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)  # 16 bits round too early
 
 # %% ../../nbs/90a_images.ipynb #932efb7f
 _TO_PIXELS = {  # how to get a uint8 tensor from what is not one
