@@ -310,6 +310,13 @@ def test_what_images_depend_on_is_kept_with_them(drawing):
         assert im.info["ddpm_abc"] == drawing.of
 
 
+def test_a_class_of_which_no_image_was_seen_is_not_drawn(drawing):
+    found = drawing.found._replace(info={"classes": {"a": 0, "b": 3}})
+    assert Drawing(found, "w", label="b").often == [0, 1]
+    with pytest.raises(ConfigError, match="label must be one of b, got a"):
+        Drawing(found, "w", label="a")
+
+
 def test_names_say_seed_class_and_number(drawing):
     assert image_name(drawing, 12) == "seed-5-0012.png"
     assert image_name(drawing, 123456) == "seed-5-123456.png"
@@ -323,6 +330,19 @@ def test_half_of_the_images_are_mirrored():
     mirrored = (got == x0.flip(3)).flatten(1).all(1)
     assert ((got == x0).flatten(1).all(1) ^ mirrored).all()
     assert 160 < mirrored.sum() < 240
+
+
+def test_measurements_of_an_earlier_run_are_not_those_of_a_new_one():
+    "Its checkpoints were cleared away, and the new run measures nothing."
+    gray_images("mine", size=8)
+    Path("out").mkdir()
+    write_records("out/metrics.jsonl", [{"step": 1, "loss": 0.5}])
+    with open_run(tiny(size=8, steps=1, preview=0)) as run:
+        for _ in steps(run):
+            pass
+        save_run(run)
+    with open_run(tiny(steps=1), resume=True) as again:
+        assert again.records == []
 
 
 def test_measurements_are_read_as_far_as_the_checkpoint_goes(tmp_path):

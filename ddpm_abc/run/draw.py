@@ -81,8 +81,9 @@ def _often(drawing: Drawing) -> list[int] | None:
         return None
     if drawing.in_turn and label is not None:
         raise ConfigError(_ONE_OR_ALL, got=shown(label))
-    if label is not None and label not in counts:
-        raise ConfigError(_UNKNOWN, names=shown(", ".join(counts)), got=shown(label))
+    learned = [name for name, count in counts.items() if count]  # of others no image was in the training
+    if label is not None and label not in learned:
+        raise ConfigError(_UNKNOWN, names=shown(", ".join(learned)), got=shown(label))
     return [count if label is None else int(name == label) for name, count in counts.items()]
 
 # %% ../../nbs/93g_draw.ipynb #ddd4d91b

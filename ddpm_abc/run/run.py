@@ -99,8 +99,11 @@ def save_run(
     if run.team.rank:
         return
     write_losses(run.out / "loss.csv", run.losses, run.step - len(run.losses) + 1)
+    metrics = run.out / "metrics.jsonl"
     if run.records:
-        write_records(run.out / "metrics.jsonl", run.records)
+        write_records(metrics, run.records)
+    else:
+        metrics.unlink(missing_ok=True)  # of an earlier run, whose checkpoints are gone
     told = {"run": saved_settings(run.config)}
     about: dict[str, Any] = {"data": run.data.name, "steps": run.step, "seed": run.config.seed, **told}
     about |= {"images_sha256": run.digests["images_sha256"]}
