@@ -198,6 +198,13 @@ def test_a_path_is_the_name_of_a_folder():
         TrainConfig(out=b"out")
 
 
+def test_a_tilde_makes_no_folder_of_that_name(monkeypatch):
+    "A shell leaves it as it is in --out=~/run."
+    monkeypatch.setenv("HOME", "/home/me")
+    assert TrainConfig(out="~/run", data="~mine").out == "/home/me/run"
+    assert (Name().parse("~/run"), Name().parse("~mine")) == ("/home/me/run", "~mine")
+
+
 def test_nothing_moves_the_cursor_of_a_terminal():
     assert shown("a\x1b[2Jb\n") == "a?[2Jb?"
     assert shown([1, 2]) == "1,2"

@@ -299,6 +299,11 @@ def test_batches_of_nothing_are_named():
             batches(nothing, 1)
 
 
+def test_batches_take_whole_numbers_of_numpy():
+    three, five, seven = np.int64([3, 5, 7])
+    assert take(3, numbered(10), three, seed=five, start=seven) == take(3, numbered(10), 3, seed=5, start=7)
+
+
 @pytest.mark.parametrize("wrong", [{"batch_size": 2.0}, {"batch_size": True}, {"seed": "7"}, {"start": None}])
 def test_batches_name_what_is_no_whole_number(wrong):
     ((name, value),) = wrong.items()
@@ -352,6 +357,14 @@ def test_load_finds_data_by_name_and_prints_nothing(tmp_path, capfd, monkeypatch
 def test_load_names_an_unknown_data_set(name, what):
     with pytest.raises(RuntimeError, match=f"{what} {name!r}.*digits, mnist, fashion"):
         load(name)
+
+
+def test_a_tilde_is_the_home_of_whoever_asks(tmp_path, monkeypatch):
+    "A shell leaves it as it is in --data=~/mine, and so does Python."
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "mine" / "a.png")
+    assert load("~/mine").name == f"folder {tmp_path / 'mine'}"
 
 
 def test_load_tells_a_file_from_a_folder(tmp_path):

@@ -201,8 +201,8 @@ def image_folder(
     many for the memory. Raises `ValueError` for a form that cannot be, as `Form` does, and `OSError` if the
     disk of `cache` is too small or fails.
     """
-    size = (size, size) if isinstance(size, Integral) else size
-    form, path = Form(size, channels, background, fit), Path(path)
+    size = (size, size) if isinstance(size, (int, Integral)) else size
+    form, path = Form(size, channels, background, fit), Path(os.path.expanduser(path))
     if not os.path.isdir(path):  # Path.is_dir raises for a name that is too long
         what = f"{path} is not a folder" if os.path.exists(path) else f"there is no folder {path}"
         raise RuntimeError(f"{what}: give one with images, or use --data digits (in Python: digits())")
@@ -211,7 +211,8 @@ def image_folder(
     labels = [k for k, images in enumerate(classes.values()) for _ in images]
     pixels: Tensor | Mapped
     if cache is not None and len(files) * math.prod(form.shape) > IN_MEMORY:
-        pixels, seen = cached(path, files, form, Path(cache), progress=progress)
+        cache = Path(os.path.expanduser(cache))
+        pixels, seen = cached(path, files, form, cache, progress=progress)
         source = f"decoded into {cache}"
     else:
         pixels, seen = _in_memory(files, form, progress)

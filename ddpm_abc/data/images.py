@@ -169,6 +169,7 @@ def _shuffled(
 ) -> Iterator[Tensor]:
     "Which images each batch holds, from batch number `start` on: all in turn, or evenly by their labels."
     device = images.device if isinstance(images, Tensor) else torch.device("cpu")
+    batch_size, seed, start = int(batch_size), int(seed), int(start)  # a generator refuses NumPy's
     n, per_epoch = len(images), len(images) // batch_size
     epoch, k = divmod(start, per_epoch)
     while True:

@@ -225,7 +225,7 @@ class Name(Kind):
             raise ValueError("must not be empty")
         if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
             raise ValueError(_NO_TEXT)
-        return text
+        return os.path.expanduser(text) if text.startswith("~/") else text  # else a folder named ~ is made
 
     def _look(self, value: Any) -> str:
         value = os.fspath(value) if isinstance(value, os.PathLike) else value
