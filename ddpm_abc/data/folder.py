@@ -208,11 +208,10 @@ def image_folder(
         raise RuntimeError(f"{what}: give one with images, or use --data digits (in Python: digits())")
     classes, notes = _classes(path)
     files = [f for images in classes.values() for f in images]
-    labels = [k for k, images in enumerate(classes.values()) for _ in images]
+    labels = torch.tensor([k for k, images in enumerate(classes.values()) for _ in images], device="cpu")
     pixels: Tensor | Mapped
     if cache is not None and len(files) * math.prod(form.shape) > IN_MEMORY:
-        cache = Path(os.path.expanduser(cache))
-        pixels, seen = cached(path, files, form, cache, progress=progress)
+        pixels, seen = cached(path, files, form, Path(os.path.expanduser(cache)), progress=progress)
         source = f"decoded into {cache}"
     else:
         pixels, seen = _in_memory(files, form, progress)
@@ -220,8 +219,7 @@ def image_folder(
         if len(files) > 1 and bool((pixels == pixels[:1]).all()):
             notes.append(f"all {len(files):,} images are identical")
     notes += _on_pictures(seen, form, len(files))
-    of = torch.tensor(labels, device="cpu")
-    return Images(f"folder {path}", pixels, of, tuple(classes), source, tuple(notes))
+    return Images(f"folder {path}", pixels, labels, tuple(classes), source, tuple(notes))
 
 # %% ../../nbs/90d_folder.ipynb #fda98ce2
 IN_MEMORY = 256 * 2**20  # bytes of pixels that are always read into memory

@@ -41,7 +41,7 @@ class ConfigError(ValueError):
         "The text, with its settings written in another way."
         return self.text.format(**{name: spell(name) for name in self.settings}, **self.values)
 
-
+# %% ../../nbs/93a_settings.ipynb #2099acx0
 def as_typed(
     value: object,  # a setting's value
 ) -> str:  # of any length, for a command line

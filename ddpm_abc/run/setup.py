@@ -278,9 +278,8 @@ def fixed_by(
     net, sched = net_of(init), init.denoise.sched
     kind = (sched.recipe or {}).get("kind", "betas")
     settings = {"schedule": kind, "T": sched.T, "channels": tuple(net.config["channels"])}
-    settings |= {"predict": init.denoise.predicts}
     c, h, w = net.image_shape
-    settings |= {"size": f"{h}x{w}", "colour": c == 3}
+    settings |= {"predict": init.denoise.predicts, "size": f"{h}x{w}", "colour": c == 3}
     settings |= {"learn_variance": True} if net.config["learn_variance"] else {}
     return settings | ({"labels": True} if net.config["n_classes"] else {})
 
