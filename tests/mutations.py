@@ -1460,8 +1460,8 @@ FAULTS = [
     Fault(
         "images drawn with replacement",
         "data.images._shuffled",
-        "torch.randperm(len(images), generator=g)",
-        "torch.randint(len(images), (len(images),), generator=g)",
+        'torch.randperm(n, generator=g, device="cpu")',
+        'torch.randint(n, (n,), generator=g, device="cpu")',
         "test_truth.test_epochs_differ_and_each_shows_every_image_once",
     ),
     Fault(

@@ -1,17 +1,21 @@
 """What a run can be told: one declaration, from which the checks, the help and the checkpoints follow."""
 
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import fields, replace
+from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from shell import ENVIRONMENT
 
 from ddpm_abc.cli.evaluate import EvaluateConfig
+from ddpm_abc.cli.options import retyped
 from ddpm_abc.cli.sample import SampleConfig
-from ddpm_abc.cli.train import command
+from ddpm_abc.cli.train import _again, command
 from ddpm_abc.run.config import RECIPES, OtherSetting, TrainConfig, read_settings, saved_settings, settled
 from ddpm_abc.run.settings import (
     Choice,
@@ -175,10 +179,43 @@ def test_a_configuration_is_checked_when_it_is_made():
             TrainConfig(**wrong)
 
 
+def test_numbers_of_numpy_are_numbers():
+    got = TrainConfig(lr=np.float64(0.1), ema=np.float32(0.5), steps=np.int64(7), channels=(np.int32(16), 32))
+    assert (got.lr, got.ema, got.steps, got.channels) == (0.1, 0.5, 7, (16, 32))
+    assert json.loads(json.dumps(saved_settings(got)))["channels"] == [16, 32]
+    assert TrainConfig(size=np.int64(28)).size == "28x28"
+    for wrong in ({"lr": np.float64("nan")}, {"steps": np.int64(0)}, {"steps": np.float64(7)}):
+        with pytest.raises(ConfigError, match=f"^{next(iter(wrong))} must be"):
+            TrainConfig(**wrong)
+    with pytest.raises(ConfigError, match="^lr must be"):
+        TrainConfig(lr=np.bool_(True))
+
+
+def test_a_path_is_the_name_of_a_folder():
+    config = TrainConfig(data=Path("mine"), out=Path("a") / "b")
+    assert (config.data, config.out) == ("mine", str(Path("a/b")))
+    with pytest.raises(ConfigError, match="^out must be a name, got"):
+        TrainConfig(out=b"out")
+
+
+def test_a_tilde_makes_no_folder_of_that_name(monkeypatch):
+    "A shell leaves it as it is in --out=~/run."
+    monkeypatch.setenv("HOME", "/home/me")
+    assert TrainConfig(out="~/run", data="~mine").out == "/home/me/run"
+    assert (Name().parse("~/run"), Name().parse("~mine")) == ("/home/me/run", "~mine")
+
+
 def test_nothing_moves_the_cursor_of_a_terminal():
     assert shown("a\x1b[2Jb\n") == "a?[2Jb?"
     assert shown([1, 2]) == "1,2"
     assert len(shown("x" * 1000)) == 200
+
+
+def test_a_command_repeats_any_name_as_it_was_typed():
+    name = "\U0001f468\u200d\U0001f469/" + "x" * 300  # two characters, joined by one that is not printable
+    words = shlex.split(retyped("sample", SampleConfig(weights=name, out=name)))
+    assert words == ["ddpm-abc", "sample", "--weights", name, "--out", name]
+    assert shlex.split(_again(TrainConfig(image_cache=name)))[-2:] == ["--image-cache", name]
 
 
 def test_a_number_of_things():

@@ -22,6 +22,12 @@ def test_every_pixel_value_survives_the_round_trip():
     assert torch.equal(to_uint8(x), pixels)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_every_pixel_value_survives_the_round_trip_in_any_precision(dtype):
+    pixels = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_uint8(to_unit(pixels).to(dtype)), pixels)
+
+
 def test_to_uint8_clips_and_rounds_to_the_nearest():
     x = torch.tensor([-7.0, -1.0, -1 + 0.4 / 127.5, -1 + 0.6 / 127.5, 1.0, 7.0], dtype=torch.float64)
     assert to_uint8(x).tolist() == [0, 0, 0, 1, 255, 255]
@@ -104,6 +110,32 @@ def test_batches_leave_the_global_generator_alone():
     before = torch.get_rng_state()
     take(5, numbered(10), 3)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("even", [False, True])
+def test_batches_do_not_depend_on_the_default_device(even):
+    "The meta device stands for a GPU, of which `torch.set_default_device` speaks."
+
+    def drawn(source):
+        batch = next(labelled_batches(source, labels, 4, even=even))
+        return torch.cat([x.flatten() for x in (*batch, next(batches(source, 4)))])
+
+    pixels, labels = numbered(10), torch.arange(10) % 3
+    data = Images("mine", pixels, labels, ("a", "b", "c"))
+    expected = drawn(pixels)
+    with torch.device("meta"):
+        assert torch.equal(drawn(pixels), expected)
+        assert torch.equal(drawn(data), expected)
+
+
+def test_data_are_on_the_cpu_whatever_the_default_device(tmp_path):
+    for k in range(3):
+        Image.new("L", (8, 8), 80 * k).save(tmp_path / f"{k}.png")
+    with torch.device("meta"):
+        for name in ("digits", "emoji", str(tmp_path)):
+            data = load(name)
+            assert (data.in_memory().device.type, data.labels.device.type) == ("cpu", "cpu")
+    assert data.images[:, 0, 0, 0].tolist() == [0, 80, 160]
 
 
 def test_batches_name_a_wrong_shape_type_or_start():
@@ -267,6 +299,11 @@ def test_batches_of_nothing_are_named():
             batches(nothing, 1)
 
 
+def test_batches_take_whole_numbers_of_numpy():
+    three, five, seven = np.int64([3, 5, 7])
+    assert take(3, numbered(10), three, seed=five, start=seven) == take(3, numbered(10), 3, seed=5, start=7)
+
+
 @pytest.mark.parametrize("wrong", [{"batch_size": 2.0}, {"batch_size": True}, {"seed": "7"}, {"start": None}])
 def test_batches_name_what_is_no_whole_number(wrong):
     ((name, value),) = wrong.items()
@@ -320,6 +357,14 @@ def test_load_finds_data_by_name_and_prints_nothing(tmp_path, capfd, monkeypatch
 def test_load_names_an_unknown_data_set(name, what):
     with pytest.raises(RuntimeError, match=f"{what} {name!r}.*digits, mnist, fashion"):
         load(name)
+
+
+def test_a_tilde_is_the_home_of_whoever_asks(tmp_path, monkeypatch):
+    "A shell leaves it as it is in --data=~/mine, and so does Python."
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "mine" / "a.png")
+    assert load("~/mine").name == f"folder {tmp_path / 'mine'}"
 
 
 def test_load_tells_a_file_from_a_folder(tmp_path):

@@ -57,6 +57,8 @@ def test_a_file_gives_what_memory_gives():
         assert torch.equal(some[torch.tensor([0, 3])], in_memory.images[[19, 7]])
         assert torch.equal(some.part(torch.tensor([1]))[torch.tensor([0])], in_memory.images[[3]])
         assert torch.equal(some[1:], in_memory.images[[3, 7, 7]])
+        with torch.device("meta"):  # it stands for a GPU that a program has made its default
+            assert torch.equal(some[1:], in_memory.images[[3, 7, 7]])
         ours, theirs = (batches(x, 6, seed=3) for x in (source, in_memory.images))
         assert all(torch.equal(next(ours), next(theirs)) for _ in range(7))
 
@@ -140,6 +142,28 @@ def test_an_index_that_is_out_of_range_blames_no_file(index, got, mine):
     assert source[torch.tensor([], dtype=torch.int64)].shape == (0, 3, 8, 8)
 
 
+def test_a_mask_chooses_from_a_file_what_it_chooses_from_memory(mine):
+    source, _ = decode(mine)
+    mask = torch.arange(20) % 3 == 1
+    expected = source[torch.tensor([1, 4, 7, 10, 13, 16, 19])]
+    assert torch.equal(source[mask], expected)
+    assert torch.equal(source.part(mask)[0:7], expected)
+    assert torch.equal(source.part(mask)[torch.arange(7) > 4], expected[5:])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [(torch.ones(19, dtype=torch.bool), r"bool \(19,\)"), (3, r"int64 \(\)"), ([[1]], r"int64 \(1, 1\)")],
+)
+def test_what_is_neither_numbers_nor_a_mask_is_named(wrong, got, mine):
+    source, _ = decode(mine)
+    for ask in (source.part, source.__getitem__):
+        with pytest.raises(IndexError, match=rf"shape \(B,\), or a mask of 20, as images have, got {got}"):
+            ask(wrong)
+    with pytest.raises(IndexError, match="got -1 to -1"):
+        source.part(torch.tensor([-1]))  # at once, and not when it is read
+
+
 @pytest.mark.parametrize("spoil", [lambda raw: b"", lambda raw: raw[:-1], lambda raw: raw[:100]])
 def test_a_part_that_was_cut_off_is_made_again(spoil, mine):
     source, _ = decode(mine)
@@ -154,6 +178,14 @@ def test_a_part_that_goes_while_it_is_used_is_named(mine):
     source.parts[3].write_bytes(b"x")
     with pytest.raises(OSError, match=r"\.part ends early: delete it, and it is made again"):
         source[torch.tensor([19])]
+
+
+def test_a_form_may_hold_numbers_of_numpy(mine, monkeypatch):
+    monkeypatch.setattr(folder, "IN_MEMORY", 0)
+    one, three = np.int64(8), np.int64(3)
+    for size in (one, (one, one)):
+        data = image_folder(mine, size, three, cache=mine.parent / "cache")
+        assert torch.equal(data.in_memory(), decode(mine)[0][0:20])
 
 
 def test_what_the_pixels_depend_on_is_in_the_key(mine):

@@ -63,6 +63,11 @@ def test_a_damaged_file_is_named(spoil, said, files):
         cifar10(files.parent)
 
 
+def test_a_tilde_is_the_home_of_whoever_asks(files, monkeypatch):
+    monkeypatch.setenv("HOME", str(files.parent))
+    assert cifar10("~").source == f"from {files}"
+
+
 def test_without_the_files_and_without_a_net_it_says_what_to_copy(tmp_path, monkeypatch):
     def fail(url, root, md5):
         assert (url, root, md5) == (cifar.CIFAR10_URL, str(tmp_path), cifar.CIFAR10_MD5)

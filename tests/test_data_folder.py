@@ -1,6 +1,7 @@
 """Folders of images: what is read, what is passed over, and what is said about it."""
 
 import os
+import struct
 import tempfile
 import warnings
 from pathlib import Path
@@ -114,6 +115,24 @@ def test_a_photograph_is_turned_as_its_camera_says(turn):
         found = image_folder(tmp_path, size=32).images[0, 0].float()
         assert found[:15].mean() > 240
         assert found[17:].mean() < 15
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        struct.pack("<HHI4s", 0x100, 2, 4, b"abc"),  # a width in letters
+        struct.pack("<HHII", 0x128, 4, 1, 100_000),  # a unit that does not fit into its 16 bits
+        struct.pack("<HHI4s", 0x11B, 2, 4, b"72/1"),  # a fraction in letters
+    ],
+)
+def test_what_a_camera_wrote_wrong_costs_no_photograph(entry, tmp_path):
+    "Pillow cannot write such a note again, and the pixels are good."
+    turn = struct.pack("<HHIHH", 0x112, 3, 1, 6, 0)
+    entries = b"".join(sorted([turn, entry], key=lambda e: struct.unpack("<H", e[:2])))
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + bytes(4)
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg", exif=exif)
+    Image.new("RGB", (4, 6)).save(tmp_path / "b.jpg")
+    assert "another shape" not in str(image_folder(tmp_path, (6, 4)).notes)
 
 
 def test_real_kinds_of_photographs(tmp_path):

@@ -87,6 +87,8 @@ def test_reads_the_files_where_torchvision_puts_them(read, kind, first, tmp_path
     assert d.describe() == f"data: {d.name}, 10,000 images, 1x28x28, from {tmp_path / kind}"
     assert "test set" in d.name
     assert d.notes == ()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read("~", train=False).source == d.source  # torchvision looks there, too
 
 
 @pytest.mark.parametrize(("read", "kind"), [(mnist, "MNIST"), (fashion_mnist, "FashionMNIST")])

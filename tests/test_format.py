@@ -7,6 +7,7 @@ import pickle
 import random
 import re
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -76,6 +77,14 @@ def test_save_refuses_what_json_cannot_hold(value, named, tmp_path):
     with pytest.raises(ValueError, match=f"w.safetensors: the file's information must be .*{named}"):
         saved(tmp_path / "w.safetensors", x=value)
     assert os.listdir(tmp_path) == []
+
+
+def test_numbers_of_numpy_are_noted_as_numbers(tmp_path):
+    noted = {"steps": np.int64(5), "loss": np.float32(0.5), "rate": np.float64(0.1), "good": np.bool_(True)}
+    path = saved(tmp_path / "w.safetensors", **noted)
+    assert {name: read_metadata(path).info[name] for name in noted} == noted
+    with pytest.raises(ValueError, match="float values are not JSON compliant|Out of range"):
+        saved(path, loss=np.float32("nan"))
 
 
 @pytest.mark.parametrize(

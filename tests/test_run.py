@@ -15,9 +15,12 @@ from ddpm_abc.muon import Muon
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.run.config import TrainConfig
 from ddpm_abc.run.draw import IN_SHARES, Drawing, draw, image_labels
+from ddpm_abc.run.images import images_of
+from ddpm_abc.run.judge import some_of
 from ddpm_abc.run.log import draw_losses, read_losses, read_records, write_losses, write_records
 from ddpm_abc.run.opening import RunExists, open_run
 from ddpm_abc.run.pictures import image_name, read_kept, write_image, write_kept
+from ddpm_abc.run.report import write_report
 from ddpm_abc.run.run import Run, _mirrored, newest, save_run, steps
 from ddpm_abc.run.settings import ConfigError
 from ddpm_abc.run.setup import check_saved, memory_for
@@ -163,6 +166,32 @@ def test_a_run_is_taken_step_by_step():
         assert (again.step, again.progress(), len(again.losses)) == (3, 1.0, 3)
 
 
+def trained_and_gone_on_with(out):
+    "The weights, and what was measured, of a run of two steps that goes on for a third."
+    told = {"out": out, "hold_out": 2, "flip": True, "even": True, "preview": 3, "dropout": 0.1, "size": 8}
+    for n in (2, 3):
+        with open_run(tiny(steps=n, **told), resume=n == 3) as run:
+            for _ in steps(run):
+                pass
+            save_run(run)
+    assert write_report(run)
+    return torch.cat([p.flatten() for p in run.net.parameters()]), run.records[-1]["loss_by_t"]
+
+
+def test_a_run_does_not_depend_on_the_default_device_and_precision():
+    "The meta device stands for a GPU, of which `torch.set_default_device` speaks."
+    for name in ("mine/a", "mine/b"):
+        gray_images(name, size=8)
+    weights, measured = trained_and_gone_on_with("plain")
+    with torch.device("meta"):
+        again = trained_and_gone_on_with("elsewhere")
+        assert len(some_of(images_of(tiny(labels=True))[0])[0]) == 17
+    assert torch.equal(again[0], weights)
+    assert again[1] == measured
+    torch.set_default_dtype(torch.float64)
+    assert trained_and_gone_on_with("double")[0].dtype == torch.float32
+
+
 def test_two_runs_do_not_share_a_folder():
     gray_images("mine")
     with (
@@ -202,6 +231,14 @@ def test_images_are_the_same_in_any_company(drawing):
 def test_states_are_counted(drawing):
     got = [(state.first, state.step, state.done, len(state.x)) for state in draw(drawing, 2, first=7)]
     assert got == [(7, k, k == 4, 2) for k in range(5)]
+
+
+def test_images_do_not_depend_on_the_default_device_and_precision(drawing):
+    expected = torch.cat([state.x for state in draw(drawing, 6) if state.done])
+    with torch.device("meta"):
+        assert torch.equal(torch.cat([state.x for state in draw(drawing, 6) if state.done]), expected)
+    torch.set_default_dtype(torch.float64)
+    assert torch.equal(torch.cat([state.x for state in draw(drawing, 6) if state.done]), expected)
 
 
 def test_large_images_are_drawn_few_at_once():
@@ -273,6 +310,13 @@ def test_what_images_depend_on_is_kept_with_them(drawing):
         assert im.info["ddpm_abc"] == drawing.of
 
 
+def test_a_class_of_which_no_image_was_seen_is_not_drawn(drawing):
+    found = drawing.found._replace(info={"classes": {"a": 0, "b": 3}})
+    assert Drawing(found, "w", label="b").often == [0, 1]
+    with pytest.raises(ConfigError, match="label must be one of b, got a"):
+        Drawing(found, "w", label="a")
+
+
 def test_names_say_seed_class_and_number(drawing):
     assert image_name(drawing, 12) == "seed-5-0012.png"
     assert image_name(drawing, 123456) == "seed-5-123456.png"
@@ -286,6 +330,19 @@ def test_half_of_the_images_are_mirrored():
     mirrored = (got == x0.flip(3)).flatten(1).all(1)
     assert ((got == x0).flatten(1).all(1) ^ mirrored).all()
     assert 160 < mirrored.sum() < 240
+
+
+def test_measurements_of_an_earlier_run_are_not_those_of_a_new_one():
+    "Its checkpoints were cleared away, and the new run measures nothing."
+    gray_images("mine", size=8)
+    Path("out").mkdir()
+    write_records("out/metrics.jsonl", [{"step": 1, "loss": 0.5}])
+    with open_run(tiny(size=8, steps=1, preview=0)) as run:
+        for _ in steps(run):
+            pass
+        save_run(run)
+    with open_run(tiny(steps=1), resume=True) as again:
+        assert again.records == []
 
 
 def test_measurements_are_read_as_far_as_the_checkpoint_goes(tmp_path):

@@ -65,6 +65,14 @@ def test_an_optimizer_goes_back_as_it_was(optimizer, settings):
             assert v is None or torch.equal(other.state_dict()["state"][i][name], v)
 
 
+def test_a_setting_of_an_optimizer_may_be_a_number_of_numpy():
+    "As a schedule leaves it that computes the learning rate with NumPy."
+    _, opt = stepped(torch.optim.SGD, lr=0.1)
+    for rate in (np.float64(0.05), np.float32(0.05), np.int64(1)):
+        opt.param_groups[0]["lr"] = rate
+        remembered._check_optimizer("f", opt, [{**opt.state_dict()["param_groups"][0], "lr": 0.1}], {})
+
+
 def test_moments_lie_in_memory_as_their_parameters_do():
     net = small().to(memory_format=torch.channels_last)
     opt = torch.optim.AdamW(net.parameters())

@@ -63,7 +63,7 @@ def _bits(config: Any, drawing: Drawing, images: Tensor, team: Team) -> Tensor: 
     with progress(len(x0), "measuring") as bar:
         for k in range(0, len(x0), team.size * CHUNK):
             first = k + team.rank * CHUNK
-            rows = torch.empty(0, 4, dtype=torch.float64)
+            rows = torch.empty(0, 4, dtype=torch.float64, device="cpu")
             if len(some := x0[first : first + CHUNK].to(device)):
                 found = bits_per_dim(denoise, some, times=p, draws=DRAWS, seed=config.seed, first=first)
                 rows = torch.stack([found.each, found.part(1, 1), found.part(2), found.prior], 1)
@@ -95,7 +95,7 @@ def _held_out(config: Any, drawing: Drawing) -> tuple[Tensor, str]:
             note(sentence)
         if train is None:
             note(f"nobody can tell which of them {config.weights} was trained on: its own images are gone")
-        images, whose = held[torch.arange(min(config.n, len(held)))], "that were held out"
+        images, whose = held[torch.arange(min(config.n, len(held)), device="cpu")], "that were held out"
     if tuple(images.shape[1:]) != shape:
         got, want = ("x".join(map(str, s)) for s in (images.shape[1:], shape))
         raise Refused(f"{config.weights} is for images of {want}, and those of --data are {got}")

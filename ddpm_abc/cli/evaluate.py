@@ -190,8 +190,8 @@ def _images(config: EvaluateConfig, drawing: Drawing, kept: Tensor | None, team:
     say(describe(net))
     if config.compile:
         net.compile()
-    parts = [torch.empty(0, *net.image_shape, dtype=torch.uint8) if kept is None else kept]
-    before = int(team.pooled(torch.tensor([len(parts[0])]))[0][0])  # the first process's
+    parts = [torch.empty(0, *net.image_shape, dtype=torch.uint8, device="cpu") if kept is None else kept]
+    before = int(team.pooled(torch.tensor([len(parts[0])], device="cpu"))[0][0])  # the first process's
 
     def keep(first: int, images: Tensor) -> None:
         if team.rank:

@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from ddpm_abc.cli.errors import Failed, flag
-from ddpm_abc.run.settings import Choice, Flag, Kind, help_of, option_for, settings_of, shown
+from ddpm_abc.run.settings import Choice, Flag, Kind, as_typed, help_of, option_for, settings_of
 
 
 class SettingType(click.ParamType):
@@ -73,7 +73,7 @@ def retyped(command: str, config: Any, **changed: Any) -> str:
         if value is None or (isinstance(kind, Flag) and not (value or kind.no)):
             continue
         option = flag(option_for(name, kind, value))
-        words += [option] if isinstance(kind, Flag) else [option, shown(value)]
+        words += [option] if isinstance(kind, Flag) else [option, as_typed(value)]
     return shlex.join(words)
 
 

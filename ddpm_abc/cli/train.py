@@ -15,7 +15,7 @@ from ddpm_abc.cli.console import note, progress, say, watched
 from ddpm_abc.cli.errors import Failed, Refused, flag, noting, refusing, words
 from ddpm_abc.cli.options import Command, SettingType, options, typed
 from ddpm_abc.run.config import LIMITS, RECIPES, DataConfig, NetConfig, ScaleConfig, TrainConfig
-from ddpm_abc.run.settings import Choice, counted, settings_of, shown
+from ddpm_abc.run.settings import Choice, as_typed, counted, settings_of
 from ddpm_abc.run.signals import noted_signals
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _again(config: TrainConfig) -> str:
     "The command that goes on with a run: what its checkpoints do not keep must be given again."
     names = sorted(n for n, s in settings_of(config).items() if not s.kept and n not in (*LIMITS, "out"))
     changed = [n for n in names if getattr(config, n) != settings_of(config)[n].default]
-    rest = [word for n in changed for word in (flag(n), shown(getattr(config, n)))]
+    rest = [word for n in changed for word in (flag(n), as_typed(getattr(config, n)))]
     program = ["ddpm-abc"]
     if n := os.environ.get("LOCAL_WORLD_SIZE"):
         program = ["torchrun", "--nproc-per-node", n, "-m", "ddpm_abc", "--"]  # or --log would be torchrun's

@@ -46,11 +46,20 @@ def _read(path: Path, pixels: np.ndarray, places: Sequence[tuple[int, int]]) -> 
                 raise OSError(f"{path} ends early: delete it, and it is made again")
 
 
-def _check_indices(indices: Tensor, n: int) -> None:
-    "Raise `IndexError` for an index of none of n images."
+def _numbers(indices: Tensor | slice, n: int) -> Tensor:
+    "Which of n images are meant, (B,). Raises `IndexError` for what means none of them."
+    if isinstance(indices, slice):
+        return torch.arange(n, device="cpu")[indices]
+    indices = torch.as_tensor(indices, device="cpu")
+    if indices.ndim != 1 or (indices.dtype == torch.bool and len(indices) != n):
+        need = f"indices must be a tensor of shape (B,), or a mask of {n}, as images have"
+        raise IndexError(f"{need}, got {str(indices.dtype).removeprefix('torch.')} {tuple(indices.shape)}")
+    if indices.dtype == torch.bool:
+        return indices.nonzero()[:, 0]
     if len(indices) and not 0 <= indices.min() <= indices.max() < n:
         got = f"{indices.min()} to {indices.max()}"
         raise IndexError(f"indices must lie in 0..{n - 1}, the images there are, got {got}")
+    return indices
 
 # %% ../../nbs/90f_cache.ipynb #90f000x0
 @dataclass(frozen=True, eq=False)
@@ -73,11 +82,9 @@ class Mapped:
 
     def __getitem__(
         self,
-        indices: Tensor | slice,  # of images, 0..n-1; `IndexError` for others
+        indices: Tensor | slice,  # of images, 0..n-1, or a mask, (n,) bool; `IndexError` for others
     ) -> Tensor:  # (B, C, H, W) uint8, in memory; `OSError` if a file is missing or ends early
-        if isinstance(indices, slice):
-            indices = torch.arange(len(self))[indices]
-        _check_indices(indices, len(self))
+        indices = _numbers(indices, len(self))
         if self.chosen is not None:
             indices = self.chosen[indices]
         pixels = np.empty((len(indices), *self.whole[1:]), np.uint8)
@@ -88,9 +95,10 @@ class Mapped:
 
     def part(
         self,
-        indices: Tensor,  # of images, (n,) int64
+        indices: Tensor,  # of images, (B,) int64, or a mask, (n,) bool; `IndexError` for others
     ) -> Mapped:  # these, as a source of their own
         "Some of the images. Nothing is read."
+        indices = _numbers(indices, len(self))
         return replace(self, chosen=indices if self.chosen is None else self.chosen[indices])
 
 # %% ../../nbs/90f_cache.ipynb #90f00011

@@ -36,9 +36,10 @@ def cifar10(
     Downloaded if they are missing, and the archive compared with its published MD5. Raises `RuntimeError`,
     with what to do, if that fails, and for a file of another size or with a class above 9.
     """
-    home, names = Path(root) / _FOLDER, _TRAIN if train else _TEST
+    root = Path(os.path.expanduser(root))  # as torchvision does
+    home, names = root / _FOLDER, _TRAIN if train else _TEST
     if not all((home / name).is_file() for name in names):
-        _download(Path(root), home)
+        _download(root, home)
     records = np.concatenate([_records(home / name) for name in names])
     images = torch.from_numpy(records[:, 1:].reshape(-1, 3, 32, 32))
     labels = torch.from_numpy(records[:, 0].astype(np.int64))

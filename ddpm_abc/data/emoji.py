@@ -32,7 +32,7 @@ def emoji() -> Images:  # 3,781 images, 3x32x32
     Raises `RuntimeError` if a file in the package is not the one that was released.
     """
     about = json.loads(_read("emoji.json"))
-    labels = torch.tensor(about["labels"])
+    labels = torch.tensor(about["labels"], device="cpu")
     with Image.open(io.BytesIO(_read("emoji.webp"))) as sheet:
         pixels = torch.from_numpy(np.array(sheet.convert("RGB")))
     rows = len(pixels) // _SIDE

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -200,17 +201,17 @@ def image_folder(
     many for the memory. Raises `ValueError` for a form that cannot be, as `Form` does, and `OSError` if the
     disk of `cache` is too small or fails.
     """
-    size = (size, size) if isinstance(size, int) else size
-    form, path = Form(size, channels, background, fit), Path(path)
+    size = (size, size) if isinstance(size, (int, Integral)) else size
+    form, path = Form(size, channels, background, fit), Path(os.path.expanduser(path))
     if not os.path.isdir(path):  # Path.is_dir raises for a name that is too long
         what = f"{path} is not a folder" if os.path.exists(path) else f"there is no folder {path}"
         raise RuntimeError(f"{what}: give one with images, or use --data digits (in Python: digits())")
     classes, notes = _classes(path)
     files = [f for images in classes.values() for f in images]
-    labels = [k for k, images in enumerate(classes.values()) for _ in images]
+    labels = torch.tensor([k for k, images in enumerate(classes.values()) for _ in images], device="cpu")
     pixels: Tensor | Mapped
     if cache is not None and len(files) * math.prod(form.shape) > IN_MEMORY:
-        pixels, seen = cached(path, files, form, Path(cache), progress=progress)
+        pixels, seen = cached(path, files, form, Path(os.path.expanduser(cache)), progress=progress)
         source = f"decoded into {cache}"
     else:
         pixels, seen = _in_memory(files, form, progress)
@@ -218,7 +219,7 @@ def image_folder(
         if len(files) > 1 and bool((pixels == pixels[:1]).all()):
             notes.append(f"all {len(files):,} images are identical")
     notes += _on_pictures(seen, form, len(files))
-    return Images(f"folder {path}", pixels, torch.tensor(labels), tuple(classes), source, tuple(notes))
+    return Images(f"folder {path}", pixels, labels, tuple(classes), source, tuple(notes))
 
 # %% ../../nbs/90d_folder.ipynb #fda98ce2
 IN_MEMORY = 256 * 2**20  # bytes of pixels that are always read into memory
@@ -257,7 +258,7 @@ def _room(n: int, form: Form) -> Tensor:
     "Memory for all images, asked for before the first is read."
     c, h, w = form.shape
     try:
-        return torch.empty((n, c, h, w), dtype=torch.uint8)
+        return torch.empty((n, c, h, w), dtype=torch.uint8, device="cpu")
     except RuntimeError as e:
         need = n * c * h * w / 1e9
         raise RuntimeError(

@@ -116,7 +116,8 @@ def _idx(
 ) -> Images:
     import torchvision.datasets  # here: it takes a second, and the bundled digits do without
 
-    home = Path(root) / kind
+    root = Path(os.path.expanduser(root))  # as torchvision does
+    home = root / kind
     if (old := home / "processed").exists():  # torchvision would unpickle these, which may run code
         raise RuntimeError(
             f"{title} in {old} is in the form of old versions of torchvision, which is not safe to read:"

@@ -40,7 +40,7 @@ def to_uint8(
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise TypeError(f"to_uint8 takes a torch tensor of floats in [-1, 1], got {_kind(x)}")
-    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return ((x.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)  # 16 bits round too early
 
 # %% ../../nbs/90a_images.ipynb #932efb7f
 _TO_PIXELS = {  # how to get a uint8 tensor from what is not one
@@ -104,7 +104,7 @@ class Images:
 
     def in_memory(self) -> Tensor:  # (N, C, H, W) uint8
         "All the images as one tensor: those that lie in a file are read."
-        return self.images if isinstance(self.images, Tensor) else self[torch.arange(len(self))]
+        return self.images if isinstance(self.images, Tensor) else self[torch.arange(len(self), device="cpu")]
 
     def part(
         self,
@@ -169,11 +169,12 @@ def _shuffled(
 ) -> Iterator[Tensor]:
     "Which images each batch holds, from batch number `start` on: all in turn, or evenly by their labels."
     device = images.device if isinstance(images, Tensor) else torch.device("cpu")
-    per_epoch = len(images) // batch_size
+    batch_size, seed, start = int(batch_size), int(seed), int(start)  # a generator refuses NumPy's
+    n, per_epoch = len(images), len(images) // batch_size
     epoch, k = divmod(start, per_epoch)
     while True:
         g = torch.Generator().manual_seed(seed + 1_000_003 * epoch)
-        order = torch.randperm(len(images), generator=g) if labels is None else _evenly(labels, g)
+        order = torch.randperm(n, generator=g, device="cpu") if labels is None else _evenly(labels, g)
         order = order.to(device)
         for i in range(k, per_epoch):
             yield order[i * batch_size : (i + 1) * batch_size]
@@ -184,8 +185,8 @@ def _evenly(labels: Tensor, generator: torch.Generator) -> Tensor:  # (N,) -> (N
     "As many images as there are, with replacement: for each a class that has any, then one of its images."
     in_order, by_class = labels.sort(stable=True)
     counts = in_order.unique_consecutive(return_counts=True)[1]
-    k = torch.randint(len(counts), labels.shape, generator=generator)
-    within = torch.rand(labels.shape, generator=generator, dtype=torch.float64) * counts[k]
+    k = torch.randint(len(counts), labels.shape, generator=generator, device="cpu")
+    within = torch.rand(labels.shape, generator=generator, dtype=torch.float64, device="cpu") * counts[k]
     return by_class[(counts.cumsum(0) - counts)[k] + within.long()]
 
 # %% ../../nbs/90a_images.ipynb #671675bb
@@ -215,7 +216,7 @@ def _first(source: Source, taker: str) -> Any:
     if not len(source):
         raise ValueError(_EMPTY)
     try:
-        return source[torch.zeros(1, dtype=torch.int64)]
+        return source[torch.zeros(1, dtype=torch.int64, device="cpu")]
     except (TypeError, ValueError, LookupError) as e:
         name = type(source).__name__
         raise TypeError(f"{taker} asks its data for a tensor of indices, and {name} says: {e}") from e

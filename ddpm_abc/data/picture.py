@@ -12,8 +12,10 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cache
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,16 @@ __all__ = ['FITS', 'IMAGE_ENDINGS', 'Form', 'Picture', 'read_picture', 'write_pa
 FITS = ("crop", "pad")  # what becomes of a picture of another shape: its middle, or all of it on background
 
 
+def _is_whole(n: object) -> bool:
+    return isinstance(n, Integral) and not isinstance(n, bool)
+
+
 @dataclass(frozen=True)
 class Form:
     """What pictures are made into.
 
-    Raises `ValueError` for a size that is not a tuple of two whole numbers above 0, channels other than 1 and
-    3, an unknown fit, and a background that is not an opaque colour.
+    Takes whole numbers of NumPy too. Raises `ValueError` for a size that is not a tuple of two whole numbers
+    above 0, channels other than 1 and 3, an unknown fit, and a background that is not an opaque colour.
     """
 
     size: tuple[int, int] = (28, 28)  # (H, W)
@@ -44,12 +50,14 @@ class Form:
         if self.channels not in (1, 3):
             raise ValueError(f"channels must be 1, for grey, or 3, for colour, got {self.channels}")
         size = self.size
-        if not isinstance(size, tuple) or len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
+        if not isinstance(size, tuple) or len(size) != 2 or not all(_is_whole(n) and n > 0 for n in size):
             what = "a tuple of two whole numbers above 0, height and width"
             raise ValueError(f"size must be {what}, got {size!r}")
         if self.fit not in FITS:
             raise ValueError(f"fit must be one of {', '.join(FITS)}, got {self.fit!r}")
         _ground(self.background)
+        object.__setattr__(self, "channels", int(self.channels))  # as JSON can hold them: see `cached`
+        object.__setattr__(self, "size", tuple(map(int, size)))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -140,7 +148,9 @@ def read_picture(
                 raise _TooDeep(_EIGHT_BITS.format(mode=opened.mode, name=Path(path).name))
             preview = opened.format == "MPO"  # a JPEG and its preview
             several = not preview and getattr(opened, "n_frames", 1) > 1
-            ImageOps.exif_transpose(opened, in_place=True)
+            opened.load()
+            with suppress(Exception):  # a note of the camera may be malformed where the pixels are not
+                ImageOps.exif_transpose(opened, in_place=True)
             image, transparent = _on_ground(opened, _ground(form.background))
             width, height = image.size
             raw = bytearray(_fitted(image, form).tobytes())

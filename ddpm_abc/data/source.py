@@ -41,7 +41,7 @@ def load(
         return named[name]()
     if name in NAMED:
         raise ValueError(f"a form is for a folder of images, and {name} has its own, got {form}")
-    if name and os.path.isdir(name):
+    if name and os.path.isdir(os.path.expanduser(name)):
         f = form or Form()
         return image_folder(name, f.size, f.channels, f.background, f.fit, cache=cache, progress=progress)
     missing = "there is no folder" if os.path.dirname(name) else "unknown data set"  # a path, or a word

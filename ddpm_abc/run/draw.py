@@ -81,8 +81,9 @@ def _often(drawing: Drawing) -> list[int] | None:
         return None
     if drawing.in_turn and label is not None:
         raise ConfigError(_ONE_OR_ALL, got=shown(label))
-    if label is not None and label not in counts:
-        raise ConfigError(_UNKNOWN, names=shown(", ".join(counts)), got=shown(label))
+    learned = [name for name, count in counts.items() if count]  # of others no image was in the training
+    if label is not None and label not in learned:
+        raise ConfigError(_UNKNOWN, names=shown(", ".join(learned)), got=shown(label))
     return [count if label is None else int(name == label) for name, count in counts.items()]
 
 # %% ../../nbs/93g_draw.ipynb #ddd4d91b
@@ -219,15 +220,15 @@ def draw(
     shape, chunk = drawing.net.image_shape, drawing.chunk()
     rank, processes = (team.rank, team.size) if team else (0, 1)
     times = times_for(drawing.sampler, drawing.found.denoise.sched, drawing.steps)
-    device, walk = _device_of(drawing), _walk(drawing)
+    like, walk = next(drawing.net.parameters()), _walk(drawing)
     for k in range(first + rank * chunk, first + rank * chunk + n, processes * chunk):
         size = max(0, min(chunk, first + n - k))
         if not size:
-            empty = torch.empty(0, *shape, device=device)
+            empty = like.new_empty(0, *shape)
             yield from (DrawState(k, i, empty, i == drawing.steps) for i in range(drawing.steps + 1))
             continue
         noise = seeded_noise(image_generators(drawing.seed, size, k))
-        pure = noise(torch.empty(size, *shape, device=device))
+        pure = noise(like.new_empty(size, *shape))
         yield DrawState(k, 0, pure, False)
         for i, x in enumerate(walk(_denoiser(drawing, size, k), pure, times, noise), 1):
             done = i == drawing.steps
@@ -236,10 +237,6 @@ def draw(
             yield DrawState(k, i, x, done)
 
 # %% ../../nbs/93g_draw.ipynb #97d7fc32
-def _device_of(drawing: Drawing) -> torch.device:
-    return next(drawing.net.parameters()).device
-
-
 def _walk(drawing: Drawing) -> Sampler:
     "The sampler, its noise set."
     walk = SAMPLERS[drawing.sampler]
@@ -258,5 +255,5 @@ def _denoiser(drawing: Drawing, n: int, first: int) -> Any:
         labels = [k % len(drawing.often) for k in range(first, first + n)]
     else:
         labels = image_labels(drawing.seed, n, first, drawing.often)
-    y = torch.tensor(labels, device=_device_of(drawing))
+    y = torch.tensor(labels, device=next(drawing.net.parameters()).device)
     return guided(denoise, y, len(drawing.often), drawing.guidance)

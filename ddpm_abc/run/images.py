@@ -85,7 +85,7 @@ def split(
         k = 0 if config.data in TESTED else min(1000, n // 10)
     if k >= n:
         raise ConfigError(_NONE_LEFT, n=n, got=k)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(0), device="cpu")
     return data.part(order[k:].sort().values) if k else data, data.part(order[:k].sort().values)
 
 # %% ../../nbs/93k_images.ipynb #93k00011
@@ -101,7 +101,7 @@ def pieces(
 ) -> Iterator[Tensor]:  # (n, C, H, W) uint8, contiguous
     "All the images in their order, as many at a time as 64 MB hold."
     each = max(1, 2**26 // math.prod(data.images.shape[1:]))
-    return (data[some].contiguous() for some in torch.arange(len(data)).split(each))
+    return (data[some].contiguous() for some in torch.arange(len(data), device="cpu").split(each))
 
 
 def images_digest(

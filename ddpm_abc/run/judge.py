@@ -100,7 +100,7 @@ def _unseen(others: Images, train: Images, name: str) -> Images:
     if not (seen := len(others) - len(new)):
         return others
     note = f"left out: {seen:,} of the {len(others):,} images of {others.name}, which {name} was trained on"
-    return replace(others.part(torch.tensor(new)), notes=(*others.notes, note))
+    return replace(others.part(torch.tensor(new, device="cpu")), notes=(*others.notes, note))
 
 
 def _digests(data: Images) -> list[bytes]:
@@ -147,8 +147,8 @@ def judge(
     if net is None:
         net = classifier = train_classifier(images[n:], labels[n:], steps=_steps(len(images) - n), seed=seed)
         if set(real.held.classes) <= set(real.train.classes):  # of other classes it knows none
-            number = torch.tensor([real.train.classes.index(name) for name in real.held.classes])
-            accuracy = _accuracy(classifier, unseen, number[theirs])
+            number = [real.train.classes.index(name) for name in real.held.classes]
+            accuracy = _accuracy(classifier, unseen, torch.tensor(number, device="cpu")[theirs])
     reference = measure_reference(net, unseen, images[n:], unseen)
     floor = evaluate(images[:n], reference)
     return Judgement(copies, len(images), accuracy, floor, evaluate(drawn, reference))
@@ -188,7 +188,8 @@ def some_of(
     more: int = 0,  # how many more than `LOOKED_THROUGH` says
 ) -> tuple[Tensor, Tensor]:  # (n, C, H, W) in [-1, 1], and their labels, (n,)
     "At most so many of the images as memory bears, in a random order, the same at each call."
-    chosen = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[: _most(data) + more]
+    g = torch.Generator().manual_seed(0)
+    chosen = torch.randperm(len(data), generator=g, device="cpu")[: _most(data) + more]
     return to_unit(data[chosen]), data.labels[chosen]
 
 

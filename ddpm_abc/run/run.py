@@ -99,8 +99,11 @@ def save_run(
     if run.team.rank:
         return
     write_losses(run.out / "loss.csv", run.losses, run.step - len(run.losses) + 1)
+    metrics = run.out / "metrics.jsonl"
     if run.records:
-        write_records(run.out / "metrics.jsonl", run.records)
+        write_records(metrics, run.records)
+    else:
+        metrics.unlink(missing_ok=True)  # of an earlier run, whose checkpoints are gone
     told = {"run": saved_settings(run.config)}
     about: dict[str, Any] = {"data": run.data.name, "steps": run.step, "seed": run.config.seed, **told}
     about |= {"images_sha256": run.digests["images_sha256"]}
@@ -166,7 +169,7 @@ smaller {channels}"""
 
 def _mirrored(x0: Tensor, generator: torch.Generator) -> Tensor:  # (B, C, H, W), on any device
     "Each image as it is, or left to right, with even chances."
-    chosen = (torch.rand(len(x0), generator=generator) < 0.5).to(x0.device)
+    chosen = (torch.rand(len(x0), generator=generator, device="cpu") < 0.5).to(x0.device)
     return torch.where(chosen[:, None, None, None], x0.flip(3), x0)
 
 

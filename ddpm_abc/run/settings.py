@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 # %% auto #0
-__all__ = ['ConfigError', 'shown', 'counted', 'Kind', 'Whole', 'Number', 'Choice', 'Levels', 'Size', 'Name', 'Flag', 'option_for',
-           'Setting', 'setting', 'settings_of', 'help_of', 'check_settings']
+__all__ = ['ConfigError', 'as_typed', 'shown', 'counted', 'Kind', 'Whole', 'Number', 'Choice', 'Levels', 'Size', 'Name', 'Flag',
+           'option_for', 'Setting', 'setting', 'settings_of', 'help_of', 'check_settings']
 
 # %% ../../nbs/93a_settings.ipynb #2099ac1f
 class ConfigError(ValueError):
@@ -39,13 +41,19 @@ class ConfigError(ValueError):
         "The text, with its settings written in another way."
         return self.text.format(**{name: spell(name) for name in self.settings}, **self.values)
 
+# %% ../../nbs/93a_settings.ipynb #2099acx0
+def as_typed(
+    value: object,  # a setting's value
+) -> str:  # of any length, for a command line
+    "A value as it is typed."
+    return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
 
 def shown(
     value: object,  # a setting's value, or another word out of a file
 ) -> str:  # at most 200 characters, all of them printable
     "A value as it is typed, without what would move a terminal's cursor: it may come from a stranger's file."
-    text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    return "".join(c if c.isprintable() else "?" for c in text[:200])
+    return "".join(c if c.isprintable() else "?" for c in as_typed(value)[:200])
 
 
 def counted(
@@ -86,6 +94,10 @@ def _is(good: bool, what: str, value: object) -> None:
     if not good:
         raise TypeError(f"must be {what}, got {shown(repr(value))}")
 
+
+def _is_whole(value: object) -> bool:  # those of NumPy too
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
 # %% ../../nbs/93a_settings.ipynb #e05781ed
 @dataclass(frozen=True)
 class Whole(Kind):
@@ -102,7 +114,8 @@ class Whole(Kind):
         return self._look(int(found[1] + found[2][:100]))  # more digits are too many in any case
 
     def _look(self, value: Any) -> int:
-        _is(type(value) is int, "a whole number", value)
+        _is(_is_whole(value), "a whole number", value)
+        value = int(value)
         if value < self.low:
             raise ValueError(f"must be at least {self.low}, got {value}")
         if value > self.high:
@@ -126,7 +139,8 @@ class Number(Kind):
             raise ValueError(f"must be {self._what()}, got {text}") from None
 
     def _look(self, value: Any) -> float:
-        _is(type(value) in (int, float), "a number", value)
+        _is(isinstance(value, Real) and not isinstance(value, bool), "a number", value)
+        value = value if type(value) is int else float(value)
         if not (self.above < value < self.below and value >= self.low):
             raise ValueError(f"must be {self._what()}, got {value}")
         return value
@@ -170,8 +184,8 @@ class Levels(Kind):
         return tuple(map(int, text.split(",")))
 
     def _look(self, value: Any) -> tuple[int, ...]:
-        _is(isinstance(value, (list, tuple)) and all(type(c) is int for c in value), "whole numbers", value)
-        return tuple(value)
+        _is(isinstance(value, (list, tuple)) and all(map(_is_whole, value)), "whole numbers", value)
+        return tuple(map(int, value))
 
 
 @dataclass(frozen=True)
@@ -193,7 +207,7 @@ class Size(Kind):
     def _look(self, value: Any) -> str:
         if isinstance(value, (list, tuple)) and len(value) == 2:
             value = f"{value[0]}x{value[1]}"
-        _is(isinstance(value, str) or type(value) is int, "a height and a width", value)
+        _is(isinstance(value, str) or _is_whole(value), "a height and a width", value)
         return self._read(str(value))
 
 # %% ../../nbs/93a_settings.ipynb #9678c589
@@ -202,7 +216,7 @@ _NO_TEXT = "must be a name that can be printed, and holds a byte that is not tex
 
 @dataclass(frozen=True)
 class Name(Kind):
-    "The name of a file, a folder or another thing: a word that can be written and printed."
+    "The name of a file, a folder or another thing: a word that can be written and printed, or a path."
 
     metavar: str = "NAME"  # how the help writes a value: FILE and FOLDER are completed by the shell
 
@@ -211,9 +225,10 @@ class Name(Kind):
             raise ValueError("must not be empty")
         if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
             raise ValueError(_NO_TEXT)
-        return text
+        return os.path.expanduser(text) if text.startswith("~/") else text  # else a folder named ~ is made
 
     def _look(self, value: Any) -> str:
+        value = os.fspath(value) if isinstance(value, os.PathLike) else value
         _is(isinstance(value, str), "a name", value)
         return self._read(value) if value else value
 

@@ -194,7 +194,8 @@ def new_network(
         many = f"{n:,}" if n < math.inf else "more than 10^18"
         raise ConfigError(_LARGE, got=shown(config.channels), n=many, most=LARGEST_NET)
     _seed(config.seed)
-    net = kind(**built)
+    with torch.device("cpu"):  # whatever a program has made the default, as its precision
+        net = kind(**built).float()
     for m in net.modules():
         if isinstance(m, nn.Dropout):
             m.p = config.dropout
@@ -236,7 +237,7 @@ def memory_for(
 ) -> int:  # bytes, a lower bound
     "What a step of the run will hold in memory, in each process."
     device = next(net.parameters()).device
-    x = torch.zeros(1, *data.images.shape[1:], device=device)
+    x = torch.zeros(1, *data.images.shape[1:], dtype=torch.float32, device=device)
     t = torch.ones(1, dtype=torch.int64, device=device)
     told = [torch.zeros_like(t)] if config.labels else []
     batch = -(-config.batch_size // (processes * config.accumulate))
@@ -277,9 +278,8 @@ def fixed_by(
     net, sched = net_of(init), init.denoise.sched
     kind = (sched.recipe or {}).get("kind", "betas")
     settings = {"schedule": kind, "T": sched.T, "channels": tuple(net.config["channels"])}
-    settings |= {"predict": init.denoise.predicts}
     c, h, w = net.image_shape
-    settings |= {"size": f"{h}x{w}", "colour": c == 3}
+    settings |= {"predict": init.denoise.predicts, "size": f"{h}x{w}", "colour": c == 3}
     settings |= {"learn_variance": True} if net.config["learn_variance"] else {}
     return settings | ({"labels": True} if net.config["n_classes"] else {})
 

@@ -45,9 +45,11 @@ def losses_by_t(
     The times are spread evenly, and they and the noise are the same for every data set of one shape. Where
     there are fewer than `MEASURED` images, some are taken several times.
     """
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
-    eps = torch.randn(MEASURED, *data.images.shape[1:], generator=torch.Generator().manual_seed(1))
-    k, T = torch.arange(MEASURED), denoise.sched.T
+    g, of_eps = (torch.Generator().manual_seed(seed) for seed in (0, 1))
+    order = torch.randperm(len(data), generator=g, device="cpu")
+    shape = (MEASURED, *data.images.shape[1:])
+    eps = torch.randn(shape, generator=of_eps, dtype=torch.float32, device="cpu")
+    k, T = torch.arange(MEASURED, device="cpu"), denoise.sched.T
     chosen, t = order[k % len(data)], 1 + (2 * k + 1) * T // (2 * MEASURED)
     device = next(cast("nn.Module", denoise.net).parameters()).device
     losses = []
@@ -72,7 +74,7 @@ def preview(
     times = times_for("dpm-solver", denoise.sched, min(steps, denoise.sched.T))
     walk = partial(dpm_solver, eta=ETA["dpm-solver"])
     drawn = []
-    for part in torch.arange(n).split(chunk_for(shape)):
+    for part in torch.arange(n, device="cpu").split(chunk_for(shape)):
         noise, told = image_generators(0, len(part), int(part[0])), denoise
         if n_classes is not None:
             told = guided(denoise, part.to(device) % n_classes, n_classes, 0.0)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -102,9 +103,15 @@ def _as_read(path: str | os.PathLike[str], metadata: Metadata) -> Metadata:
 def _to_json(path: str | os.PathLike[str], metadata: Metadata) -> str:
     fields = metadata._replace(info={**metadata.info, "versions": _versions()})._asdict()
     try:
-        return json.dumps({"format": FORMAT, "sha256": _BLANK, **fields}, allow_nan=False)
+        everything = {"format": FORMAT, "sha256": _BLANK, **fields}
+        return json.dumps(everything, allow_nan=False, default=_of_numpy)
     except (TypeError, ValueError, RecursionError) as e:
         raise ValueError(_NOT_JSON.format(path=path, why=e)) from None
+
+
+def _of_numpy(value: object) -> Any:
+    "A number of NumPy as one of Python. Raises `TypeError` for what JSON cannot hold."
+    return value.item() if isinstance(value, np.generic) else json.JSONEncoder().default(value)
 
 
 def _check_limits(path: str | os.PathLike[str], size: int, header: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ def _alike(a: Any, b: Any) -> bool:
     "Whether two settings of an optimizer are of one kind; their values may differ."
     if isinstance(a, tuple) and isinstance(b, tuple):
         return len(a) == len(b) and all(map(_alike, a, b))
-    if type(a) in (int, float) and type(b) in (int, float):
+    if all(isinstance(v, Real) and not isinstance(v, bool) for v in (a, b)):  # NumPy's, too
         return abs(a) < 1e30
     return type(a) is type(b)
 
