@@ -149,7 +149,8 @@ def read_picture(
             preview = opened.format == "MPO"  # a JPEG and its preview
             several = not preview and getattr(opened, "n_frames", 1) > 1
             opened.load()
-            with suppress(Exception):  # a note of the camera may be malformed where the pixels are not
+            opened.getexif()  # notes that cannot be read at all are an error
+            with suppress(Exception):  # it turns the image, then writes the notes anew: one may be odd
                 ImageOps.exif_transpose(opened, in_place=True)
             image, transparent = _on_ground(opened, _ground(form.background))
             width, height = image.size
