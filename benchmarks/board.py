@@ -35,6 +35,7 @@ from contenders import BATCH, NULL, PEERS, TUNED, TUNED_BATCH, Contender, count,
 from kept import keep, matching, rows
 from torch import Tensor
 from torch.optim import Optimizer
+from tqdm import tqdm
 
 from ddpm_abc.classifier import HELD_OUT, REFERENCE, digit_classifier, features
 from ddpm_abc.data import Images, digits, labelled_batches, mnist, to_uint8, to_unit
@@ -212,7 +213,8 @@ def measure_pace(names: list[str], path: Path, rounds: int, seconds: float) -> N
 def drawn(contender: Contender, n: int, seed: int, told: tuple[float, ...]) -> Tensor:
     "N images, 8 bits a pixel; fifty at a time, so that digits 0 to 9 stay in turn."
     torch.manual_seed(seed)
-    parts = [contender.draw(min(50, n - i), STEPS, *told) for i in range(0, n, 50)]
+    begins = tqdm(range(0, n, 50), "drawing", mininterval=10)
+    parts = [contender.draw(min(50, n - i), STEPS, *told) for i in begins]
     return to_unit(to_uint8(torch.cat(parts)))
 
 
@@ -243,7 +245,7 @@ def train_all(args: argparse.Namespace, names: list[str]) -> None:
                 continue
             torch.manual_seed(seed)
             contender = of.build(data, seed)
-            for step in range(steps):
+            for step in tqdm(range(steps), f"{name}, seed {seed}", mininterval=10):
                 contender.step(step / steps)
             for row in wanted:
                 images = drawn(contender, args.n, seed, rows_of[row])
