@@ -236,9 +236,8 @@ def memory_for(
     processes: int = 1,  # that share a batch
 ) -> int:  # bytes, a lower bound
     "What a step of the run will hold in memory, in each process."
-    device = next(net.parameters()).device
-    x = torch.zeros(1, *data.images.shape[1:], dtype=torch.float32, device=device)
-    t = torch.ones(1, dtype=torch.int64, device=device)
+    x = next(net.parameters()).new_zeros(1, *data.images.shape[1:])
+    t = torch.ones(1, dtype=torch.int64, device=x.device)
     told = [torch.zeros_like(t)] if config.labels else []
     batch = -(-config.batch_size // (processes * config.accumulate))
     averages = 1 if config.optimizer == "muon" else 2  # Muon keeps two of few parameters

@@ -51,13 +51,12 @@ def losses_by_t(
     eps = torch.randn(shape, generator=of_eps, dtype=torch.float32, device="cpu")
     k, T = torch.arange(MEASURED, device="cpu"), denoise.sched.T
     chosen, t = order[k % len(data)], 1 + (2 * k + 1) * T // (2 * MEASURED)
-    device = next(cast("nn.Module", denoise.net).parameters()).device
-    losses = []
+    like, losses = next(cast("nn.Module", denoise.net).parameters()), []
     for part in k.split(chunk_for(data.images.shape)):
-        x0, told = to_unit(data.images[chosen[part]]).to(device), {}
+        x0, told = to_unit(data.images[chosen[part]]).to(like), {}
         if labels:
-            told = {"y": data.labels[chosen[part]].to(device)}
-        losses.append(simple_loss(denoise, x0, t[part], eps[part].to(device), **told).cpu())
+            told = {"y": data.labels[chosen[part]].to(like.device)}
+        losses.append(simple_loss(denoise, x0, t[part], eps[part].to(like), **told).cpu())
     return [part.mean().item() for part in torch.cat(losses).tensor_split(TENTHS)]
 
 # %% ../../nbs/93h_watch.ipynb #93h00011
