@@ -83,11 +83,15 @@ def _learned(denoise: Denoiser, x: Tensor, t: int, s: int, share: Tensor | None)
 def check_times(
     times: Sequence[int],  # of a walk
     T: int,  # the schedule's number of steps
+    rising: bool = False,  # for a walk from data to noise
 ) -> None:
-    "Raise `ValueError` unless times fall strictly within T..0, and there are at least two."
-    if len(times) < 2 or times[-1] < 0 or times[0] > T or any(t <= s for t, s in pairwise(times)):
+    "Raise `ValueError` unless times fall, or rise, strictly within T..0, and there are at least two."
+    down = times[::-1] if rising else times
+    if len(down) < 2 or down[-1] < 0 or down[0] > T or any(t <= s for t, s in pairwise(down)):
         got = f"{list(times[:3])}...{list(times[-3:])}" if len(times) > 6 else f"{list(times)}"
-        raise ValueError(f"times must fall strictly, from at most T = {T} to at least 0, got {got}")
+        fall = f"fall strictly, from at most T = {T} to at least 0"
+        rise = f"rise strictly, from at least 0 to at most T = {T}"
+        raise ValueError(f"times must {rise if rising else fall}, got {got}")
 
 
 def _check_walk(sampler: object, times: Sequence[int], T: int) -> None:

@@ -260,10 +260,7 @@ def ddim_inversion(
     `ddim` with eta 0 and no clipping leads back, the better the more steps both take. At t = 0 the network
     is asked as if t were 1. Raises `ValueError` if `times` does not rise strictly within 0..T.
     """
-    T = denoise.sched.T
-    if len(times) < 2 or times[0] < 0 or times[-1] > T or any(t >= s for t, s in pairwise(times)):
-        got = f"{list(times[:3])}...{list(times[-3:])}" if len(times) > 6 else f"{list(times)}"
-        raise ValueError(f"times must rise strictly, from at least 0 to at most T = {T}, got {got}")
+    check_times(times, denoise.sched.T, rising=True)
     for t, s in pairwise(times):
         a_s, b_s = _coefficients(denoise.sched, s)
         eps = denoise(x, max(t, 1)).eps

@@ -194,7 +194,7 @@ def new_network(
         many = f"{n:,}" if n < math.inf else "more than 10^18"
         raise ConfigError(_LARGE, got=shown(config.channels), n=many, most=LARGEST_NET)
     _seed(config.seed)
-    with torch.device("cpu"):  # whatever a program has made the default, as its precision
+    with torch.device("cpu"):  # and in float32, whatever a program has made its default
         net = kind(**built).float()
     for m in net.modules():
         if isinstance(m, nn.Dropout):
