@@ -105,7 +105,8 @@ def schedule_from_beta(
     """Build a schedule from T variances (Ho et al. 2020, Eq. 2 and 4).
 
     Warns when the last step stops short of noise: when sqrt(alpha_bar_T), the factor of x_0 in x_T, exceeds
-    0.02. Raises `ValueError` for a table that is not one-dimensional, is empty, or leaves (0, 1).
+    0.02. Raises `ValueError` for a table that is not one-dimensional, is empty, or leaves (0, 1); its last
+    value may be 1.
     """
     beta = torch.as_tensor(beta, dtype=torch.float64, device="cpu")
     if beta.ndim != 1:
