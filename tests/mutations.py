@@ -1981,8 +1981,10 @@ def short(test: ast.expr) -> str:
 
 def measure(test: ast.expr, value) -> str:
     match test:
-        case ast.Compare(left=left, ops=[ast.Lt() | ast.LtE() | ast.Gt() | ast.GtE()], comparators=[right]):
+        case ast.Compare(left=left, ops=[ast.Lt() | ast.LtE()], comparators=[right]):
             return f"{number(value(left))}, limit {number(value(right))}"
+        case ast.Compare(left=left, ops=[ast.Gt() | ast.GtE()], comparators=[right]):
+            return f"{number(value(left))}, at least {number(value(right))}"
         case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]):
             a, b = value(left), value(right)
             if type(b).__name__.startswith("Approx"):
@@ -2006,9 +2008,9 @@ def difference(a, b) -> str:
         return f"{number(a)}, should be {number(b)}"
     if x.shape != y.shape:
         return f"shape {tuple(x.shape)}, should be {tuple(y.shape)}"
-    return (
-        f"{number(a)}, should be {number(b)}" if x.numel() == 1 else f"off by {number((x - y).abs().max())}"
-    )
+    if x.numel() > 1 or number(a) == number(b):
+        return f"off by {number((x - y).abs().max())}"
+    return f"{number(a)}, should be {number(b)}"
 
 
 def number(x) -> str:
