@@ -218,7 +218,7 @@ def test_a_command_to_type_again_has_flags_without_values():
             "--T must be at least 21 with the linear schedule.*--schedule cosine",
         ),
         (["--schedule", "square"], "--schedule must be cosine or linear, got square"),
-        (["--predict", "x0"], "--predict must be v or eps, got x0"),
+        (["--predict", "y"], "--predict must be v or x0 or eps, got y"),
         (["--channels", "16;32"], "--channels must be whole numbers with commas.*got 16;32"),
         (
             ["--channels", "16,20"],

@@ -277,6 +277,12 @@ def test_resume_refuses_other_settings(flag, out):
     assert (out / "checkpoint-1.safetensors").read_bytes() == before
 
 
+def test_the_image_can_be_predicted_and_drawn():
+    trained("--predict", "x0", "--steps", 2)
+    assert load_weights("out/weights.safetensors")[0].predicts == "x0"
+    done("sample", "--weights", "out/weights.safetensors", "--n", 1, "--steps", 2, "--out", "drawn", *CPU)
+
+
 def test_resume_names_a_flag_that_the_run_began_without(out):
     began = "is not what the run in out/checkpoint-1.safetensors began with"
     assert f"--learn-variance {began} (without it)" in refused("train", "--resume", "--learn-variance")

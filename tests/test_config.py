@@ -153,7 +153,7 @@ def test_kinds_refuse_values_of_another_type(kind, value):
 
 def test_what_only_weights_bring_passes_the_check():
     assert Choice(("a",), ("b",)).check("b") == "b"
-    assert TrainConfig(schedule="betas", predict="x0").schedule == "betas"
+    assert TrainConfig(schedule="betas").schedule == "betas"
 
 
 # --- errors -------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ _SCHEDULES = Choice(("cosine", "linear"), others=("betas",))
 _SCHEDULE = "noise schedule: cosine, or linear, the paper's, with betas from 0.1/T to 20/T"
 _MOST_T = 1_000_000
 _T = f"steps of the noise schedule, at most {_MOST_T}"
-_PREDICT = "what the network learns to predict: v, as in chapter 08, or eps, the noise, as in the paper"
+_PREDICT = "what the network predicts: v, as in chapter 08; x0, the image; or eps, the noise, as in the paper"
 CACHE = "~/.cache/ddpm_abc"
 IMAGE_CACHE = "where a folder of more than 256 MB of pixels is decoded to, once for all runs"
 _HOLD_OUT = "images to hold out of the training, to measure on; the same ones in every run"
@@ -136,7 +136,7 @@ class NetConfig:
     labels: bool = setting(None, _TOLD, _LABELS, otherwise=_IF_CLASSES, of_weights=True)  # chapter 09
     schedule: str = setting("cosine", _SCHEDULES, _SCHEDULE, of_weights=True)  # of the noise
     T: int = setting(1000, Whole(1, _MOST_T), _T, of_weights=True)  # the schedule's length
-    predict: str = setting("v", Choice(("v", "eps"), ("x0",)), _PREDICT, of_weights=True)  # chapter 08
+    predict: str = setting("v", Choice(("v", "x0", "eps")), _PREDICT, of_weights=True)  # chapter 08
     learn_variance: bool = setting(False, Flag(), _VARIANCE, otherwise="off", of_weights=True)  # chapter 11
     init_from: str = setting("", Name("FILE"), _INIT_FROM, otherwise="a new network")  # weights to begin with
 
