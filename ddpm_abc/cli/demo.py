@@ -16,7 +16,7 @@ from ddpm_abc.run.config import DEVICE, OUT, SEED, OtherSetting, TrainConfig
 from ddpm_abc.run.settings import Name, Whole, setting, settings_of, shown
 
 DEMO: dict[str, Any] = {  # steps or minutes, whichever end first
-    "data": "digits", "labels": True, "steps": 6000, "minutes": 3, "preview": 250,
+    "data": "digits", "labels": True, "steps": 6000, "minutes": 3, "preview": 200,
 }  # fmt: skip
 DRAWN: dict[str, Any] = {"n": 100, "in_turn": True, "guidance": 1.0}  # a column for each digit
 
