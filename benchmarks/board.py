@@ -143,7 +143,7 @@ ENTRIES = {
     "+ labels": entry(TOLD, 1.0),
     "+ labels, a rate of 0.003": entry(FASTER, 0.6, 1.0, paced_by="+ labels"),
     "+ muon": entry(WINNER, 0.0, 0.2, 0.6, 1.0),
-    "+ muon, x0 for v": entry(replace(WINNER, predict="x0"), 0.6, 1.0, paced_by="+ muon"),
+    "+ muon, predicting x0": entry(replace(WINNER, predict="x0"), 0.6, 1.0, paced_by="+ muon"),
     "+ muon, times from the middle": entry(replace(WINNER, times=middle_t), 0.6, paced_by="+ muon"),
     "+ muon, stratified times": entry(replace(WINNER, times=stratified_t), 0.6, paced_by="+ muon"),
 }
