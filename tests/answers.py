@@ -221,6 +221,7 @@ WRONG = {
         'falls, kept = "recall", 0.2',
         'falls, kept = "recall", 1.0',
         'falls, kept = "recall", 0.64',
+        'falls, kept = "recall", 0.82',
     ],
     ("06", 3): [
         "def floor_at(n, first, second): return second[1]",
