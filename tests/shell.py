@@ -105,7 +105,7 @@ def interrupt_after(monkeypatch, steps, module="train"):
     "As Ctrl-C would, in the given step."
 
     @contextmanager
-    def signals(once=False):
+    def signals(once=False, reply=""):
         class Seen(list):
             asked = 0
 

@@ -193,10 +193,10 @@ def test_a_command_to_type_again_has_flags_without_values():
         (["--steps", "--minutes"], "--steps needs a value, got --minutes"),
         (["--out", "--resume"], "--out needs a value, got --resume"),
         (["--resume=yes"], "--resume takes no value"),
-        (["--minutes", "0"], "--minutes must be a number greater than 0, got 0"),
-        (["--minutes", "nan"], "--minutes must be a number greater than 0, got nan"),
-        (["--lr", "-1"], "--lr must be a number greater than 0, got -1"),
-        (["--lr", "inf"], "--lr must be a number greater than 0, got inf"),
+        (["--minutes", "0"], "--minutes must be a finite number greater than 0, got 0"),
+        (["--minutes", "nan"], "--minutes must be a finite number greater than 0, got nan"),
+        (["--lr", "-1"], "--lr must be a finite number greater than 0, got -1"),
+        (["--lr", "inf"], "--lr must be a finite number greater than 0, got inf"),
         (["--batch-size", "0"], "--batch-size must be at least 1, got 0"),
         (["--batch-size", "10001"], "--batch-size must be at most 10000, the number of images, got 10001"),
         (["--seed", "-1"], "--seed must be at least 0, got -1"),
@@ -299,7 +299,9 @@ def test_ctrl_c_elsewhere_says_so(where, monkeypatch):
 
     monkeypatch.setattr(where, interrupted)
     status, _, err = run("train", *SMALL)
-    assert (status, err) == (130, "stopped")
+    assert status == 130
+    assert err.splitlines()[-1] == "stopped"
+    assert ("No checkpoint was written yet" in err) == where.endswith("_steps")
 
 
 # --- consoles -----------------------------------------------------------------------------------------------

@@ -148,7 +148,11 @@ def test_another_folder_judges_what_the_training_held_in():
     assert status == 0
     assert "compared with: folder others, 24 images, 1x16x16" in out
     assert "and of 24 held out, so few that the nearest of them alone sets the limit)" in out
-    assert "needs images of several classes, 256 to train on and 20 held out, from 8x8 to 1,048,576" in err
+    needs = (
+        "2 classes or more, 256 images to train on and 20 held out (here 2, 60 and 24), from 8x8 to 1,048,576"
+    )
+    assert needs in err
+    assert "--features inception needs no classes" in err
     Path("mine").rename("moved")
     gone = "out/weights.safetensors was trained on, in mine, to look for copies among, are gone or changed"
     assert gone in refused(*command, "--data", "others")

@@ -123,6 +123,28 @@ def test_classes_in_turn_have_a_column_each(monkeypatch):
     )
 
 
+def test_a_class_that_was_all_held_out_is_not_drawn_in_turn(monkeypatch):
+    guided, seen = room.guided, []
+    monkeypatch.setattr(room, "guided", lambda *args: (seen.append(args[1].tolist()), guided(*args))[1])
+    save("w.safetensors", UNet(size=8, channels=(16,), n_classes=4), classes={"a": 1, "b": 0, "c": 9})
+    sampled("--n", 4, "--in-turn", "--steps", 1)
+    assert seen == [[0, 2, 0, 2]]
+    with Image.open("out/seed-0-grid.png") as im:
+        assert im.width == im.height  # two columns
+
+
+def test_a_label_is_found_in_either_spelling_of_unicode():
+    "The accent of a letter may be a character of its own."
+    apart, together = "A\u0308pfel", "\u00c4pfel"
+    save("w.safetensors", UNet(size=8, channels=(16,), n_classes=3), classes={apart: 5, "b": 5})
+    sampled("--n", 1, "--label", together, "--steps", 1, "--out", "one")
+    sampled("--n", 1, "--label", apart, "--steps", 1, "--out", "two")
+    (one,), (two,) = (list(Path(folder).glob("*000*.png")) for folder in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    save("w.safetensors", UNet(size=8, channels=(16,), n_classes=3), classes={apart: 5, together: 5})
+    sampled("--n", 1, "--label", together, "--steps", 1, "--out", "both")
+
+
 def test_colour_images_keep_their_colours():
     net = UNet(in_channels=3, size=8, channels=(16,))
     save("w.safetensors", net)

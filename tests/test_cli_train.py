@@ -470,9 +470,11 @@ def test_resume_refuses_another_folder_and_changed_images(moved):
         assert f"--data {name} is not what the run in out/checkpoint-1.safetensors began with (mine)" in err
     Path("there").rename("mine")
     Image.new("L", (28, 28), 200).save("mine/0.png")
-    assert "began with 9 other images: put them back" in refused("train", "--resume", "--steps", 2)
+    assert "began with 9 images that are not the same, or not in the same order" in refused(
+        "train", "--resume", "--steps", 2
+    )
     Path("mine/0.png").unlink()
-    assert "began with 9 images, and now finds 8" in refused("train", "--resume", "--steps", 2)
+    assert "began with 9 images to train on, and now finds 8" in refused("train", "--resume", "--steps", 2)
 
 
 def test_resume_takes_another_root_and_another_spelling_of_weights(weights):
@@ -542,7 +544,7 @@ def test_a_resumed_run_notices_other_labels(two_classes):
     Path("pairs/below").rename("pairs/below-1")
     Path("pairs/below-2").mkdir()
     Path("pairs/below-1/39.png").rename("pairs/below-2/39.png")  # the same images in the same order
-    assert "other images or labels" in refused("train", "--resume", "--steps", 2)
+    assert "images or labels that are not the same" in refused("train", "--resume", "--steps", 2)
 
 
 def test_a_resumed_run_says_of_other_images_that_they_are_others(two_classes):
@@ -553,7 +555,26 @@ def test_a_resumed_run_says_of_other_images_that_they_are_others(two_classes):
     for other in ("pairs/below", "few"):
         assert f"--data {other} {began}" in refused("train", "--resume", "--steps", 2, "--data", other)
     shutil.rmtree("pairs/below")
-    assert "began with 32 other images: put them back" in refused("train", "--resume", "--steps", 2)
+    assert "bring the folder back to what it was" in refused("train", "--resume", "--steps", 2)
+
+
+def test_a_class_of_which_all_is_held_out_is_named():
+    gray_images("pairs/many", 20)
+    gray_images("pairs/one", 1)
+    status, _, err = run("train", *SMALL, "--data", "pairs", "--hold-out", 2, "--steps", 1)
+    assert status == 0
+    counts = load_weights("out/weights.safetensors")[1]["classes"]
+    assert counts == {"many": 19, "one": 0}
+    assert "no image of one is left to train on: all are held out" in err
+
+
+def test_weights_whose_checkpoints_are_gone_are_not_overwritten():
+    trained("--steps", 1)
+    before = Path("out/weights.safetensors").read_bytes()
+    Path("out/checkpoint-1.safetensors").unlink()
+    said = refused("train", "--steps", 1, *CPU)
+    assert "out/weights.safetensors is there already, without a checkpoint to go on from" in said
+    assert Path("out/weights.safetensors").read_bytes() == before
 
 
 def test_labels_need_several_classes():

@@ -322,7 +322,10 @@ def test_white_is_the_default_and_only_transparent_images_are_counted(tmp_path):
     Image.fromarray(noise).save(tmp_path / "b.png")
     Image.fromarray(noise[..., :3]).save(tmp_path / "c.png")
     d = image_folder(tmp_path)
-    assert d.notes == ("1 of 3 images had transparent pixels, which were put on white",)
+    assert d.notes == (
+        "3 of 3 images had colours, which became grey (--colour keeps them; in Python: channels=3)",
+        "1 of 3 images had transparent pixels, which were put on white",
+    )
     assert torch.equal(d.images[1], d.images[2])
     assert torch.equal(d.images, image_folder(tmp_path, background="#ffffff").images)
 
@@ -348,12 +351,27 @@ def test_constant_and_identical_images_are_noted(tmp_path):
     Image.fromarray(noise).save(tmp_path / "b.png")
     assert image_folder(tmp_path).notes == ("all 2 images are identical",)
     paint(tmp_path / "c.png", (200, 10, 10), (30, 30))
-    for channels in (1, 3):
-        assert image_folder(tmp_path, channels=channels).notes == (
-            "1 of 3 images is constant, all pixels equal",
-        )
+    grey = "1 of 3 images had colours, which became grey (--colour keeps them; in Python: channels=3)"
+    constant = "1 of 3 images is constant, all pixels equal"
+    assert image_folder(tmp_path).notes == (grey, constant)
+    assert image_folder(tmp_path, channels=3).notes == (constant,)
     paint(tmp_path / "d.png", (0, 0, 0), (30, 30))
-    assert image_folder(tmp_path).notes == ("2 of 4 images are constant, all pixels equal",)
+    assert image_folder(tmp_path).notes[1:] == ("2 of 4 images are constant, all pixels equal",)
+
+
+def test_images_that_lose_their_colours_are_noted(tmp_path):
+    for k, mode in enumerate(("L", "1", "LA", "P", "RGB", "RGBA", "CMYK")):  # grey in all of them
+        Image.fromarray(np.arange(784, dtype=np.uint8).reshape(28, 28) // 4 * 85).convert(mode).save(
+            tmp_path / f"{k}.{'tif' if mode == 'CMYK' else 'png'}"
+        )
+    assert not [n for n in image_folder(tmp_path).notes if "colours" in n]
+    spotted = Image.new("RGB", (28, 28), "white")
+    spotted.putpixel((20, 3), (255, 0, 0))
+    spotted.convert("P").save(tmp_path / "p.png")
+    spotted.save(tmp_path / "rgb.png")
+    (note,) = [n for n in image_folder(tmp_path).notes if "colours" in n]
+    assert note.startswith("2 of 9 images had colours, which became grey (--colour keeps them")
+    assert not [n for n in image_folder(tmp_path, channels=3).notes if "colours" in n]
 
 
 def test_a_ring_lost_on_its_background_is_noted_with_the_remedy(tmp_path):

@@ -102,6 +102,14 @@ def test_a_signal_that_a_launcher_passes_on_is_heard_once():
         assert seen == [signal.SIGINT]
 
 
+def test_the_first_signal_is_answered_and_no_other(capfd):
+    with noted_signals(once=True, reply="stopping") as seen:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    assert len(seen) == 1
+    assert capfd.readouterr().err == "\nstopping\n"
+
+
 def test_a_program_started_by_nohup_outlives_its_terminal():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -258,10 +258,13 @@ def _judge_own(
         need = f"{config.n + 1} images of the training, and there are {n}; 20 held out, and there are {m}"
         raise Refused(f"--n {config.n} needs {need}: give a smaller --n, or other --data")
     if not can_measure(real, config.n, net):
-        need = f"images of several classes, {max(FEWEST, 2 * config.n)} to train on and 20 held out"
+        n, m = len(real.train), len(real.held)
+        need = f"2 classes or more, {max(FEWEST, 2 * config.n)} images to train on and 20 held out"
+        here = f"here {len(real.train.classes)}, {n:,} and {m:,}"
         each = f"from 8x8 to {LARGEST:,} numbers each"
-        other = "--features inception needs no classes, and takes any size"
-        note(f"no FID: its judge is trained on the same images, and needs {need}, {each}; {other}")
+        note(f"no FID: its judge is trained on the same images, and needs {need} ({here}), {each}")
+        if n > config.n and m >= 20:
+            note("--features inception needs no classes, and takes any size")
     return lambda images: _say_judgement(images, real, net)
 
 

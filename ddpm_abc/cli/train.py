@@ -27,6 +27,8 @@ _RESUME = """go on from the newest whole checkpoint in --out, with the settings 
 _RECIPE = """several settings at once: paper, those of chapters 03 to 05, or ddpm-cifar10, the paper's own for
 CIFAR-10; options that are given besides take precedence (default: none)"""
 
+_STOPPING = "stopping after this step, and saving; a second Ctrl-C ends it at once, and saves nothing more"
+
 _GROUPS = {  # of the help: an option stands in the first one that names it
     "What most people give": ("data", "steps", "minutes", "out", "size", "colour", "recipe", "resume"),
     "Images": settings_of(DataConfig),
@@ -115,7 +117,8 @@ def _train_on(run: Run, again: str) -> int:
     from ddpm_abc.run.run import draw_run, newest, save_run
 
     start, before = run.step, run.seconds
-    with noted_signals(once="RANK" in os.environ) as stop:
+    reply = "" if run.team.rank else _STOPPING
+    with noted_signals(once="RANK" in os.environ, reply=reply) as stop:
         try:
             _steps(run, stop)
             n, seconds = run.step - start, run.seconds - before
@@ -127,6 +130,9 @@ def _train_on(run: Run, again: str) -> int:
             RuntimeError,
         ) as e:  # the disk, the numbers, the device
             raise Failed(f"{words(e).rstrip('.')}. {newest(run)}") from e
+        except (KeyboardInterrupt, SystemExit):  # a second signal
+            say(newest(run), error=True)
+            raise
         if run.team.rank:
             return 128 + run.stopped if run.stopped and run.progress() < 1 else 0
         with noting():
@@ -135,6 +141,8 @@ def _train_on(run: Run, again: str) -> int:
     _report(run, n, seconds, drawn)
     if page:
         say(f"all of it on one page, to open in a browser: {page}")
+    elif every := run.config.preview:
+        say(f"no report.html: it shows what is measured every {counted(every, 'step')} (--preview)")
     if run.stopped and run.progress() < 1:
         of = f" of {run.config.steps:,}" if run.config.steps else ""
         say(f"stopped after step {run.step:,}{of}; go on with: {again}", error=True)

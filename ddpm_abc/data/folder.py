@@ -268,6 +268,7 @@ def _room(n: int, form: Form) -> Tensor:
 
 
 _SAID = {  # of pictures that are what `Picture` notes
+    "coloured": "had colours, which became grey (--colour keeps them; in Python: channels=3)",
     "reshaped": "had another shape than {h}x{w}: {fitted}",
     "enlarged": "had a smaller height or width than {h}x{w}: enlarged",
     "transparent": "had transparent pixels, which were put on {background}",

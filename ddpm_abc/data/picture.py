@@ -125,6 +125,7 @@ class Picture:
     "One image as it was read, and what was noticed."
 
     pixels: np.ndarray  # (C, H, W) uint8
+    coloured: bool = False  # it had colours, and is grey now
     transparent: bool = False  # some of its pixels were
     several: bool = False  # it holds more frames or pages than the one that was read
     reshaped: bool = False  # it had another shape: its ends were cut off, or it was padded
@@ -154,6 +155,7 @@ def read_picture(
                 ImageOps.exif_transpose(opened, in_place=True)
             image, transparent = _on_ground(opened, _ground(form.background))
             width, height = image.size
+            coloured = form.channels == 1 and _has_colours(image)
             raw = bytearray(_fitted(image, form).tobytes())
     except Exception as e:  # whatever a decoder meets in a damaged file: Pillow's list has no end
         raise RuntimeError(f"cannot read the image {path}: {_reason(path, e)}") from e
@@ -161,7 +163,15 @@ def read_picture(
     enlarged = any(small) if form.fit == "crop" else all(small)
     pixels = np.frombuffer(raw, np.uint8).reshape(h, w, form.channels).transpose(2, 0, 1)
     constant = raw == raw[: form.channels] * (h * w)
-    return Picture(pixels, transparent, several, width * h != height * w, enlarged, constant)
+    return Picture(pixels, coloured, transparent, several, width * h != height * w, enlarged, constant)
+
+# %% ../../nbs/90c_picture.ipynb #90c000x2
+def _has_colours(image: Image.Image) -> bool:
+    "Whether an image is more than grey, in 64x64 of its pixels."
+    if image.mode in ("1", "L"):
+        return False
+    some = np.asarray(image.resize((64, 64), Image.Resampling.NEAREST).convert("RGB"))
+    return bool((some != some[..., :1]).any())
 
 
 def _reason(path: str | os.PathLike[str], e: Exception) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 import torch
 from torch import Tensor
@@ -70,7 +71,7 @@ def _counts(found: Pretrained, name: str) -> dict[str, int] | None:
         raise ConfigError(_NOT_WHICH, name=name)
     return counts
 
-
+# %% ../../nbs/93g_draw.ipynb #93g000x2
 def _often(drawing: Drawing) -> list[int] | None:
     "How often each class is drawn; None without classes."
     counts, label = _counts(drawing.found, drawing.name), drawing.label
@@ -81,10 +82,19 @@ def _often(drawing: Drawing) -> list[int] | None:
         return None
     if drawing.in_turn and label is not None:
         raise ConfigError(_ONE_OR_ALL, got=shown(label))
+    if label is None:
+        return list(counts.values())
     learned = [name for name, count in counts.items() if count]  # of others no image was in the training
-    if label is not None and label not in learned:
+    same = [name for name in learned if normalize("NFC", name) == normalize("NFC", label)]
+    if label not in learned and len(same) != 1:
         raise ConfigError(_UNKNOWN, names=shown(", ".join(learned)), got=shown(label))
-    return [count if label is None else int(name == label) for name, count in counts.items()]
+    drawing.label = label if label in learned else same[0]  # as its folder was called
+    return [int(name == drawing.label) for name in counts]
+
+
+def _taught(often: Sequence[float]) -> list[int]:
+    "The classes of which there were images in the training."
+    return [k for k, n in enumerate(often) if n]
 
 # %% ../../nbs/93g_draw.ipynb #ddd4d91b
 SAMPLE_CHUNK = 64  # images computed at once: on a CPU larger batches outgrow the cache and are slower
@@ -124,7 +134,7 @@ class Drawing:
     guidance: float = 0.0  # 0 keeps to the class as trained, more keeps to it more closely
     sampler: str = "ddpm"  # its name in `SAMPLERS`
     eta: float | None = None  # how much noise on the way, in 0..1, for those of `TAKES_ETA`; None: the usual
-    in_turn: bool = False  # one class after the other: of n classes image k has number k mod n
+    in_turn: bool = False  # one class after the other: of n that were learned image k has number k mod n
     noise_from: float | None = None  # alpha_bar from which on dpm-solver has its noise; None: the usual
     of: str = field(init=False)  # all this in a line
 
@@ -145,7 +155,7 @@ class Drawing:
     @property
     def columns(self) -> int | None:
         "Images a row that put each class into a column of its own; None if they are not in turn."
-        return len(self.often) if self.in_turn and self.often else None
+        return len(_taught(self.often)) if self.in_turn and self.often else None
 
     def chunk(self) -> int:
         "How many images are drawn at once: large ones need more memory each."
@@ -252,7 +262,8 @@ def _denoiser(drawing: Drawing, n: int, first: int) -> Any:
     if drawing.often is None:
         return denoise
     if drawing.in_turn:
-        labels = [k % len(drawing.often) for k in range(first, first + n)]
+        taught = _taught(drawing.often)
+        labels = [taught[k % len(taught)] for k in range(first, first + n)]
     else:
         labels = image_labels(drawing.seed, n, first, drawing.often)
     y = torch.tensor(labels, device=next(drawing.net.parameters()).device)

@@ -10,6 +10,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ __all__ = ['Parts', 'form_of', 'images_of', 'split', 'by_label', 'pieces', 'imag
 _OF_FOLDERS = "{%s} is for a folder of your own images, and {data} {name} has a fixed form: leave {%s} out"
 _ALSO_A_FOLDER = "--data {name} is the data set of that name; the folder of that name here is --data ./{name}"
 _TOO_FEW = "{batch_size} must be at most {n}, the number of images{less}, got {got}"
+_NOT_TAUGHT = "no image of {names} is left to train on: all are held out (a smaller --hold-out keeps more)"
 _NONE_LEFT = "{hold_out} must be less than {n}, the number of images, got {got}"
 _ONE_CLASS = """{labels} needs images of several classes, and {got} has one: put those of each class into a
 folder of its own, FOLDER/CLASS/IMAGE"""
@@ -66,6 +68,9 @@ def images_of(
         raise ConfigError(_TOO_FEW, n=n, less=less, got=config.batch_size)
     if config.labels and len(data.classes) == 1:
         raise ConfigError(_ONE_CLASS, got=shown(config.data))
+    if gone := sorted(set(held.labels.tolist()) - set(data.labels.tolist())):
+        note = _NOT_TAUGHT.format(names=shown(", ".join(data.classes[k] for k in gone)))
+        data = replace(data, notes=(*data.notes, note))
     return data, held
 
 # %% ../../nbs/93k_images.ipynb #93k00009

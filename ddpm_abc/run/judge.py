@@ -30,7 +30,8 @@ _UNKNOWN = """{name} does not say which images it was trained on, so there is no
 weights that `ddpm-abc train` wrote"""
 _OLD = "{name} held no images out: train with {hold_out}, or name a folder of other images with {data}"
 _NAMED = "{name} was trained on {was}: {data} {got} cannot judge it, leave {data} out"
-_CHANGED = "the images in {was} are not those that {name} was trained on, any more: put them back"
+_CHANGED = """the images in {was} are not those that {name} was trained on, any more: bring the folder back to
+what it was"""
 _GONE = "{name} was trained on {was}, which is not there any more: name its new place with {data}"
 _SEEN = "{name} was trained on every image of {data}: name a folder of others, or leave {data} out"
 

@@ -99,8 +99,10 @@ _DIGESTS = ("images_sha256", "init_sha256")  # of what is compared, as a checkpo
 _INSTEAD = "start anew in another {out}"
 _GONE = """the run in {path} was trained on {was}, which is not there any more: name its new place with
 {data}, or put it back"""
-_FEWER = "the run in {path} began with {before}, and now finds {n}: put them back, or " + _INSTEAD
-_CHANGED = "the run in {path} began with {others}{labels}: put them back, or " + _INSTEAD
+_AS_IT_WAS = "bring the folder back to what it was, or " + _INSTEAD
+_OTHER_NUMBER = "the run in {path} began with {before} to train on, and now finds {n}: " + _AS_IT_WAS
+_CHANGED = """the run in {path} began with {before}{labels} that are not the same, or not in the same order,
+any more: """ + _AS_IT_WAS
 
 
 def _data_again(config: TrainConfig, path: Path, saved: Metadata, was: str, progress: bool) -> Parts:
@@ -116,15 +118,15 @@ def _data_again(config: TrainConfig, path: Path, saved: Metadata, was: str, prog
     except ConfigError as e:  # too few for the run's settings, or of one class: others than it began with
         if moved:
             raise OtherSetting("data", config.data, was, whose, _INSTEAD) from e
-        raise ConfigError(_CHANGED, path=path, others=counted(before, "other image"), labels="") from e
+        raise ConfigError(_CHANGED, path=path, before=counted(before, "image"), labels="") from e
     n, same = len(data.images), saved.info["images_sha256"] == images_digest(data, config)
     if moved and not same:
         raise OtherSetting("data", config.data, was, whose, _INSTEAD)
     if n != before:
-        raise ConfigError(_FEWER, path=path, before=counted(before, "image"), n=n)
+        raise ConfigError(_OTHER_NUMBER, path=path, before=counted(before, "image"), n=n)
     if not same:
         labels = " or labels" if by_label(config) else ""
-        raise ConfigError(_CHANGED, path=path, others=counted(n, "other image"), labels=labels)
+        raise ConfigError(_CHANGED, path=path, before=counted(n, "image"), labels=labels)
     return data, held
 
 # %% ../../nbs/93l_opening.ipynb #f0c49bf9
@@ -186,6 +188,10 @@ class RunExists(ConfigError):
         super().__init__(text, path=path)
 
 
+_NO_CHECKPOINT = """{path} is there already, without a checkpoint to go on from: move it away, or give
+another {out}"""
+
+
 @contextmanager
 def _owned(out: Path, resume: bool) -> Iterator[None]:
     "The run's folder, locked. If nothing is written into a new one, it goes again."
@@ -197,6 +203,8 @@ def _owned(out: Path, resume: bool) -> Iterator[None]:
         with lock_folder(out):
             if not resume and (found := checkpoints(out)):
                 raise RunExists(found[0])
+            if not resume and (weights := out / "weights.safetensors").exists():
+                raise ConfigError(_NO_CHECKPOINT, path=weights)
             clean_temporary(out)
             yield
     finally:

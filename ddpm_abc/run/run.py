@@ -90,7 +90,9 @@ class Run:
 def save_run(
     run: Run,  # after some steps
 ) -> None:
-    """Write losses, averaged weights and a checkpoint; if it can be read back, the oldest one goes.
+    """Write losses, a checkpoint and averaged weights; if it can be read back, the oldest checkpoint goes.
+
+    Weights are written last: where they are, there is a checkpoint to go on from.
 
     Of many processes the first one writes, and the others do nothing. Raises `OSError` if the disk is full,
     `RuntimeError` if the checkpoint cannot be read back; the files that were there before are then whole.
@@ -105,13 +107,14 @@ def save_run(
     else:
         metrics.unlink(missing_ok=True)  # of an earlier run, whose checkpoints are gone
     told = {"run": saved_settings(run.config)}
-    about: dict[str, Any] = {"data": run.data.name, "steps": run.step, "seed": run.config.seed, **told}
-    about |= {"images_sha256": run.digests["images_sha256"]}
-    save_weights(run.out / "weights.safetensors", _averaged(run), **about, **_classes(run))
-    about = {"seconds": run.seconds, "n_images": len(run.data.images), **told, **run.digests, **parts_of(run)}
+    about: dict[str, Any] = {"seconds": run.seconds}
+    about |= {"n_images": len(run.data.images), **told, **run.digests, **parts_of(run)}
     save_checkpoint(
         run.path, run.denoise, run.opt, step=run.step, ema=run.ema, generator=run.generator, **about
     )
+    about = {"data": run.data.name, "steps": run.step, "seed": run.config.seed, **told}
+    about |= {"images_sha256": run.digests["images_sha256"]}
+    save_weights(run.out / "weights.safetensors", _averaged(run), **about, **_classes(run))
     keep_last(run.path)
 
 # %% ../../nbs/93f_run.ipynb #93f00012

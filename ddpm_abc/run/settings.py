@@ -151,7 +151,8 @@ class Number(Kind):
             *[f"at least {self.low:g}"] * (self.low > -math.inf),
             *[f"less than {self.below:g}"] * (self.below < math.inf),
         ]
-        return f"a number {' and '.join(limits)}" if limits else "a finite number"
+        number = "a number" if self.below < math.inf else "a finite number"
+        return f"{number} {' and '.join(limits)}" if limits else number
 
 # %% ../../nbs/93a_settings.ipynb #1c818498
 @dataclass(frozen=True)

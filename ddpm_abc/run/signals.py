@@ -5,10 +5,12 @@
 # %% ../../nbs/93d_signals.ipynb #7a03a316
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 # %% auto #0
@@ -21,6 +23,7 @@ STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 @contextmanager
 def noted_signals(
     once: bool = False,  # hear no second one: torchrun passes on what the terminal has sent to all already
+    reply: str = "",  # a line for standard error when the first one comes
 ) -> Iterator[list[int]]:  # a context manager; the list holds the signals that have come
     """Note the first Ctrl-C, SIGTERM or SIGHUP in a list, so that the work under way ends well.
 
@@ -35,6 +38,9 @@ def noted_signals(
         if seen:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         seen.append(number)
+        if reply and sys.__stderr__:
+            with suppress(OSError, ValueError):  # nobody reads it
+                os.write(sys.__stderr__.fileno(), f"\n{reply}\n".encode())
 
     if threading.current_thread() is not threading.main_thread():
         yield seen
