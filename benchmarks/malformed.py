@@ -32,6 +32,7 @@ from PIL import Image
 from safetensors.torch import load as read_tensors
 
 from ddpm_abc import cli, data, forward, plot, sampling, schedule, storage, training, unet
+from ddpm_abc.device import pick_device
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.run import config, settings
 from ddpm_abc.storage.format import _seal
@@ -364,7 +365,7 @@ def try_network(files: Files, rng: random.Random) -> Callable[[], object]:
             lambda: labelled(torch.zeros(2, 1, 28, 28), t, torch.tensor([0, 2])),
             lambda: unet.UNet(**{key: value}),
             lambda: unet.timestep_embedding(t, dim),
-            lambda: unet.pick_device(device),
+            lambda: pick_device(device),
         ]
     )
 
@@ -568,14 +569,13 @@ def malformed(n: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]
                 counts["an error line" if is_error else "valid after all"] += 1
             except DOCUMENTED as e:
                 if "command" in [f.name for f in frames(e)] or not str(e).strip():
-                    problem = "past the command line, or without a word"
-                    wrong.append(f"{make.__name__}: {type(e).__name__} {problem}: {e}")
+                    problem = f"{type(e).__name__} past the command line, or without a word"
+                    wrong.append(f"{make.__name__}, as input {counts.total()}: {problem}: {e}; at {place(e)}")
                 counts[type(e).__name__] += 1
             except (Exception, Hang) as e:
                 counts["another error"] += 1
-                where = [f"{f.name}:{f.line}" for f in frames(e)][-3:]
                 wrong.append(
-                    f"{make.__name__}, as input {counts.total()}: {type(e).__name__}: {e}; at {where}"
+                    f"{make.__name__}, as input {counts.total()}: {type(e).__name__}: {e}; at {place(e)}"
                 )
             finally:
                 signal.alarm(0)
@@ -586,6 +586,11 @@ def malformed(n: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]
         os.chdir(before)
         signal.signal(signal.SIGALRM, handler)
     return counts, wrong
+
+
+def place(e: BaseException) -> list[str]:
+    "The innermost calls."
+    return [f"{f.name}:{f.line}" for f in frames(e)][-3:]
 
 
 def frames(e: BaseException) -> Iterator[Any]:

@@ -68,6 +68,16 @@ def _check_settings(group: Mapping[str, Any]) -> None:
         if not good:
             raise ValueError(f"{name} must be finite and {limit}, got {value}: {usual} is usual")
 
+# %% ../nbs/94c_muon.ipynb #94c000x0
+def _is_orthogonal(p: Tensor, group: Mapping[str, Any]) -> bool:
+    "Whether a parameter takes orthogonal steps, and not Adam's."
+    return group.get("hidden", True) and is_hidden(p)
+
+
+def _needed(p: Tensor, group: Mapping[str, Any]) -> set[str]:
+    "What a step relies on in the state of a parameter that has one."
+    return {"momentum"} if _is_orthogonal(p, group) else {"step", "exp_avg", "exp_avg_sq"}
+
 # %% ../nbs/94c_muon.ipynb #94c00020
 class Muon(Optimizer):
     """Momentum, made orthogonal, for hidden weights, and Adam's step for all others: Jordan et al. 2024.
@@ -75,6 +85,7 @@ class Muon(Optimizer):
     A step's entries have a root mean square of about `lr` in hidden weights, whatever their shape, as in
     section 2.2 of Liu et al. 2025 (with 0.2 lr there). Raises `ValueError` for a setting out of its range.
     """
+    needed = staticmethod(_needed)  # `load_checkpoint` asks
 
     def __init__(
         self,
@@ -104,15 +115,14 @@ class Muon(Optimizer):
         "Take one step."
         loss = None if closure is None else torch.enable_grad()(closure)()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    _move(p, p.grad, self.state[p], group)
+            for p in (p for p in group["params"] if p.grad is not None):
+                _move(p, p.grad, self.state[p], group)
         return loss
 
 # %% ../nbs/94c_muon.ipynb #94c00021
 def _move(p: Tensor, grad: Tensor, state: dict[str, Tensor], group: Mapping[str, Any]) -> None:
     "One step of one parameter."
-    rule = _orthogonal_step if group.get("hidden", True) and is_hidden(p) else _adam_step
+    rule = _orthogonal_step if _is_orthogonal(p, group) else _adam_step
     update = rule(p, grad, state, group)
     p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(update, alpha=group["lr"])
 

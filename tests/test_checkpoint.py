@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from ddpm_abc.data import batches
+from ddpm_abc.muon import Muon
 from ddpm_abc.parameterization import Denoiser
 from ddpm_abc.schedule import Schedule, cosine_schedule, linear_schedule
 from ddpm_abc.storage import (
@@ -368,6 +369,10 @@ def resealed(path, change):
         (lambda state, tensors: tensors.pop("global.cpu"), "lacks part of a run's state"),
         (lambda state, tensors: tensors.pop("opt.0.exp_avg"), "parameter 0 has exp_avg_sq, step"),
         (
+            lambda state, tensors: tensors.update({"opt.0.step": torch.zeros_like(tensors["opt.0.exp_avg"])}),
+            "step of parameter 0 has shape",
+        ),
+        (
             lambda state, tensors: tensors.update({"opt.999.step": torch.tensor(1.0)}),
             "a state of parameter 999",
         ),
@@ -391,6 +396,21 @@ def test_a_checkpoint_that_lies_changes_nothing(cls, change, named, tmp_path):
         other.load(path)
     assert torch.equal(torch.get_rng_state(), before)
     same(other, start(seed=5, cls=cls))
+
+
+def test_what_muon_relies_on_must_be_in_a_checkpoint(tmp_path):
+    "Its momentum for hidden weights, and what Adam needs for the others."
+    path, run = tmp_path / "c.safetensors", start(optimizer=Muon)
+    go(run, 1)
+    run.save(path)
+    tensors = safetensors.torch.load_file(path)
+    gone = {next(key for key in tensors if key.endswith(end)) for end in ("momentum", ".step", "exp_avg_sq")}
+    for key in gone:
+        name = key.split(".")[2]
+        resealed(path, lambda state, tensors, key=key: tensors.update({f"{key}_old": tensors.pop(key)}))
+        with pytest.raises(ValueError, match=f"does not fit the optimizer.*Muon needs .*{name}"):
+            start(optimizer=Muon).load(path)
+        run.save(path)
 
 
 def test_the_generator_of_a_gpu_is_tried_out_before_anything_is_changed(tmp_path):

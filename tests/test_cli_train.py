@@ -373,7 +373,15 @@ def test_resume_of_another_programs_checkpoint_says_so():
 
 @pytest.mark.parametrize(
     "odd",
-    [{}, {"blocks": "x"}, {"blocks": 10**9}, {"attention_at": 5}, {"attention_at": ["x"]}, {"groups": None}],
+    [
+        {},
+        {"blocks": "x"},
+        {"blocks": 10**9},
+        {"attention_at": 5},
+        {"attention_at": ["x"]},
+        {"groups": None},
+        {"kind": ["unet"]},
+    ],
 )
 def test_a_checkpoint_with_an_odd_network_is_refused(odd, out, monkeypatch):
     newest = opening.newest_checkpoint

@@ -339,7 +339,7 @@ def check_saved(
     shape = [(net.get("blocks"), 1000), (net.get("groups"), 1000), *((h, LARGEST_SIZE) for h in heights)]
     seconds, n = info.get("seconds", -1), info.get("n_images")
     good = [
-        net.get("kind") in NETWORKS,
+        net.get("kind") in [*NETWORKS],  # a list, as it may be unhashable
         all(type(k) is int and 0 < k <= most for k, most in shape),
         type(seconds) in (int, float) and 0 <= seconds < 1e12,
         type(n) is int and isinstance(info.get("images_sha256"), str),

@@ -110,28 +110,37 @@ _NO_PARAMETER = "{path} does not fit the optimizer: it holds a state of paramete
 _OTHER_SHAPE = (
     "{path} does not fit the optimizer: {name} of parameter {i} has shape {was}, the parameter {now}"
 )
-_LACKS_MOMENTS = (
-    "{path} does not fit the optimizer: parameter {i} has {names}, "
-    "and Adam needs exp_avg, exp_avg_sq and step, a single number"
-)
+_LACKS_MOMENTS = "{path} does not fit the optimizer: parameter {i} has {names}, and {opt} needs {needed}"
+_NOT_ONE_STEP = "{path} does not fit the optimizer: step of parameter {i} has shape {was}, and is one number"
+
+
+def _needed(opt: Optimizer, p: Tensor, group: Mapping[str, Any]) -> set[str]:
+    "What a step relies on in a parameter's state. An optimizer may say so itself, as `Muon` does."
+    if isinstance(opt, (Adam, AdamW)):
+        return {"step", "exp_avg", "exp_avg_sq"}
+    return opt.needed(p, group) if hasattr(opt, "needed") else set()
 
 
 def _check_moments(path: str | os.PathLike[str], opt: Optimizer, moments: Mapping[str, Tensor]) -> None:
-    "Numbers, alone or shaped like their parameter; those that Adam needs are there."
-    params = [p for group in opt.param_groups for p in group["params"]]
+    "Numbers, alone or shaped like their parameter; those that the optimizer needs are there."
+    params = [(p, group) for group in opt.param_groups for p in group["params"]]
     state: dict[str, dict[str, Tensor]] = {}
     for key, v in moments.items():
         i, _, name = key.partition(".")
         if not i.isdecimal() or len(i) > 9 or int(i) >= len(params):
             raise ValueError(_NO_PARAMETER.format(path=path, i=i[:40], n=len(params)))
-        if v.ndim and v.shape != params[int(i)].shape:
-            shapes = {"was": tuple(v.shape), "now": tuple(params[int(i)].shape)}
+        shape = params[int(i)][0].shape
+        if v.ndim and v.shape != shape:
+            shapes = {"was": tuple(v.shape), "now": tuple(shape)}
             raise ValueError(_OTHER_SHAPE.format(path=path, name=name, i=i, **shapes))
         _check_numbers(path, name, v)
         state.setdefault(i, {})[name] = v
-    for i, kept in state.items() if isinstance(opt, (Adam, AdamW)) else ():
-        if not {"step", "exp_avg", "exp_avg_sq"} <= kept.keys() or kept["step"].ndim:
-            raise ValueError(_LACKS_MOMENTS.format(path=path, i=i, names=", ".join(sorted(kept))))
+    for i, kept in state.items():
+        if not (needed := _needed(opt, *params[int(i)])) <= kept.keys():
+            known = {"names": ", ".join(sorted(kept)), "needed": ", ".join(sorted(needed))}
+            raise ValueError(_LACKS_MOMENTS.format(path=path, i=i, opt=type(opt).__name__, **known))
+        if "step" in needed and kept["step"].ndim:
+            raise ValueError(_NOT_ONE_STEP.format(path=path, i=i, was=tuple(kept["step"].shape)))
 
 # %% ../../nbs/92d_state.ipynb #92c22001
 def _global_generators(net: nn.Module) -> dict[str, Tensor]:
