@@ -287,6 +287,7 @@ def main() -> None:
         return
     if not args.table:
         train_all(args, names)
+    args.page.parent.mkdir(parents=True, exist_ok=True)
     args.page.write_text(page(rows(args.csv)), encoding="utf-8")
     print(f"the table is in {args.page}")
 
