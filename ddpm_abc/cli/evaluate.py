@@ -239,7 +239,7 @@ def _judge_own(
     config: EvaluateConfig, drawing: Drawing, net: Inception | None = None
 ) -> Callable[[Tensor], None]:
     "A judge for images that are no digits, or for any through Inception's features."
-    from ddpm_abc.run.judge import FEWEST, LARGEST, can_measure, real_for
+    from ddpm_abc.run.judge import FEWEST, LARGEST, can_compare, can_measure, real_for
 
     where = {"root": config.root, "image_cache": config.image_cache}
     real = real_for(drawing.found.info, config.weights, config.data, **where, progress=watched())
@@ -253,17 +253,16 @@ def _judge_own(
     if real.train is None:
         theirs = f"in {shown(_trained_on(drawing.found.info))}, to look for copies among, are gone or changed"
         raise Refused(f"the images that {config.weights} was trained on, {theirs}: put them back")
-    if net and not can_measure(real, config.n, net):
-        n, m = len(real.train), len(real.held)
+    n, m = len(real.train), len(real.held)
+    if net and not can_compare(real, config.n):
         need = f"{config.n + 1} images of the training, and there are {n}; 20 held out, and there are {m}"
         raise Refused(f"--n {config.n} needs {need}: give a smaller --n, or other --data")
     if not can_measure(real, config.n, net):
-        n, m = len(real.train), len(real.held)
         need = f"2 classes or more, {max(FEWEST, 2 * config.n)} images to train on and 20 held out"
         here = f"here {len(real.train.classes)}, {n:,} and {m:,}"
         each = f"from 8x8 to {LARGEST:,} numbers each"
         note(f"no FID: its judge is trained on the same images, and needs {need} ({here}), {each}")
-        if n > config.n and m >= 20:
+        if can_compare(real, config.n):
             note("--features inception needs no classes, and takes any size")
     return lambda images: _say_judgement(images, real, net)
 

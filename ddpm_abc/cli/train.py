@@ -117,8 +117,8 @@ def _train_on(run: Run, again: str) -> int:
     from ddpm_abc.run.run import draw_run, newest, save_run
 
     start, before = run.step, run.seconds
-    reply = "" if run.team.rank else _STOPPING
-    with noted_signals(once="RANK" in os.environ, reply=reply) as stop:
+    many = "RANK" in os.environ  # torchrun passes Ctrl-C on: no second one is heard
+    with noted_signals(once=many, reply="" if many else _STOPPING) as stop:
         try:
             _steps(run, stop)
             n, seconds = run.step - start, run.seconds - before

@@ -103,7 +103,7 @@ class Mapped:
 
 # %% ../../nbs/90f_cache.ipynb #90f00011
 LARGEST_PART = 512  # images in a part, or as many as 64 MB hold if they are fewer
-_RULES = 3  # of `read_picture`: with other rules a picture becomes other pixels
+_RULES = 3  # of `read_picture`: with other rules a picture has other pixels or notes
 
 
 def part_key(

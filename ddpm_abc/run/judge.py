@@ -23,7 +23,8 @@ from .settings import ConfigError, shown
 from .images import Parts, images_digest, images_of, pieces, split
 
 # %% auto #0
-__all__ = ['LOOKED_THROUGH', 'SAME', 'FEWEST', 'LARGEST', 'Real', 'real_for', 'Judgement', 'judge', 'can_measure', 'some_of']
+__all__ = ['LOOKED_THROUGH', 'SAME', 'FEWEST', 'LARGEST', 'Real', 'real_for', 'Judgement', 'judge', 'can_compare', 'can_measure',
+           'some_of']
 
 # %% ../../nbs/93i_judge.ipynb #93i00006
 _UNKNOWN = """{name} does not say which images it was trained on, so there is nothing to compare with: give
@@ -155,6 +156,15 @@ def judge(
     return Judgement(copies, len(images), accuracy, floor, evaluate(drawn, reference))
 
 # %% ../../nbs/93i_judge.ipynb #93i000x9
+def can_compare(
+    real: Real,  # what to compare with
+    n: int,  # how many images are to be judged
+) -> bool:  # whether there are enough images for that
+    "More training images than are judged, and 20 held out, are enough for the features of a given network."
+    train, held = real.train, real.held
+    return train is not None and min(len(held), _most(held)) >= 20 and len(train) > n
+
+
 def can_measure(
     real: Real,  # what to compare with
     n: int,  # how many images are to be judged
@@ -164,11 +174,11 @@ def can_measure(
 
     They have at least 8 pixels in height and width, and at most `LARGEST` numbers.
     """
-    train, held = real.train, real.held
-    if train is None or min(len(held), _most(held)) < 20:
+    train = real.train
+    if train is None or not can_compare(real, n):
         return False
     if net is not None:
-        return len(train) > n
+        return True
     c, h, w = train.images.shape[1:]
     fits = min(h, w) >= 8 and c * h * w <= LARGEST
     return fits and len(train.classes) > 1 and len(train) >= max(FEWEST, 2 * n)
