@@ -50,36 +50,42 @@ def beyond_progress(text: str) -> str:
     return "\n".join(line for line in re.split(r"[\r\n]+", text) if line.strip() and not BAR.search(line))
 
 
-ENOUGH = 30  # squared difference of a colour channel, on average, that an eye hardly sees
+SHOWS = 24  # of 255: a colour channel that is further off than this can be seen
 
 
 def few_colours(png: str) -> str:
     """A picture in 32 colours, white, black and the course's palette among them: a quarter of the bytes, and
-    hardly a difference to the eye. Where there is one, in 256. Animations stay as they are."""
+    hardly a difference to the eye. Where one shows in more than a pixel in 250, as in smooth colour maps, in 256.
+    Animations stay as they are."""
     image, small = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
     if getattr(image, "is_animated", False):
         return png
-    drawn, difference = in_colours(image.convert("RGB"), 32)
-    if difference > ENOUGH:
+    drawn, share = in_colours(image.convert("RGB"), 32)
+    if share > 1 / 250:
         drawn, _ = in_colours(image.convert("RGB"), 256)
     drawn.save(small, "PNG", optimize=True)
     return base64.b64encode(small.getvalue()).decode()
 
 
 def in_colours(rgb: Image.Image, n: int) -> tuple[Image.Image, float]:
-    "A picture in n colours, and the mean squared difference that this makes."
+    "A picture in n colours, and the share of its pixels in which that shows."
     own = [ImageColor.getrgb(color) for color in ("white", "black", *PALETTE.values())]
     found = np.array(rgb.quantize(n - len(own)).getpalette()).reshape(-1, 3)[: n - len(own)]
     palette = np.concatenate([own, found])
-    pixels = np.asarray(rgb).reshape(-1, 3)
+    pixels = np.asarray(rgb).reshape(-1, 3).astype(int)
     colours, where = np.unique(pixels, axis=0, return_inverse=True)
-    nearest = (
-        np.square(colours[:, None].astype(int) - palette).sum(2).argmin(1)
-    )  # Pillow's own matching takes near-white for white
+    nearest = (  # Pillow's own matching takes near-white for white
+        np.square(with_hue(colours)[:, None] - with_hue(palette)).sum(2).argmin(1)
+    )
     chosen = nearest[where.reshape(rgb.height, rgb.width)].astype(np.uint8)
     drawn = Image.fromarray(chosen)
     drawn.putpalette(palette.astype(np.uint8).tobytes())
-    return drawn, float(np.square(pixels.astype(int) - palette[chosen.ravel()]).mean())
+    return drawn, float((abs(pixels - palette[chosen.ravel()]).max(1) > SHOWS).mean())
+
+
+def with_hue(colours: np.ndarray) -> np.ndarray:
+    "Colours (N, 3) and, doubled, how their channels differ, so that no grey turns into a colour."
+    return np.concatenate([colours, 2 * np.diff(colours)], axis=1)
 
 
 def run(path: Path) -> str:
