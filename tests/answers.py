@@ -722,7 +722,10 @@ RIGHT = {
         "roots = 0.00085**0.5 + torch.arange(1000, dtype=torch.float64) / 999 * (0.012**0.5 - 0.00085**0.5)\n"
         "with warnings.catch_warnings():\n"
         "    warnings.simplefilter('ignore')\n"
-        "    sd = schedule_from_beta(roots**2)"
+        "    sd = schedule_from_beta(roots**2)",
+        "with warnings.catch_warnings():\n"  # in float32
+        "    warnings.simplefilter('ignore')\n"
+        "    sd = schedule_from_beta(torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)",
     ],
     ("02", 1): ["def weight(sched, t): return 1 + 1 / sched.snr[t]"],
     ("02", 3): [
