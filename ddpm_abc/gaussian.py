@@ -70,7 +70,7 @@ def decoder_log_prob(
 def check_levels(
     x0: Tensor,  # (...) pixels
 ) -> None:
-    "Raise `ValueError` unless all pixels are grey levels 0..255, scaled to [-1, 1], to within 0.3 of a level."
+    "Raise `ValueError` unless all pixels are grey levels 0..255 in [-1, 1], to within 0.3 of a level."
     level = 127.5 * (x0.detach().float() + 1)
     good = (level - level.round().clamp(0, 255)).abs() < 0.3
     if not good.all():

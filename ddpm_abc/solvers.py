@@ -58,7 +58,7 @@ def ddim(
     eta: float = 0.0,  # how much noise, from 0, none, to 1, as much as ancestral sampling
     clip: bool = True,  # clip x0_hat to [-1, 1], and compute eps_hat again from it
 ) -> Iterator[Tensor]:  # the state after each step, at times[1:]
-    """DDIM, one call of the network a step: Song et al. 2021, Eq. 12 and 16.
+    """DDIM, one call of the network a step: Jiaming Song et al. 2021, Eq. 12 and 16.
 
     Raises `ValueError` if `times` does not fall strictly within T..0, and for an eta outside 0..1.
     """
@@ -255,7 +255,7 @@ def ddim_inversion(
     x: Tensor,  # (B, ...) the state at times[0], such as clean images at 0
     times: Sequence[int],  # where to go: strictly rising times in 0..T
 ) -> Iterator[Tensor]:  # the state after each step, at times[1:]
-    """Walk the probability-flow ODE from data to noise: DDIM backwards (Song et al. 2021, section 4.3).
+    """The probability-flow ODE from data to noise: DDIM backwards (Jiaming Song et al. 2021, section 4.3).
 
     `ddim` with eta 0 and no clipping leads back, the better the more steps both take. At t = 0 the network
     is asked as if t were 1. Raises `ValueError` if `times` does not rise strictly within 0..T.

@@ -662,7 +662,7 @@ for _steps in (1000, 50):
 def _():
     sampler = partial(solvers.ddim, eta=0.5, clip=False)
     deviation = azula_trajectories("DDIMSampler", 50, sampler, linear_schedule(), eta=0.5)
-    why = "azula scales the variance of the noise by eta; Eq. 16 of Jiaming Song et al. 2021, like ours, by its square"
+    why = "azula scales the variance of the noise by eta; Eq. 16 of DDIM, like ours, by its square"
     return Row("azula", deviation, 1e-3, agrees=False, why=why)
 
 

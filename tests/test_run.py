@@ -353,6 +353,15 @@ def test_measurements_of_an_earlier_run_are_not_those_of_a_new_one():
         assert again.records == []
 
 
+def test_a_preview_that_cannot_be_written_does_not_end_the_run():
+    gray_images("mine", size=8)
+    with open_run(tiny(size=8, steps=2, preview=1)) as run:
+        (run.out / "previews").write_text("a file of that name")
+        with pytest.warns(UserWarning, match=r"the preview of step \d could not be written"):
+            assert [done.step for done in steps(run)] == [1, 2]
+        assert len(run.records) == 2
+
+
 def test_measurements_are_read_as_far_as_the_checkpoint_goes(tmp_path):
     path = tmp_path / "metrics.jsonl"
     assert read_records(path, 10) == []

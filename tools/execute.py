@@ -55,8 +55,8 @@ SHOWS = 24  # of 255: a colour channel that is further off than this can be seen
 
 def few_colours(png: str) -> str:
     """A picture in 32 colours, white, black and the course's palette among them: a quarter of the bytes, and
-    hardly a difference to the eye. Where one shows in more than a pixel in 250, as in smooth colour maps, in 256.
-    Animations stay as they are."""
+    hardly a difference to the eye. Where one shows in more than a pixel in 250, as in smooth colour maps, in
+    256. Animations stay as they are."""
     image, small = Image.open(io.BytesIO(base64.b64decode(png))), io.BytesIO()
     if getattr(image, "is_animated", False):
         return png

@@ -208,7 +208,7 @@ def _save_pictures(config: SampleConfig, files: Files, film: Film, done: int) ->
             save_overview(to_unit(torch.cat(files.images)), files.overview, files.drawing.columns)
             say(f"the first {min(OVERVIEW, done)} of them on one sheet: {files.overview}")
         film.save(files.film)
-        came = f"how {min(film.n, done)} of them came about"
+        came = f"how {min(film.n, done, files.drawing.chunk())} of them came about"
         say(f"{came}, an animation (open it in a browser): {files.film}")
     except OSError as e:
         note(f"the overview or the film could not be written: {e}")

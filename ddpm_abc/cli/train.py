@@ -166,7 +166,7 @@ def _report(run: Run, n: int, seconds: float, drawn: bool) -> None:
     batch, seconds = run.config.batch_size, max(seconds, 1e-3)
     speed = f"{n * batch / seconds:.0f} images/s"
     loss = f"mean training loss of the last {len(last)}: {fmean(last):.4f}"
-    remark = f"(predicting zero gives about 1; seed {run.config.seed}, weights not averaged)"
+    remark = f"(predicting zero gives about 1 at most; seed {run.config.seed}, weights not averaged)"
     done = f"{counted(n, 'step')} of {counted(batch, 'image')} in {seconds:.0f} s"
     say(f"{done}, {speed}; {loss} {remark}")
     say(f"averaged weights, to sample from and to share: {run.out / 'weights.safetensors'}")

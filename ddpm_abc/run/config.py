@@ -114,8 +114,8 @@ class DataConfig:
     "What a run is told about its images."
 
     data: str = setting("digits", Name(), _DATA)  # what to train on
-    size: str | None = setting(None, Size(), _SIZE, otherwise="28", of_weights=True)  # HxW, of a folder
-    colour: bool = setting(False, Flag("grey"), _COLOUR, otherwise="grey", of_weights=True)  # of a folder
+    size: str | None = setting(None, Size(), _SIZE, otherwise="28")  # HxW, of a folder
+    colour: bool = setting(False, Flag("grey"), _COLOUR, otherwise="grey")  # of a folder
     fit: str = setting("crop", Choice(("crop", "pad")), _FIT)  # images of another shape, of a folder
     background: str = setting("white", Name("COLOR"), _BACKGROUND)  # behind transparent images of a folder
     flip: bool = setting(False, Flag(), _FLIP, otherwise="off")  # mirrored at random
@@ -130,14 +130,14 @@ class NetConfig:
     "What a run is told about its network and the noise."
 
     net: str = setting("small", Choice(tuple(NETS)), _NET)  # which preset
-    channels: tuple[int, ...] = setting(None, Levels(), _CHANNELS, otherwise=_OF_NET, of_weights=True)  # all
+    channels: tuple[int, ...] = setting(None, Levels(), _CHANNELS, otherwise=_OF_NET)  # all
     attention: tuple[int, ...] | None = setting(None, Levels(), _ATTENTION, otherwise=_OF_NET)  # heights
     dropout: float = setting(0.0, Number(low=0, below=1), _DROPOUT, otherwise="0")  # in each block
-    labels: bool = setting(None, _TOLD, _LABELS, otherwise=_IF_CLASSES, of_weights=True)  # chapter 09
-    schedule: str = setting("cosine", _SCHEDULES, _SCHEDULE, of_weights=True)  # of the noise
-    T: int = setting(1000, Whole(1, _MOST_T), _T, of_weights=True)  # the schedule's length
-    predict: str = setting("v", Choice(("v", "x0", "eps")), _PREDICT, of_weights=True)  # chapter 08
-    learn_variance: bool = setting(False, Flag(), _VARIANCE, otherwise="off", of_weights=True)  # chapter 11
+    labels: bool = setting(None, _TOLD, _LABELS, otherwise=_IF_CLASSES)  # chapter 09
+    schedule: str = setting("cosine", _SCHEDULES, _SCHEDULE)  # of the noise
+    T: int = setting(1000, Whole(1, _MOST_T), _T)  # the schedule's length
+    predict: str = setting("v", Choice(("v", "x0", "eps")), _PREDICT)  # chapter 08
+    learn_variance: bool = setting(False, Flag(), _VARIANCE, otherwise="off")  # chapter 11
     init_from: str = setting("", Name("FILE"), _INIT_FROM, otherwise="a new network")  # weights to begin with
 
 # %% ../../nbs/93b_config.ipynb #24085bx2

@@ -42,11 +42,12 @@ def image_labels(
 ) -> list[int]:  # a class for each image
     """A class for each image, each as often as its share says, to within a few, among any consecutive images.
 
-    Image k's depends on the seed and on k alone. The shares are a Kronecker sequence of the golden ratio.
+    Image k's depends on the seed and on k alone. The points on the line are a Kronecker sequence of the
+    golden ratio.
     """
     edges, offset = list(accumulate(often)), random.Random(f"classes, seed {seed}").random()
-    shares = ((offset + k * GOLDEN) % 1 for k in range(first, first + n))
-    return [bisect(edges, share * edges[-1]) for share in shares]
+    points = ((offset + k * GOLDEN) % 1 for k in range(first, first + n))
+    return [bisect(edges, point * edges[-1]) for point in points]
 
 # %% ../../nbs/93g_draw.ipynb #0df8ccfd
 _NO_CLASSES = """{%s} needs a network that is told classes, and that of {name} is not: give mnist-labels, or
@@ -124,7 +125,7 @@ class DrawState(NamedTuple):
 # %% ../../nbs/93g_draw.ipynb #ddabbe78
 @dataclass
 class Drawing:
-    "All that image k depends on beside k. Raises `ConfigError` for what the weights cannot draw."
+    "All that image k depends on besides k. Raises `ConfigError` for what the weights cannot draw."
 
     found: Pretrained  # denoiser and notes, on the CPU: its device may change later
     name: str  # of the weights, for messages
@@ -203,7 +204,7 @@ def _classes(drawing: Drawing) -> str:
 
 
 def _in_a_line(drawing: Drawing) -> str:
-    "All that image k depends on beside k."
+    "All that image k depends on besides k."
     weights = digest(*drawing.net.state_dict().values())[:12]
     chosen = (f", guidance {drawing.guidance}" if drawing.guidance else "") + _classes(drawing)
     if drawing.sampler != "ddpm":

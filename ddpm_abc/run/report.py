@@ -69,12 +69,12 @@ def _held_out(run: Run) -> bytes:
     return path.read_bytes()
 
 # %% ../../nbs/93j_report.ipynb #93j00010
-_LOSS = "The loss of each step, and its running mean; always predicting zero gives about 1."
-_HELD_OUT = """Both are measured on the averaged network, with the same noise and times each time. As long as
-the one on held-out images falls, more steps help. When it rises while the other falls, the network is
-memorising images: more images, flips or dropout may help."""
+_LOSS = "The loss of each step, and its running mean; always predicting zero gives about 1 at most."
+_HELD_OUT = """The loss on training images and that on held-out ones, both of the averaged network, with the
+same noise and times each time. As long as the second falls, more steps help. When it rises while the first
+falls, the network is memorising images: more images, flips or dropout may help."""
 _NEIGHBOURS = """Above, the drawn images that lie nearest to a training image, by the distance of their
-pixels; below, that training image. A pair that looks the same is a copy."""
+pixels; below each, that training image. A pair that looks the same is a copy."""
 
 
 def _sections(run: Run) -> Iterator[tuple[str, str, bytes]]:

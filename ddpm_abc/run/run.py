@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -90,7 +91,9 @@ class Run:
 def save_run(
     run: Run,  # after some steps
 ) -> None:
-    """Write losses, a checkpoint and averaged weights; if it can be read back, the oldest checkpoint goes.
+    """Write losses, measurements, a checkpoint and averaged weights.
+
+    If the checkpoint can be read back, those before the last three go.
 
     Weights are written last: where they are, there is a checkpoint to go on from.
 
@@ -261,10 +264,18 @@ def _look(run: Run, done: TrainStep) -> None:
         "held_out_by_t": losses_by_t(averaged, run.held, labels=config.labels) if len(run.held) else None,
     }
     run.records.append(row)
-    if config.log == "tensorboard":
-        log_scalars(run.out / "tensorboard", row)
+    try:
+        _show(run, row)
+    except OSError as e:  # nothing depends on it
+        warnings.warn(f"the preview of step {run.step} could not be written: {e}", stacklevel=2)
+
+
+def _show(run: Run, row: dict[str, Any]) -> None:
+    "For the eye alone: what TensorBoard draws, and a preview."
     if run.data.images.shape[1] in (1, 3):  # what can be shown
         save_preview(draw_preview(run), preview_path(run, run.step))
+    if run.config.log == "tensorboard":
+        log_scalars(run.out / "tensorboard", row)
 
 # %% ../../nbs/93f_run.ipynb #a6bbd0x1
 def steps(

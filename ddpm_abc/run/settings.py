@@ -267,7 +267,6 @@ class Setting(NamedTuple):
     default: Any  # its value if none is given
     otherwise: str  # how the help writes the default
     kept: bool  # a run that goes on keeps it, so its checkpoints hold it
-    of_weights: bool  # weights to begin with fix it
 
 
 def setting(
@@ -277,11 +276,10 @@ def setting(
     *,
     otherwise: str | None = None,  # how the help writes the default, if not as it is typed; empty: not at all
     kept: bool = True,  # whether a run that goes on keeps it
-    of_weights: bool = False,  # whether weights to begin with fix it
 ) -> Any:  # the field of a dataclass
     "Declare a setting, as in `steps: int = setting(4000, Whole(1), 'steps to train')`."
     words = shown(default) if otherwise is None else otherwise
-    return field(default=default, metadata={"setting": Setting(kind, help, default, words, kept, of_weights)})
+    return field(default=default, metadata={"setting": Setting(kind, help, default, words, kept)})
 
 # %% ../../nbs/93a_settings.ipynb #858176df
 def settings_of(
