@@ -105,7 +105,7 @@ def slerp(
     b: Tensor,  # as a, where it ends; in another direction, but not in the opposite one
     share: float | Tensor,  # how far along the arc, 0 for a and 1 for b; one number, or (B,) of them
 ) -> Tensor:  # (B, ...) on the arc
-    """Spherical interpolation of noise: Shoemake 1985; Song et al. 2021 (DDIM), appendix D.5.
+    """Spherical interpolation of noise: Shoemake 1985; Jiaming Song et al. 2021, appendix D.5.
 
     Where a and b point the same way it is a straight line. Raises `ValueError` if their shapes differ, for
     another number of shares, if one of them is 0 or not finite, and where they are opposite: there is no

@@ -357,7 +357,7 @@ def test_a_preview_that_cannot_be_written_does_not_end_the_run():
     gray_images("mine", size=8)
     with open_run(tiny(size=8, steps=2, preview=1)) as run:
         (run.out / "previews").write_text("a file of that name")
-        with pytest.warns(UserWarning, match=r"the preview of step \d could not be written"):
+        with pytest.warns(UserWarning, match=r"what shows step \d could not be written"):
             assert [done.step for done in steps(run)] == [1, 2]
         assert len(run.records) == 2
 

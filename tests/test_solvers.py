@@ -191,7 +191,7 @@ def test_any_eta_keeps_the_variance_where_the_guess_is_perfect(sampler, eta):
 
 
 def test_eta_sets_the_share_of_new_noise():
-    "By Song et al. 2021, Eq. 16, for DDIM; exp(-2 eta h) of the old variance stays for DPM-Solver++."
+    "By Jiaming Song et al. 2021, Eq. 16, for DDIM; exp(-2 eta h) of the old variance stays for DPM-Solver++."
     t, s = 600, 400
     denoise = Denoiser(lambda xt, t: torch.zeros_like(xt), SCHED, "x0")
     ab_t, ab_s = SCHED.alpha_bar[t].item(), SCHED.alpha_bar[s].item()

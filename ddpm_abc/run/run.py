@@ -136,7 +136,7 @@ def _read(run: Run) -> None:
 def parts_of(
     run: Run,  # at any step
 ) -> dict[str, int]:  # by name
-    "What the last digits of its weights depend on beside the machine: how many parts a batch is cut into."
+    "What the last digits of its weights depend on besides the machine: the parts that a batch is cut into."
     return {"processes": run.team.size, "accumulate": run.config.accumulate}
 
 
@@ -267,15 +267,15 @@ def _look(run: Run, done: TrainStep) -> None:
     try:
         _show(run, row)
     except OSError as e:  # nothing depends on it
-        warnings.warn(f"the preview of step {run.step} could not be written: {e}", stacklevel=2)
+        warnings.warn(f"what shows step {run.step} could not be written: {e}", stacklevel=2)
 
 
 def _show(run: Run, row: dict[str, Any]) -> None:
     "For the eye alone: what TensorBoard draws, and a preview."
-    if run.data.images.shape[1] in (1, 3):  # what can be shown
-        save_preview(draw_preview(run), preview_path(run, run.step))
     if run.config.log == "tensorboard":
         log_scalars(run.out / "tensorboard", row)
+    if run.data.images.shape[1] in (1, 3):  # what can be shown
+        save_preview(draw_preview(run), preview_path(run, run.step))
 
 # %% ../../nbs/93f_run.ipynb #a6bbd0x1
 def steps(
