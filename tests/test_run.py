@@ -1,6 +1,8 @@
 """A run without the command line: its losses, its signals, its steps, and what it draws."""
 
+import io
 import signal
+import sys
 import threading
 import warnings
 from pathlib import Path
@@ -102,12 +104,16 @@ def test_a_signal_that_a_launcher_passes_on_is_heard_once():
         assert seen == [signal.SIGINT]
 
 
-def test_the_first_signal_is_answered_and_no_other(capfd):
+@pytest.mark.parametrize("redirected", [False, True])
+def test_the_first_signal_is_answered_and_no_other(redirected, capfd, monkeypatch):
+    said = io.StringIO()
+    monkeypatch.setattr("sys.stderr", said if redirected else sys.__stderr__)
     with noted_signals(once=True, reply="stopping") as seen:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
     assert len(seen) == 1
-    assert capfd.readouterr().err == "\nstopping\n"
+    answers = said.getvalue(), capfd.readouterr().err
+    assert answers == (("\nstopping\n", "") if redirected else ("", "\nstopping\n"))
 
 
 def test_a_program_started_by_nohup_outlives_its_terminal():

@@ -38,9 +38,8 @@ def noted_signals(
         if seen:
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         seen.append(number)
-        if reply and sys.__stderr__:
-            with suppress(OSError, ValueError):  # nobody reads it
-                os.write(sys.__stderr__.fileno(), f"\n{reply}\n".encode())
+        if reply:
+            _answer(f"\n{reply}\n")
 
     if threading.current_thread() is not threading.main_thread():
         yield seen
@@ -52,3 +51,12 @@ def noted_signals(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _answer(text: str) -> None:
+    "From a signal handler, to standard error, or to what a Python program has put in its place."
+    with suppress(OSError, ValueError):  # nobody reads it
+        if sys.stderr and sys.stderr is not sys.__stderr__:
+            sys.stderr.write(text)
+        elif sys.stderr:
+            os.write(sys.stderr.fileno(), text.encode())
