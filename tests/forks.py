@@ -48,6 +48,7 @@ def be_a_kernel(asker: socket.socket, request: dict) -> None:
         os.chdir(request["folder"])
         os.environ.clear()
         os.environ.update(request["environment"])
+        os.environ.pop("PYTEST_CURRENT_TEST", None)  # a kernel would overlook what goes past sys.stderr
         os.environ.pop("JPY_PARENT_PID", None)  # in its place: when the asker goes, so does the kernel
         threading.Thread(target=lambda: (asker.recv(1), os._exit(1)), daemon=True).start()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

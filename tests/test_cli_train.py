@@ -236,7 +236,9 @@ def test_a_signal_ends_the_step_saves_and_gives_its_status(sent, status, monkeyp
     monkeypatch.setattr(room, "train", signalled)
     got, _, err = run("train", *SMALL, "--steps", 6)
     assert got == status
-    assert err.startswith("stopped after step 2 of 6; go on with: ddpm-abc train")
+    heard, stopped = err.splitlines()
+    assert heard.startswith("stopping after this step, and saving")
+    assert stopped.startswith("stopped after step 2 of 6; go on with: ddpm-abc train")
     assert names() == ["checkpoint-2.safetensors", "loss.csv", "loss.png", "weights.safetensors"]
 
 
@@ -244,6 +246,14 @@ def test_the_way_to_go_on_names_folders_as_a_shell_reads_them(one_step):
     shutil.copytree(one_step, "my digits")
     err = refused("train", *SMALL, "--out", "my digits", "--root", "else where")
     assert "`ddpm-abc train --out 'my digits' --resume --device cpu --root 'else where'`" in err
+
+
+def test_a_run_killed_between_its_last_checkpoint_and_its_weights_gets_them(out):
+    weights = out / "weights.safetensors"
+    whole = weights.read_bytes()
+    weights.unlink()
+    assert "has done its 1 step" in done("train", "--resume", *CPU)
+    assert weights.read_bytes() == whole
 
 
 def test_resume_takes_more_steps_and_the_same_settings(out):

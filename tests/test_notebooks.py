@@ -58,6 +58,7 @@ def write_notebook(path, *sources):
         ("assert 1 == 2", "AssertionError"),
         ("import warnings; warnings.warn('look out')", "look out"),
         ("import sys; print('oh dear', file=sys.stderr)", "oh dear"),
+        ("import os, time; os.write(2, b'oh dear'); time.sleep(1)", "oh dear"),
         ("#| code-fold: true\nassert False, 'a wrong solution'", "a wrong solution"),
         ("open('left.txt', 'w').close()", "left files behind"),
         ("import nbdev", "No module named 'nbdev'"),

@@ -69,13 +69,21 @@ def train(
                     f"{e.path} is there already: go on from it with `{again}`, or give another --out"
                 ) from e
         _introduce(run)
-        if run.progress() >= 1:
-            steps = run.config.steps
-            than = f", more than --steps {steps}" if steps and run.step > steps else ""
-            more = f"to train on, give `{_again(run.config)}` more --steps or --minutes"
-            say(f"{run.path} has done its {counted(run.step, 'step')} in {run.seconds:.0f} s{than}; {more}")
-            return 0
-        return _train_on(run, again)
+        return _finished(run) if run.progress() >= 1 else _train_on(run, again)
+
+
+def _finished(run: Run) -> int:
+    from ddpm_abc.run.run import save_average
+
+    try:
+        save_average(run)  # it may have been killed after its last checkpoint
+    except OSError as e:
+        raise Failed(words(e)) from e
+    steps = run.config.steps
+    than = f", more than --steps {steps}" if steps and run.step > steps else ""
+    more = f"to train on, give `{_again(run.config)}` more --steps or --minutes"
+    say(f"{run.path} has done its {counted(run.step, 'step')} in {run.seconds:.0f} s{than}; {more}")
+    return 0
 
 
 def _again(config: TrainConfig) -> str:

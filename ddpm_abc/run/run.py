@@ -39,8 +39,8 @@ from ddpm_abc.training import (
 )
 
 # %% auto #0
-__all__ = ['SAVE_EVERY', 'READ_EVERY', 'PREVIEWED', 'WARM_UP', 'Run', 'save_run', 'parts_of', 'newest', 'draw_run',
-           'draw_preview', 'preview_path', 'steps']
+__all__ = ['SAVE_EVERY', 'READ_EVERY', 'PREVIEWED', 'WARM_UP', 'Run', 'save_run', 'save_average', 'parts_of', 'newest',
+           'draw_run', 'draw_preview', 'preview_path', 'steps']
 
 # %% ../../nbs/93f_run.ipynb #5291e5fb
 SAVE_EVERY = 500  # steps between two checkpoints
@@ -109,16 +109,28 @@ def save_run(
         write_records(metrics, run.records)
     else:
         metrics.unlink(missing_ok=True)  # of an earlier run, whose checkpoints are gone
-    told = {"run": saved_settings(run.config)}
-    about: dict[str, Any] = {"seconds": run.seconds}
-    about |= {"n_images": len(run.data.images), **told, **run.digests, **parts_of(run)}
+    about: dict[str, Any] = {"seconds": run.seconds, "n_images": len(run.data.images)}
+    about |= {"run": saved_settings(run.config), **run.digests, **parts_of(run)}
     save_checkpoint(
         run.path, run.denoise, run.opt, step=run.step, ema=run.ema, generator=run.generator, **about
     )
-    about = {"data": run.data.name, "steps": run.step, "seed": run.config.seed, **told}
-    about |= {"images_sha256": run.digests["images_sha256"]}
-    save_weights(run.out / "weights.safetensors", _averaged(run), **about, **_classes(run))
+    save_average(run)
     keep_last(run.path)
+
+# %% ../../nbs/93f_run.ipynb #22eb302d
+def save_average(
+    run: Run,  # as it is saved in its newest checkpoint
+) -> None:
+    """Write the averaged weights, to sample from and to share.
+
+    A run that was killed between its last checkpoint and its weights lacks them. Of many processes the first
+    one writes. Raises `OSError` if the disk is full.
+    """
+    if run.team.rank:
+        return
+    about: dict[str, Any] = {"data": run.data.name, "steps": run.step, "seed": run.config.seed}
+    about |= {"run": saved_settings(run.config), "images_sha256": run.digests["images_sha256"]}
+    save_weights(run.out / "weights.safetensors", _averaged(run), **about, **_classes(run))
 
 # %% ../../nbs/93f_run.ipynb #93f00012
 def _device(run: Run) -> torch.device:

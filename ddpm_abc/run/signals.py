@@ -16,6 +16,15 @@ from typing import Any
 # %% auto #0
 __all__ = ['STOPPING', 'noted_signals']
 
+# %% ../../nbs/93d_signals.ipynb #352e7c66
+def _answer(text: str) -> None:
+    "From a signal handler, to standard error, or to what a Python program has put in its place."
+    with suppress(OSError, ValueError):  # nobody reads it
+        if sys.stderr and sys.stderr is not sys.__stderr__:
+            sys.stderr.write(text)
+        elif sys.stderr:
+            os.write(sys.stderr.fileno(), text.encode())
+
 # %% ../../nbs/93d_signals.ipynb #352e7c67
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -51,12 +60,3 @@ def noted_signals(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _answer(text: str) -> None:
-    "From a signal handler, to standard error, or to what a Python program has put in its place."
-    with suppress(OSError, ValueError):  # nobody reads it
-        if sys.stderr and sys.stderr is not sys.__stderr__:
-            sys.stderr.write(text)
-        elif sys.stderr:
-            os.write(sys.stderr.fileno(), text.encode())
