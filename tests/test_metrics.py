@@ -132,6 +132,16 @@ def test_kid_is_unbiased_and_knows_its_error():
     assert 0.7 < errors.mean() / values.std() < 1.6
 
 
+def test_the_error_of_kid_is_that_of_leaving_out_a_tenth_at_a_time():
+    g = torch.Generator().manual_seed(1)
+    a, b = (torch.randn(n, 4, generator=g, dtype=torch.float64) for n in (40, 50))
+    deal = torch.Generator().manual_seed(0)
+    in_a, in_b = (torch.randperm(len(x), generator=deal) % 10 for x in (a, b))
+    without = torch.tensor([kid(a[in_a != i], b[in_b != i])[0] for i in range(10)], dtype=torch.float64)
+    expected = (9 * without.var(correction=0)).sqrt().item()
+    assert kid(a, b)[1] == pytest.approx(expected, rel=1e-9)
+
+
 def test_the_error_of_kid_does_not_depend_on_the_order():
     "Ten classes far apart, as images may come that were drawn in turn."
     g = torch.Generator().manual_seed(0)
@@ -186,6 +196,12 @@ def test_nearest_neighbors_finds_them():
     assert (which.item(), distance.item()) == (5, 0)  # itself, and not the nearest of its near copies
     with pytest.raises(ValueError, match=r"\(1, 5, 5\) and \(1, 4, 4\)"):
         nearest_neighbors(images, torch.zeros(3, 1, 4, 4))
+
+
+def test_a_ball_reaches_its_kth_neighbour():
+    points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [4.0, 0.0]], dtype=torch.float64)
+    assert radii(points, 1).tolist() == [1, 1, 3]
+    assert radii(points, 2).tolist() == [4, 3, 4]
 
 
 @pytest.mark.parametrize("k", [-1, 0, 8])

@@ -33,7 +33,7 @@ sys.path[:0] = [str(ROOT)] * (str(ROOT) not in sys.path)
 from tools.links import project_files  # noqa: E402
 
 CORE = ["gaussian", "schedule", "forward", "parameterization", "training", "sampling", "guidance", "metrics"]
-TESTS = [*CORE, "bound", "properties", "truth", "equations"]
+TESTS = [*CORE, "bound", "properties", "truth", "equations", "likelihood"]
 LONG = "tests/test_training.py::test_a_small_training_learns_and_its_samples_beat_noise"
 IDLE = re.compile(
     r"Binary\w+_(\w+Shift|RShift|Bit\w+|FloorDiv|Mod)$|BinaryOperator_Bit(Or|Xor)"
