@@ -116,9 +116,14 @@ $$('div[class*="highlight-"]').forEach((box) => {
   });
   box.append(button);
 });
+const words = (cell) => {
+  const seen = cell.cloneNode(true);
+  $$(".katex-mathml", seen).forEach((e) => e.remove()); // the same maths again, for screen readers
+  return seen.textContent.trim();
+};
 $$("main table").forEach((t) => {
   if (!t.parentElement.matches(".params, .table-wrap")) {
-    const labels = [...t.rows[0].cells].map((c) => c.textContent.trim()),
+    const labels = [...t.rows[0].cells].map((c) => words(c)),
       stacked = labels.length > 3,
       w = make("div", { className: stacked ? "table-wrap stacked" : "table-wrap" });
     if (stacked) [...t.tBodies[0].rows].forEach((r) => [...r.cells].forEach((c, i) => c.textContent.trim() && (c.dataset.label = labels[i])));
