@@ -37,7 +37,7 @@ def _data(colours: np.ndarray, which: np.ndarray) -> np.ndarray:
     palette has no neutral grey), and fill little of the rectangle around them. In a figure of many colours,
     such as a grid of emoji, a picture need not be a rectangle: what surrounds its outline is the page.
     """
-    many = len(colours) > 64  # a plot has 32: tools/execute.py
+    many = len(colours) > 64  # most plots have 32: tools/execute.py
     tint = colours.max(-1) - colours.min(-1)
     inked = ((colours.min(-1) < 240) | (tint > 12))[which]
     tint, foreign = tint[which], _foreign(colours)[which]

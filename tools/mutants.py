@@ -44,6 +44,7 @@ IDLE = re.compile(
 # (module, the changed line) and why it is the same program
 SAME: dict[tuple[str, str], str] = {
     ("gaussian", "if self.covs.ndim >= 3:"): "covs of four axes have been refused before",
+    ("sampling", "if times[0] < T or times[-1] != 0:"): "times beyond T have been refused before",
     ("gaussian", "if (lowest := self._spectrum[0].min().item()) <= -1e-12:"): "but for one number",
 }
 

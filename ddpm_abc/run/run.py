@@ -93,9 +93,8 @@ def save_run(
 ) -> None:
     """Write losses, measurements, a checkpoint and averaged weights.
 
-    If the checkpoint can be read back, those before the last three go.
-
-    Weights are written last: where they are, there is a checkpoint to go on from.
+    Weights are written last: where they are, there is a checkpoint to go on from. If that can be read back,
+    the checkpoints before the last three go.
 
     Of many processes the first one writes, and the others do nothing. Raises `OSError` if the disk is full,
     `RuntimeError` if the checkpoint cannot be read back; the files that were there before are then whole.

@@ -123,7 +123,7 @@ const words = (cell) => {
 };
 $$("main table").forEach((t) => {
   if (!t.parentElement.matches(".params, .table-wrap")) {
-    const labels = [...t.rows[0].cells].map((c) => words(c)),
+    const labels = [...t.rows[0].cells].map(words),
       stacked = labels.length > 3,
       w = make("div", { className: stacked ? "table-wrap stacked" : "table-wrap" });
     if (stacked) [...t.tBodies[0].rows].forEach((r) => [...r.cells].forEach((c, i) => c.textContent.trim() && (c.dataset.label = labels[i])));
