@@ -9,7 +9,7 @@ import tokenize
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from notebooks import Links, raw
+from notebooks import Links, phrase, raw
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Item:
 
 
 def _comments(source: str) -> dict[int, str]:
-    "Line number -> the comment that ends it. What is meant for a tool is none."
+    "Line number -> the comment that ends it, or stands there alone. What is meant for a tool is none."
     found = {
         t.start[0]: t.string.lstrip("# ").strip()
         for t in tokenize.generate_tokens(io.StringIO(source).readline)
@@ -89,6 +89,49 @@ def _arguments(a: ast.arguments, comments: dict[int, str]) -> list[Parameter]:
             )
         )
     return out
+
+
+def _strings(tree: ast.Module, package: Path) -> dict[str, str]:
+    "The module's constants that are texts, its own and those that it imports from the package."
+    found: dict[str, str] = {}
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ddpm_abc."):
+            path = package.joinpath(*node.module.split(".")[1:])
+            path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+            theirs = _strings(ast.parse(path.read_text(encoding="utf-8")), package)
+            found |= {a.asname or a.name: theirs[a.name] for a in node.names if a.name in theirs}
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            text = _text(node.value, found)
+            found |= {node.targets[0].id: text} if text is not None else {}
+    return found
+
+
+def _text(node, strings: dict[str, str]) -> str | None:
+    "What an expression says, if it is a text or a number, a name of one, or an f-string of such."
+    if isinstance(node, ast.Constant) and node.value is not None:
+        return str(node.value)
+    if isinstance(node, ast.Name):
+        return strings.get(node.id)
+    if isinstance(node, ast.JoinedStr):
+        parts = [
+            _text(getattr(part, "value", None) if isinstance(part, ast.FormattedValue) else part, strings)
+            for part in node.values
+        ]
+        return None if None in parts else "".join(parts)
+    return None
+
+
+def _field(node: ast.AnnAssign, comments: dict[int, str], strings: dict[str, str]) -> Parameter:
+    "A field of a dataclass. One declared with `setting(default, kind, help, otherwise=...)` says its help."
+    default, doc = node.value, comments.get(node.end_lineno, "")
+    if isinstance(default, ast.Call) and ast.unparse(default.func) == "setting":
+        said = {k.arg: _text(k.value, strings) for k in default.keywords}
+        doc = _text(default.args[2], strings)
+        doc += f" (default: {said['otherwise']})" if said.get("otherwise") else ""
+        doc, default = re.sub(r"\{(\w+)\}", r"`\1`", " ".join(doc.split())), default.args[0]
+    return Parameter(
+        node.target.id, ast.unparse(node.annotation), ast.unparse(default) if default else "", doc
+    )
 
 
 def _signature(name: str, node) -> str:
@@ -153,20 +196,27 @@ def read(path: Path, module: str) -> Module:
     source = path.read_text(encoding="utf-8")
     tree, comments, lines = ast.parse(source), _comments(source), source.splitlines()
     file = "/".join(path.parts[-1 - module.count(".") - (path.name == "__init__.py") :])
+    strings = _strings(tree, Path(*path.parts[: -len(Path(file).parts)]))
     passed_on = {}
 
     def text(node) -> str:
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
         return textwrap.dedent("\n".join(lines[first - 1 : node.end_lineno]))
 
+    def above(line: int) -> str:
+        "The comment in the lines over this one."
+        first = line
+        while lines[first - 2].startswith("# ") and not lines[first - 2].startswith("# %%"):
+            first -= 1
+        return " ".join(comments[n] for n in range(first, line))
+
     def function(node, owner: str = "") -> Item:
         name = f"{owner}.{node.name}" if owner else node.name
-        body = node.body[0].lineno if node.body else node.end_lineno
-        closing = [
-            n
-            for n in range(node.lineno, body + 1)
-            if n in comments and re.match(r"\s*\)?.*->|.*\)\s*->", lines[n - 1])
-        ]
+        closing = {
+            n: comments[n]
+            for n in range(node.lineno, node.body[0].lineno + 1)
+            if n in comments and "->" in lines[n - 1].partition("#")[0]
+        }  # what is said at the arrow is said of what it returns
         prop = bool(owner) and _is_property(node)
         return Item(
             "property" if prop else "method" if owner else "function",
@@ -176,9 +226,9 @@ def read(path: Path, module: str) -> Module:
             if prop
             else _signature(node.name, node),
             _doc(node),
-            _arguments(node.args, comments),
+            _arguments(node.args, {n: text for n, text in comments.items() if n not in closing}),
             ast.unparse(node.returns) if node.returns else "",
-            comments.get(closing[-1], "") if closing else "",
+            closing[max(closing)] if closing else "",
             source=text(node),
             line=node.lineno,
             end=node.end_lineno,
@@ -206,14 +256,7 @@ def read(path: Path, module: str) -> Module:
                     and isinstance(sub.target, ast.Name)
                     and not sub.target.id.startswith("_")
                 ):
-                    item.fields.append(
-                        Parameter(
-                            sub.target.id,
-                            ast.unparse(sub.annotation),
-                            ast.unparse(sub.value) if sub.value else "",
-                            comments.get(sub.end_lineno, ""),
-                        )
-                    )
+                    item.fields.append(_field(sub, comments, strings))
                 elif isinstance(sub, ast.FunctionDef) and sub.name == "__init__":
                     item.signature, item.parameters = (
                         _signature(node.name, sub).replace(" -> None", ""),
@@ -237,8 +280,8 @@ def read(path: Path, module: str) -> Module:
                         "data",
                         module,
                         name,
-                        f"{name} = {value}" if len(value) < 90 else name,
-                        comments.get(node.end_lineno) or comments.get(node.lineno, ""),
+                        f"{name} = {value}" if len(value) < 90 else text(node) if len(value) < 900 else name,
+                        comments.get(node.end_lineno) or comments.get(node.lineno) or above(node.lineno),
                         source=text(node),
                         line=node.lineno,
                         end=node.end_lineno,
@@ -283,7 +326,7 @@ def _highlight(code: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;") or " "
+    return _escape(text).replace("|", "\\|") or " "
 
 
 def _table(head: str, rows: list[Parameter], links: Links) -> str:
@@ -320,7 +363,7 @@ def _item(item: Item, links: Links, level: int) -> str:
         ),
         links.prose(_escape(item.doc), "../"),
     ]
-    if item.parameters:
+    if any(p.doc for p in item.parameters):  # if none says more, the signature has all
         parts.append(
             raw('<div class="params">') + "\n" + _table("parameter", item.parameters, links) + raw("</div>")
         )
@@ -356,9 +399,9 @@ def listed(items: list[Item], up: str = "") -> str:
     items' own page."""
     rows = ""
     for i in items:
-        target, summary = f"{up}{i.url}" if up else f"#{i.full}", html.escape(i.summary.replace("`", ""))
+        target = f"{up}{i.url}" if up else f"#{i.full}"
         name = f'<a class="api" href="{target}"><code>{html.escape(i.name)}</code></a>'
-        rows += f"<li>{name} <span>{summary}</span></li>"
+        rows += f"<li>{name} <span>{phrase(i.summary)}</span></li>"
     return f'<ul class="api-list">{rows}</ul>'
 
 
@@ -367,15 +410,19 @@ def page(module: Module, modules: dict[str, Module], notebook: tuple[str, str] |
     origin = ""
     if notebook:
         origin = f'Written and explained in <a href="../{notebook[0]}.html">{html.escape(notebook[1])}</a>.'
+    use = f"<code>from ddpm_abc.{module.name} import ...</code>"
+    if not (module.items or module.passed_on):
+        use = "It has no public names: the modules beside it use what it holds."
     parts = [
-        f'<p class="lede">{html.escape(module.summary)}</p>',
-        f'<p class="origin"><code>from ddpm_abc.{module.name} import ...</code> {origin} ',
+        f'<p class="lede">{phrase(module.summary)}</p>',
+        f'<p class="origin">{use} {origin} ',
         f'<a href="{links.blob}/ddpm_abc/{module.file}">Source on GitHub</a>.</p>',
         listed(module.items) if module.items else "",
     ]
     for home in [m for m in modules.values() if m.name.startswith(f"{module.name}.")]:
         items = [i for i in home.items if module.passed_on.get(i.name) == home.name]
         heading = f'<a class="api" href="{home.name}.html"><code>ddpm_abc.{home.name}</code></a>'
-        parts.append(f'<p class="origin">{heading} {html.escape(home.summary)}</p>{listed(items, "../")}')
+        parts.append(f'<p class="origin">{heading} {phrase(home.summary)}</p>{listed(items, "../")}')
     items = "\n\n".join(_item(i, links, 2) for i in module.items)
-    return f"# ddpm_abc.{module.name}\n{raw(''.join(parts))}\n{items}\n"
+    title = f"ddpm_abc.{module.name}".replace(".", ".<wbr>")
+    return f"# {title}\n{raw(''.join(parts))}\n{items}\n"

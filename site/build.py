@@ -71,6 +71,8 @@ def assets() -> None:
     css = re.sub(r"/\* palette: [^*]*\*/", colours.strip(), figures.CSS, count=1)
     dark = re.search(r'\[data-theme="dark"\] \{(.*?)\}', css, re.S)[1]
     write("_static/site.css", re.sub(r"/\* dark: [^*]*\*/", dark.strip(), css, count=1))
+    svg = (HERE / "static" / "house.svg").read_text(encoding="utf-8")
+    write("_static/house-dark.svg", house.recoloured(svg, dict(re.findall(r"--([\w-]+): (#\w+)", dark))))
     write("_static/schedule.js", formulas.javascript())
     for name in ("katex", "fonts"):
         shutil.copytree(

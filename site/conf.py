@@ -21,6 +21,7 @@ html_theme, html_theme_path = "abc", [str(HERE / "theme")]
 html_static_path = [str(SOURCE / "_static")]
 html_title = project
 html_baseurl = f"{cfg['doc_host']}{cfg['doc_baseurl']}/"
+smartquotes_action = "qe"  # quotes and ellipses; two hyphens begin an option
 html_copy_source = html_use_index = html_domain_indices = False
 html_permalinks_icon = "#"
 pygments_style = "default"

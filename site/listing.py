@@ -1,9 +1,12 @@
 """Code on the page, with a tag only around what the style sheet colours: names and punctuation are most of
 a program, and look like the text around them."""
 
+import html
+import re
 from collections.abc import Iterable
 from typing import Any, TextIO
 
+from docutils import nodes
 from pygments.formatters import HtmlFormatter
 from pygments.token import STANDARD_TYPES, Text
 from sphinx.highlighting import PygmentsBridge
@@ -24,6 +27,24 @@ class Listing(HtmlFormatter):
         super().format_unencoded(tokens, outfile)
 
 
+LONG = 25  # characters of a word that may break, as it may be wider than what a phone has for it
+
+
+def visit_literal(translator, node) -> None:
+    "Code within a line: a word of it stays whole, and a long one breaks after its stops and underscores."
+    words = []
+    for word in node.astext().split(" "):
+        shown = html.escape(word)
+        if len(word) > LONG:
+            shown = re.sub(r"[._/(](?=\w)", r"\g<0><wbr>", shown)
+        elif re.search("[-/]", word):
+            shown = f'<span class="nobr">{shown}</span>'
+        words.append(shown)
+    translator.body.append(f"<code>{' '.join(words)}</code>")
+    raise nodes.SkipNode
+
+
 def setup(app) -> dict:
+    app.add_node(nodes.literal, override=True, html=(visit_literal, None))
     PygmentsBridge.html_formatter = Listing
     return {"parallel_read_safe": True, "parallel_write_safe": True}

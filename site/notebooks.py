@@ -17,10 +17,13 @@ HEAD, SETUP = "<!--head-->", "<!--set-up-->"  # where other parts of a page go
 DIRECTIVE = re.compile(r"^#\|[ \t]*([\w-]+):?[ \t]*(.*?)[ \t]*$\n?", re.M)
 SHIELD = re.compile(r"^\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)[ \t]*(?:· |\n)?", re.M)
 TAGGED = re.compile(r"^\$\$((?:(?!\$\$).)*?)\\tag\{([\da-z.]+)\}((?:(?!\$\$).)*?)\$\$[ \t]*$", re.S | re.M)
-EQUATION = re.compile(r"\((\d+[a-z]?\.\d+)\)")
+EQUATION = re.compile(r"(?<!\w)\((\d+[a-z]?\.\d+)\)")  # sqrt(0.5) is none
 CODE_NAME = re.compile(r"(?<!`)`([A-Za-z_][\w.]*)(\([^`]*\))?`(?!`)")
 CITATION = re.compile("|".join(f"(?P<c{i}>{p})" for i, p in enumerate(CITATIONS)))
 LASTS = re.compile(r"(\d) (seconds?|minutes?)\b")  # a number and its unit stay on one line
+PICTURE = re.compile(
+    r'<p>(?P<about>[^<]*)</p><img alt="(?P<alt>[^"]*)" src="data:image/png;base64,(?P<png>[^"]*)">'
+)
 LARGER = 1.3  # a figure on the page than in the notebook: so its letters are as large as the code's
 CHAPTER = re.compile(r"\b([Cc]hapter|[Aa]ppendix) (\d\d[a-z]?)\b")
 # What no rule may touch: fences, display and inline maths, links, HTML, headings.
@@ -75,6 +78,11 @@ def work(m: re.Match) -> str:
     return next(key for i, key in enumerate(CITATIONS.values()) if m[f"c{i}"])
 
 
+def phrase(text: str) -> str:
+    "A line of prose as HTML, where no Markdown is read: its `code` as code."
+    return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text))
+
+
 def raw(text: str) -> str:
     return f"\n```{{raw}} html\n{text}\n```\n"
 
@@ -102,16 +110,7 @@ class Links:
 
         def name(m: re.Match) -> str:
             url = self.names.get(m[1]) or self.names.get(m[1].removeprefix("ddpm_abc."))
-            long = len(m[1]) > 25  # may break at its stops and underscores
-            if not (url or long):
-                return m[0]
-            code = html.escape(m[0].strip("`")).replace("*", "&#42;")
-            if long:
-                code = re.sub(r"[._](?=[A-Za-z0-9])", r"\g<0><wbr>", code)
-            code = code.replace("_", "&#95;")
-            return (
-                f'<a class="api" href="{up}{url}"><code>{code}</code></a>' if url else f"<code>{code}</code>"
-            )
+            return f'<a class="api" href="{up}{url}">{m[0]}</a>' if url else m[0]
 
         def equation(m: re.Match) -> str:
             url = self.equations.get(m[1])
@@ -358,7 +357,10 @@ class Reader:
         if "image/png" in data:
             shown = output.get("metadata", {}).get("image/png", {}).get("width")
             return self._figure(base64.b64decode(data["image/png"]), self._alt(source, options), shown)
-        if "text/plain" in data:
+        if shown := PICTURE.fullmatch(data.get("text/html", "")):
+            png = base64.b64decode(shown["png"])
+            return f"\n{shown['about']}\n" + self._figure(png, shown["alt"], None)
+        if "text/plain" in data and "text/html" not in data:
             return raw(f'<pre class="printed">{html.escape(data["text/plain"])}</pre>')
         raise ValueError(f"{self.path.name}: an output that the site does not show: {str(output)[:200]}")
 

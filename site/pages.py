@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from course import BIBLIOGRAPHY
-from notebooks import CITATION, Links, Page, raw, term_anchor, work
+from notebooks import CITATION, Links, Page, phrase, raw, term_anchor, work
 
 HERE = Path(__file__).resolve().parent
 NUMBERS = [
@@ -107,18 +107,18 @@ def toctree(names: list[str]) -> str:
 def api_index(summaries: dict[str, str]) -> str:
     "Every module with its question, and the picture of which imports which."
     rows = "".join(
-        f'<li><a class="api" href="{m}.html"><code>ddpm_abc.{m}</code></a> '
-        f"<span>{html.escape(text)}</span></li>"
+        f'<li><a class="api" href="{m}.html"><code>ddpm_abc.{m}</code></a> <span>{phrase(text)}</span></li>'
         for m, text in summaries.items()
     )
     size = re.search(
         r'width="(\d+)" height="(\d+)"', (HERE / "static" / "house.svg").read_text(encoding="utf-8")
     )
-    house = (
-        f'<figure class="fig" style="--w:{size[1]}px"><img src="../_static/house.svg" width="{size[1]}" '
-        f'height="{size[2]}" loading="lazy" alt="The rooms of the package, each above those that it imports">'
-        "</figure>"
+    images = "".join(
+        f'<img class="only-{theme}" src="../_static/house{suffix}.svg" width="{size[1]}" height="{size[2]}" '
+        f'loading="lazy" alt="The rooms of the package, each above those that it imports">'
+        for theme, suffix in (("light", ""), ("dark", "-dark"))
     )
+    house = f'<figure class="fig wide">{images}</figure>'
     return (
         "# API reference\n"
         + lede("Small, typed functions and a few frozen dataclasses. Every entry says where it is explained.")
@@ -144,7 +144,9 @@ def equations(pages: list[Page], index: dict, links: Links) -> str:
         parts = [name.split(".") for name in names]
         twice = {test for _, test in parts if sum(test == other for _, other in parts) > 1}
         return ", ".join(
-            f'<a href="{links.blob}/tests/{file}.py">{f"{file}.{test}" if test in twice else test}</a>'
+            f'<a href="{links.blob}/tests/{file}.py">'
+            + (f"{file}.{test}" if test in twice else test).replace("_", "_<wbr>")
+            + "</a>"
             for file, test in parts
         )
 

@@ -13,6 +13,7 @@ import argparse
 import ast
 import html
 import sys
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -211,7 +212,8 @@ def rows(arrows: dict[str, set[str]]) -> dict[str, int]:
 
 # --- the picture ---
 
-WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 186, 62, 208, 108, 28  # of a room, from room to room, around them
+WIDTH, HEIGHT, ACROSS, DOWN, EDGE = 190, 82, 208, 128, 28  # of a room, from room to room, around them
+LINE = 27  # characters that a room is wide
 
 
 def places(arrows: dict[str, set[str]]) -> dict[str, tuple[float, int]]:
@@ -255,11 +257,11 @@ def picture(arrows: dict[str, set[str]]) -> str:
         boxes += [
             f'<rect x="{x:g}" y="{y:g}" width="{WIDTH}" height="{HEIGHT}" rx="7" class="room"/>',
             f'<rect x="{x:g}" y="{y:g}" width="5" height="{HEIGHT}" rx="2.5" fill="{colours[about.kind]}"/>',
-            text(x + 16, y + 22, name, "name"),
-            text(x + 16, y + 38, about.holds, "holds"),
+            text(x + 14, y + 23, name, "name"),
         ]
-        if about.new:
-            boxes.append(text(x + 16, y + 53, f"+ {about.new}", "new"))
+        said = [(line, "holds") for line in textwrap.wrap(about.holds, LINE)]
+        said += [(f"+ {about.new}", "new")] * bool(about.new)
+        boxes += [text(x + 14, y + 24 + 17 * i, line, style) for i, (line, style) in enumerate(said, start=1)]
     used_kinds = [kind for kind in KINDS if any(ROOMS[name].kind == kind for name in arrows)]
     for i, kind in enumerate(used_kinds):
         x, y = EDGE + i * (width - 2 * EDGE) / len(used_kinds), height - 24
@@ -276,8 +278,8 @@ def picture(arrows: dict[str, set[str]]) -> str:
 height="{height:g}" role="img" aria-label="The rooms of {PACKAGE}, each over the rooms that it imports">
 <style>
 text {{ font-family: Inter, "Helvetica Neue", Arial, sans-serif; fill: #1b2a41 }}
-.name {{ font: 600 14px "JetBrains Mono", Menlo, Consolas, monospace }} .holds {{ font-size: 11px }}
-.new {{ font-size: 11px; font-style: italic; fill: #5b6675 }}
+.name {{ font: 600 16px "JetBrains Mono", Menlo, Consolas, monospace }} .holds {{ font-size: 13px }}
+.new {{ font-size: 13px; font-style: italic; fill: #5b6675 }}
 .room {{ fill: #ffffff; stroke: #d5d9e0 }} .arrows path {{ fill: none; stroke-width: 1.4 }}
 </style>
 <defs>{"".join(tips)}</defs>
@@ -288,6 +290,14 @@ text {{ font-family: Inter, "Helvetica Neue", Arial, sans-serif; fill: #1b2a41 }
 {newline.join(boxes)}
 </svg>
 """
+
+
+def recoloured(svg: str, colours: dict[str, str]) -> str:
+    "The picture for another page. `colours`: of the palette and, of the page, soft, raised, line and sunk."
+    own = palette() | {"soft": "#5b6675", "raised": "#ffffff", "line": "#d5d9e0", "sunk": "#f6f7f9"}
+    for name, colour in own.items():
+        svg = svg.replace(colour, colours[name])
+    return svg
 
 
 def main() -> int:
