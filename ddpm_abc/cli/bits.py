@@ -23,7 +23,9 @@ PILOT = 24  # images that say how large the terms are
 CHUNK = 20  # images between two steps of the progress bar
 
 
-def measure(config: Any) -> int:  # an EvaluateConfig -> exit status
+def measure(
+    config: Any,  # an EvaluateConfig: which weights, and which images
+) -> int:  # exit status
     "Estimate the bound on the bits of held-out images, and print it with its error."
     from ddpm_abc.distributed import joined, noticing_loss
     from ddpm_abc.likelihood import mean_error
@@ -108,7 +110,9 @@ def _says(info: dict[str, Any]) -> bool:
     return isinstance(run, dict) and run.get("data") not in (None, "digits", "mnist")
 
 
-def unlabelled(denoise: Denoiser) -> Denoiser:
+def unlabelled(
+    denoise: Denoiser,  # its network may take classes, the last of which stands for none
+) -> Denoiser:  # as it was, if it takes none
     "The same network; where it is told classes, it is told none."
     import torch
 

@@ -32,12 +32,16 @@ class DemoConfig:
 
 @click.command("demo", cls=Command, example="ddpm-abc demo --out out")
 @options(DemoConfig)
-def command(**given: Any) -> int:
+def command(
+    **given: Any,  # the options by name, None for one that was not typed
+) -> int:  # exit status
     "Train on the bundled digits for at most 3 minutes, then draw new ones, from 0 to 9."
     return demo(DemoConfig(**typed(given)))
 
 
-def demo(config: DemoConfig) -> int:  # exit status
+def demo(
+    config: DemoConfig,  # the seed, the device and the folder; all else is `DEMO` and `DRAWN`
+) -> int:  # exit status
     "Train, or go on where the last demo stopped, and draw."
     from ddpm_abc.storage import checkpoints
 

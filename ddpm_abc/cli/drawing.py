@@ -50,7 +50,10 @@ class DrawConfig:
 Config = TypeVar("Config", bound=DrawConfig)
 
 
-def on_own_device(config: Config, team: Team) -> Config:
+def on_own_device(
+    config: Config,  # what all the processes are told
+    team: Team,  # the processes, and this one's place among them
+) -> Config:  # names another device only where several processes have GPUs
     "The same settings, with the device of this one of several processes."
     from ddpm_abc.run.setup import own_device
 
@@ -59,7 +62,9 @@ def on_own_device(config: Config, team: Team) -> Config:
     return config
 
 
-def drawing_of(config: DrawConfig) -> Drawing:
+def drawing_of(
+    config: DrawConfig,  # what the command is told; its label and in_turn count, too, if it has them
+) -> Drawing:  # with its weights read
     "What a command is to draw, on the device that it is to draw on. Says which weights these are."
     from ddpm_abc.run.draw import Drawing
     from ddpm_abc.run.setup import device_of, weights_of

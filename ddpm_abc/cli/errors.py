@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 class Refused(click.UsageError):
     "A value that is wrong: exit status 2."
 
-    def __init__(self, error: object):
+    def __init__(
+        self,
+        error: object,  # what is wrong: a message, or the exception that holds it
+    ):
         super().__init__(words(error), click.get_current_context(silent=True))
 
 
@@ -30,19 +33,25 @@ class Failed(Refused):
     exit_code = 1
 
 
-def flag(setting: str) -> str:
+def flag(
+    setting: str,  # its name in Python
+) -> str:  # the option, with its dashes
     "How a setting is typed: --batch-size for batch_size."
     return f"--{setting.replace('_', '-')}"
 
 
-def words(error: object) -> str:
+def words(
+    error: object,  # an exception, or a message
+) -> str:  # the exception's type, if it says nothing
     "What an error says, in one line and with flags for settings."
     text = error.spelled(flag) if isinstance(error, ConfigError) else str(error)
     return one_line(text) or type(error).__name__
 
 
 @contextmanager
-def noting(action: Literal["always", "default"] = "default") -> Iterator[None]:
+def noting(
+    action: Literal["always", "default"] = "default",  # always: say a warning each time that it comes
+) -> Iterator[None]:  # a context manager
     "Each warning of the library is a note, at once; the same one is said once, or always."
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -55,7 +64,7 @@ def noting(action: Literal["always", "default"] = "default") -> Iterator[None]:
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
+def refusing() -> Iterator[None]:  # a context manager
     "What the library has against a value is said in one line, with status 2; each warning is a note."
     try:
         with noting("always"):
@@ -67,7 +76,9 @@ def refusing() -> Iterator[None]:
 
 
 @contextmanager
-def refusing_first(team: Team) -> Iterator[None]:
+def refusing_first(
+    team: Team,  # the processes, all of which call this
+) -> Iterator[None]:  # a context manager
     "The same in many processes: the first one goes first, and if it refuses, all do."
     from ddpm_abc.distributed import FirstFailed, first_goes_first
 
@@ -78,8 +89,10 @@ def refusing_first(team: Team) -> Iterator[None]:
         raise Refused(e) from e
 
 
-def report(error: click.ClickException) -> int:
-    "Print the one line of an error; return its exit status. What is wrong for all, the first process says."
+def report(
+    error: click.ClickException,  # one of click's own, or what a command has raised
+) -> int:  # exit status
+    "Print the one line of an error. What is wrong for all, the first process says."
     context = getattr(error, "ctx", None)
     where = context.command_path if context else "ddpm-abc"
     if quiet():

@@ -61,7 +61,9 @@ class EvaluateConfig(DrawConfig):
     "evaluate", cls=Command, example="ddpm-abc evaluate --weights out/weights.safetensors --n 1000"
 )
 @options(EvaluateConfig)
-def command(**given: Any) -> int:
+def command(
+    **given: Any,  # the options by name, None for one that was not typed
+) -> int:  # exit status
     "Draw images with a trained network, and compare them with real ones."
     config = EvaluateConfig(**typed(given))
     if config.bits:
@@ -71,7 +73,9 @@ def command(**given: Any) -> int:
     return evaluate(config)
 
 
-def evaluate(config: EvaluateConfig) -> int:  # exit status
+def evaluate(
+    config: EvaluateConfig,  # what to draw, and what to judge it by
+) -> int:  # exit status
     "Draw images, and print how they compare with real ones. Of many processes the first one judges."
     from ddpm_abc.distributed import joined, noticing_loss
 

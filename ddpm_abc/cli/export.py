@@ -40,12 +40,20 @@ OUT is the file or the folder to write."""
 @click.argument("weights")
 @click.argument("out")
 @options(ExportConfig)
-def command(weights: str, out: str, **given: Any) -> int:
+def command(
+    weights: str,  # a file, or the name of weights in the package
+    out: str,  # the file or the folder to write
+    **given: Any,  # the options by name, None for one that was not typed
+) -> int:  # exit status
     "Write a trained network for browsers and other programs."
     return export(weights, Path(out), ExportConfig(**typed(given)))
 
 
-def export(weights: str, out: Path, config: ExportConfig) -> int:  # exit status
+def export(
+    weights: str,  # a file, or the name of weights in the package
+    out: Path,  # where to: an .onnx file, or a folder for diffusers
+    config: ExportConfig,  # which format, and how it stores numbers
+) -> int:  # exit status
     "Write the network, and say by how much it differs from torch."
     from ddpm_abc.export import save_diffusers
     from ddpm_abc.run.setup import check_writable, weights_of

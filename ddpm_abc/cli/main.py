@@ -19,14 +19,25 @@ SHARED = ("train", "sample", "evaluate")  # those that many processes can share
 class Group(click.Group):
     "The commands, each imported when it is asked for."
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(
+        self,
+        ctx: click.Context,  # not looked at: the names are always the same
+    ) -> list[str]:  # in the order of the help
+        "The names of all commands."
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(
+        self,
+        ctx: click.Context,  # not looked at
+        cmd_name: str,  # a name in `COMMANDS`, or any other word
+    ) -> click.Command | None:  # None for another word
+        "The command of that name, from its module."
         return import_module(f"ddpm_abc.cli.{cmd_name}").command if cmd_name in COMMANDS else None
 
     def resolve_command(
-        self, ctx: click.Context, args: list[str]
+        self,
+        ctx: click.Context,  # of the group
+        args: list[str],  # the words from the command's name on
     ) -> tuple[str | None, click.Command | None, list[str]]:
         "The command's name, the command, and the rest of the words; an error names all commands."
         if args[0] not in COMMANDS and not ctx.resilient_parsing:
@@ -49,7 +60,9 @@ class Group(click.Group):
 )
 @click.version_option(__version__, prog_name="ddpm-abc", message="%(prog)s %(version)s")
 @click.pass_context
-def group(ctx: click.Context) -> None:
+def group(
+    ctx: click.Context,  # knows whether a command was named
+) -> None:
     "Train a small diffusion model (DDPM) and draw images with it."
     if ctx.invoked_subcommand is None:
         say(ctx.get_help(), error=True)
@@ -57,8 +70,7 @@ def group(ctx: click.Context) -> None:
 
 
 def main(
-    argv: Sequence[str]
-    | None = None,  # arguments, without the program's name; those of the command line if not given
+    argv: Sequence[str] | None = None,  # words after the program's name; None: those that were typed
 ) -> int:  # exit status: 0 done, 1 failed on the way, 2 a wrong value, 128 and its number after a signal
     """Run `ddpm-abc`. No wrong value, no full disk and no Ctrl-C ends in a traceback.
 

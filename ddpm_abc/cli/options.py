@@ -17,11 +17,20 @@ from ddpm_abc.run.settings import Choice, Flag, Kind, as_typed, help_of, option_
 class SettingType(click.ParamType):
     "A declared kind of value, as click takes it."
 
-    def __init__(self, kind: Kind):
+    def __init__(
+        self,
+        kind: Kind,  # what a setting was declared with
+    ):
         self.kind = kind
         self.name = kind.metavar.lower() or "flag"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+    def convert(
+        self,
+        value: Any,  # as it was typed
+        param: click.Parameter | None,  # its option, for the message
+        ctx: click.Context | None,  # of the command, for the message
+    ) -> Any:  # what the setting becomes
+        "Read a value; an error says what would be right."
         if value[:2] == "--":
             self.fail(f"needs a value, got {value}", param, ctx)
         try:
@@ -30,8 +39,12 @@ class SettingType(click.ParamType):
             self.fail(str(e), param, ctx)
 
     def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
+        self,
+        ctx: click.Context,  # not looked at
+        param: click.Parameter,  # not looked at
+        incomplete: str,  # what has been typed of the value
+    ) -> list[CompletionItem]:  # words that fit, or an item that asks the shell for its files; or none
+        "What the shell may offer after the option: the words of a choice, or names of files or folders."
         if isinstance(self.kind, Choice):
             return [CompletionItem(name) for name in self.kind.names if name.startswith(incomplete)]
         files = {"FILE": "file", "FOLDER": "dir"}
@@ -40,7 +53,9 @@ class SettingType(click.ParamType):
         )
 
 
-def options(config: Any) -> Callable[[Any], Any]:
+def options(
+    config: Any,  # a dataclass whose fields were declared with `setting`
+) -> Callable[[Any], Any]:  # a decorator of the command's function
     "Give a command an option for each setting of a configuration; those that are not typed are None."
 
     def add(function: Any) -> Any:
@@ -56,12 +71,18 @@ def options(config: Any) -> Callable[[Any], Any]:
     return add
 
 
-def typed(given: dict[str, Any]) -> dict[str, Any]:
+def typed(
+    given: dict[str, Any],  # a value for each option; None for one that was not typed
+) -> dict[str, Any]:  # those that are not None
     "The options that were typed."
     return {name: value for name, value in given.items() if value is not None}
 
 
-def retyped(command: str, config: Any, **changed: Any) -> str:
+def retyped(
+    command: str,  # its name, such as sample
+    config: Any,  # its settings, as an object of their dataclass
+    **changed: Any,  # settings by name that take the place of those
+) -> str:  # quoted for a shell; what has its default is not said, unless it is changed
     "The command line that gives these settings, some of them changed; None leaves one out."
     declared = settings_of(config)
     values = {
@@ -82,18 +103,22 @@ class Command(click.Command):
 
     def __init__(
         self,
-        name: str,
+        name: str,  # the word that calls it
         *,
-        example: str = "",
+        example: str = "",  # a whole command line, for help and messages
         groups: Mapping[str, Iterable[str]] | None = None,  # headings of the help, and the names under each
-        **kwargs: Any,
+        **kwargs: Any,  # what every command of click takes
     ):
         settings = {"ignore_unknown_options": True, "allow_extra_args": True, "max_content_width": 100}
         self.example, self.groups = example, groups or {}
         epilog = f"\b\nExample:\n  {example}"
         super().__init__(name, **{"context_settings": settings, "epilog": epilog, **kwargs})
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(
+        self,
+        ctx: click.Context,  # of this command, to hold the values
+        args: list[str],  # the words after its name
+    ) -> list[str]:  # what is left over: nothing, unless a shell asks how a word goes on
         "Read the words after the command; an error says which words it does not know, and what is near."
         try:
             rest = super().parse_args(ctx, args)
@@ -107,7 +132,11 @@ class Command(click.Command):
             raise click.UsageError(f"unrecognized arguments: {' '.join(ctx.args)}{hint}", ctx)
         return rest
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_options(
+        self,
+        ctx: click.Context,  # of this command
+        formatter: click.HelpFormatter,  # holds the help written so far
+    ) -> None:
         "Write each option under the first heading that names it, and the others under the last."
         options = [p for p in self.get_params(ctx) if isinstance(p, click.Option)]
         left = {p.name: record for p in options if (record := p.get_help_record(ctx))}
@@ -116,7 +145,11 @@ class Command(click.Command):
                 with formatter.section(heading):
                     formatter.write_dl(found)
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(
+        self,
+        ctx: click.Context,  # holds the values of the options
+    ) -> Any:  # exit status
+        "Run the command. Raises `Failed` for what goes wrong on the way."
         try:
             return super().invoke(ctx)
         except (

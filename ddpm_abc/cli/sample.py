@@ -46,7 +46,10 @@ class SampleConfig(DrawConfig):
 )
 @options(SampleConfig)
 @click.option("--resume", is_flag=True, help=_RESUME)
-def command(resume: bool, **given: Any) -> int:
+def command(
+    resume: bool,  # go on with the images that are not there yet
+    **given: Any,  # the options by name, None for one that was not typed
+) -> int:  # exit status
     "Draw new images with a trained network, and save an animation of how they emerge."
     return sample(SampleConfig(**typed(given)), resume=resume)
 
@@ -54,7 +57,12 @@ def command(resume: bool, **given: Any) -> int:
 class Files:
     "The files of a drawing in a folder. Refuses to overwrite images of another one."
 
-    def __init__(self, config: SampleConfig, drawing: Drawing, overwrite: bool):
+    def __init__(
+        self,
+        config: SampleConfig,  # which images these are, and their folder and format
+        drawing: Drawing,  # what they are drawn with: each file of images says it
+        overwrite: bool,  # take the place of another drawing's images, too
+    ):
         from ddpm_abc.run.pictures import image_name
 
         self.config, self.drawing = config, drawing
@@ -94,7 +102,10 @@ class Files:
         for path in paths:
             check_free(path, self.drawing.of)
 
-    def finished(self, chunk: int) -> int:
+    def finished(
+        self,
+        chunk: int,  # images in a batch
+    ) -> int:
         "How many images from the first on are there already, in whole batches."
         from ddpm_abc.run.pictures import read_kept
 
@@ -114,7 +125,11 @@ class Files:
         self.names = [self._image(k) for k in range(first, first + done)]
         return done
 
-    def keep(self, first: int, pixels: Tensor) -> None:
+    def keep(
+        self,
+        first: int,  # the number of its first image
+        pixels: Tensor,  # (B, C, H, W) uint8
+    ) -> None:
         "Write a batch that is done."
         from ddpm_abc.run.pictures import OVERVIEW, write_image
 
@@ -141,14 +156,14 @@ class Files:
             old.unlink(missing_ok=True)
         self.names = [path]
 
-    def shown(self) -> str:
+    def shown(self) -> str:  # one path, or the first and the last of them
         "The names of what was written, for people."
         first, last = self.names[0], self.names[-1]
         return str(first) if first == last else f"{first} to {last.name}"
 
 
 def sample(
-    config: SampleConfig,
+    config: SampleConfig,  # which images to draw, with what, and where to
     overwrite: bool = False,  # images of other weights, too
     resume: bool = False,  # go on with those that are not there yet
 ) -> int:  # exit status

@@ -44,7 +44,11 @@ _GROUPS = {  # of the help: an option stands in the first one that names it
 @options(TrainConfig)
 @click.option("--recipe", type=SettingType(Choice(tuple(RECIPES))), help=_RECIPE)
 @click.option("--resume", is_flag=True, help=_RESUME)
-def command(resume: bool, recipe: str | None, **given: Any) -> int:
+def command(
+    resume: bool,  # go on from the newest checkpoint in --out
+    recipe: str | None,  # a name in `RECIPES`, if any
+    **given: Any,  # the options by name, None for one that was not typed
+) -> int:  # exit status
     "Train a network, and write its weights, checkpoints and the loss."
     asked = RECIPES.get(recipe or "", {}) | typed(given)
     with refusing():
