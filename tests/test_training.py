@@ -2,6 +2,7 @@
 
 import copy
 import math
+from contextlib import contextmanager
 from itertools import islice
 
 import pytest
@@ -345,6 +346,32 @@ def test_an_optimizer_of_another_network_is_refused():
     assert other.a.item() == before
     part = torch.optim.SGD([net.a])  # some of the network is fine: the rest is frozen
     assert next(train(Denoiser(net, SCHED), [torch.zeros(2, 1, 2, 2)], part)).step == 1
+
+
+class Alone:
+    "A team of one process, which notes the gradient before and after what it is to average."
+
+    def __init__(self):
+        self.seen = []
+
+    @contextmanager
+    def averaging(self, net):
+        before = net.a.grad.clone()
+        yield
+        self.seen.append((before, net.a.grad.clone()))
+
+    def pooled(self, *ours):
+        return list(ours)
+
+
+def test_a_team_averages_once_at_the_last_part():
+    net, opt, data = setup()
+    team = Alone()
+    done = next(train(Denoiser(net, SCHED), data, opt, accumulate=3, team=team, clip_norm=math.inf))
+    [(before, after)] = team.seen
+    assert len(done.losses) == 8
+    assert before != 0 != after - before
+    assert after == net.a.grad
 
 
 @pytest.mark.parametrize(

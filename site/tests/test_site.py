@@ -60,6 +60,14 @@ def test_code_has_tags_only_where_it_is_coloured(built):
     assert not [kind for kind in found if not re.search(rf"^\.{kind}\b", css, re.M)]
 
 
+def test_code_is_as_it_is_typed_and_outputs_are_no_objects(built):
+    for name in names():
+        text = (HTML / name).read_text(encoding="utf-8")
+        for code in re.findall(r"<code>(.*?)</code>", text):
+            assert not re.search("[“”‘’–]", code), f"{name}: {code}"
+        assert not re.search(r"&lt;[\w.]+ object", text), name
+
+
 def test_every_chapter_has_its_page_buttons_and_download(built):
     for notebook in sorted((ROOT / "nbs").glob("[0-9]*.ipynb")):
         text = (HTML / f"{notebook.stem}.html").read_text(encoding="utf-8")
@@ -121,7 +129,7 @@ def test_no_latex_nor_markdown_is_left_in_the_text(built):
             (HTML / name).read_text(encoding="utf-8"),
             flags=re.S,
         )
-        for wrong in (r"\$\$", r"\\tag", r"\\frac", r"\]\(", r"\*\*", r"```", r"RUNTIME", r"\{py:", r"#\|"):
+        for wrong in (r"\$\$", r"\\tag", r"\\frac", r"\]\(", r"\*\*", r"`", r"RUNTIME", r"\{py:", r"#\|"):
             assert not re.search(wrong, text), (
                 f"{name}: {wrong} in {text[max(0, re.search(wrong, text).start() - 80) :][:160]!r}"
             )
@@ -206,6 +214,10 @@ def test_the_api_names_every_public_function_with_its_parameters(built):
     forward = (HTML / "api" / "forward.html").read_text(encoding="utf-8")
     assert "standard normal noise" in forward
     assert 'href="../02_forward.html"' in forward
+    config = (HTML / "api" / "run.config.html").read_text(encoding="utf-8")
+    fields = "".join(re.findall(r'<div class="params">.*?</div>', config, re.S))
+    assert "highest learning rate" in fields
+    assert "setting(" not in fields
 
 
 def test_figures_and_headings_are_for_everyone(built):
