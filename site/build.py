@@ -31,7 +31,7 @@ import house  # noqa: E402
 import maths  # noqa: E402
 import pages  # noqa: E402
 import vendor  # noqa: E402
-from course import CARDS, MODULE_ORDER, UNLINKED, WIDGETS  # noqa: E402
+from course import AS_DRAWN, CARDS, MODULE_ORDER, UNLINKED, WIDGETS  # noqa: E402
 from notebooks import HEAD, Links, Page, Reader, raw, term_anchor  # noqa: E402
 
 SOURCE, HTML = ROOT / "_build" / "source", ROOT / "_build" / "html"
@@ -206,7 +206,10 @@ def stage() -> None:
     )
 
     cards, live = {p.name: card(p) for p in main}, hero(by_name["05_sampling"])
-    paths = sorted(FIGURES.glob("*.png"))
+    drawn = [f for p in everything for f in p.figures if f.as_drawn]
+    if unknown := [words for words in AS_DRAWN if not any(words in f.alt for f in drawn)]:
+        raise ValueError(f"no figure has {unknown} in its title or alt text: see AS_DRAWN in site/course.py")
+    paths = sorted(set(FIGURES.glob("*.png")) - {FIGURES / f"{f.file}.png" for f in drawn})
     with ProcessPoolExecutor() as pool:
         for path, png in zip(paths, pool.map(figures.dark, (p.read_bytes() for p in paths)), strict=True):
             path.with_name(f"{path.stem}-dark.png").write_bytes(png)

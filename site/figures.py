@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import formulas
@@ -61,7 +61,23 @@ def _data(colours: np.ndarray, which: np.ndarray) -> np.ndarray:
         )
         if grey or painted or (fill > 0.7 and foreign[box][piece].mean() > 0.4):
             out[_without_ticks(box, piece)] = True
-    return out
+    return _whole_grids(out, tint, inked)
+
+
+def _whole_grids(data: np.ndarray, tint: np.ndarray, inked: np.ndarray) -> np.ndarray:
+    "Pictures of one size in rows and columns, and with them the white ones that ink alone does not show."
+    sizes: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for y, x in ndimage.find_objects(ndimage.label(data)[0]):
+        sizes.setdefault((y.stop - y.start, x.stop - x.start), []).append((y.start, x.start))
+    for (height, width), corners in sizes.items():
+        places = list(product(*(sorted(set(starts)) for starts in zip(*corners, strict=True))))
+        if min(height, width) < 24 or len(corners) < max(4, 0.6 * len(places)):
+            continue
+        for y, x in places:
+            cell = np.s_[y : y + height, x : x + width]
+            if tint[cell].mean() <= 8 and inked[cell].mean() > 0.1:
+                data[cell] = True
+    return data
 
 
 def _without_ticks(box: tuple[slice, slice], piece: np.ndarray) -> tuple[slice, slice]:

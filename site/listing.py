@@ -27,11 +27,15 @@ class Listing(HtmlFormatter):
         super().format_unencoded(tokens, outfile)
 
 
-LONG = 25  # characters of a word that may break, as it may be wider than what a phone has for it
+LONG = 25  # characters: what is longer may be wider than the place that a phone has for it
 
 
 def visit_literal(translator, node) -> None:
-    "Code within a line: a word of it stays whole, and a long one breaks after its stops and underscores."
+    "Code within a line: what is short stays whole, and a long word breaks after its stops and underscores."
+    if len(node.astext()) <= LONG:
+        short = ' class="nobr"' if re.search("[- /]", node.astext()) else ""
+        translator.body.append(f"<code{short}>{html.escape(node.astext())}</code>")
+        raise nodes.SkipNode
     words = []
     for word in node.astext().split(" "):
         shown = html.escape(word)

@@ -60,8 +60,14 @@ def _render(node, display: bool) -> str:
         return ""
 
 
+def _is_short(tex: str) -> bool:
+    "Whether a formula has so few signs that it need not break over two lines."
+    return len(re.sub(r"\\[a-zA-Z]+|[{}\\,;! ]", lambda m: "x" * (m[0][1:].isalpha()), tex)) <= 16
+
+
 def visit_inline(translator, node) -> None:
-    translator.body.append(f'<span class="math">{_render(node, False)}</span>')
+    whole = " nobr" if _is_short(node.astext()) else ""
+    translator.body.append(f'<span class="math{whole}">{_render(node, False)}</span>')
     raise nodes.SkipNode
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import figures
-from course import CITATIONS
+from course import AS_DRAWN, CITATIONS
 
 HEAD, SETUP = "<!--head-->", "<!--set-up-->"  # where other parts of a page go
 
@@ -19,8 +19,13 @@ SHIELD = re.compile(r"^\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)[ \t]*(?:· |\n)?", re.M
 TAGGED = re.compile(r"^\$\$((?:(?!\$\$).)*?)\\tag\{([\da-z.]+)\}((?:(?!\$\$).)*?)\$\$[ \t]*$", re.S | re.M)
 EQUATION = re.compile(r"(?<!\w)\((\d+[a-z]?\.\d+)\)")  # sqrt(0.5) is none
 CODE_NAME = re.compile(r"(?<!`)`([A-Za-z_][\w.]*)(\([^`]*\))?`(?!`)")
-CITATION = re.compile("|".join(f"(?P<c{i}>{p})" for i, p in enumerate(CITATIONS)))
-LASTS = re.compile(r"(\d) (seconds?|minutes?)\b")  # a number and its unit stay on one line
+CITED = [
+    re.sub(r" (\S+)$", r" (?:\1|\(\1\)?)", cited) for cited in CITATIONS
+]  # 2020, (2020) or (2020, Eq. 4)
+CITATION = re.compile("|".join(f"(?P<c{i}>{cited})" for i, cited in enumerate(CITED)))
+LASTS = re.compile(r"(\d) (seconds?|minutes?)\b")  # a number and its unit stay on one line,
+SPREAD = re.compile(r"(\d%?) ± (\d)")  # and so do a mean and its spread,
+HYPHENED = re.compile(r"\b(U-Nets?|2-Wasserstein)\b")  # and the two parts of a name
 PICTURE = re.compile(
     r'<p>(?P<about>[^<]*)</p><img alt="(?P<alt>[^"]*)" src="data:image/png;base64,(?P<png>[^"]*)">'
 )
@@ -38,6 +43,7 @@ class Figure:
     width: int
     height: int
     animated: bool
+    as_drawn: bool  # on dark pages too
 
 
 @dataclass
@@ -117,11 +123,14 @@ class Links:
             return f'<a class="eqref" href="{up}{url}">({m[1]})</a>' if url else m[0]
 
         def chapter(m: re.Match) -> str:
-            return f'<a href="{up}{chapters[m[2]]}.html">{m[0]}</a>' if m[2] in chapters else m[0]
+            words = f"{m[1]}\u00a0{m[2]}"
+            return f'<a href="{up}{chapters[m[2]]}.html">{words}</a>' if m[2] in chapters else words
 
         text = outside(CODE_NAME, name, text)
         for pattern, link in (
             (LASTS, "\\1\u00a0\\2"),
+            (SPREAD, "\\1\u00a0±\u00a0\\2"),
+            (HYPHENED, '<span class="nobr">\\1</span>'),
             (EQUATION, equation),
             (CHAPTER, chapter),
             (CITATION, lambda m: f'<a class="cite" href="{up}bibliography.html#{work(m)}">{m[0]}</a>'),
@@ -326,9 +335,10 @@ class Reader:
         (self.folder / f"{stem}.png").write_bytes(png)
         width, height = figures.size(png)
         moves = figures.is_animation(png)
-        page.figures.append(Figure(stem, alt, width, height, moves))
+        as_drawn = any(words in alt for words in AS_DRAWN)
+        page.figures.append(Figure(stem, alt, width, height, moves, as_drawn))
         images = ""
-        for theme, suffix in (("light", ""), ("dark", "-dark")):
+        for theme, suffix in (("light", ""), ("dark", "" if as_drawn else "-dark")):
             image = (
                 f'<img class="only-{theme}" src="_static/figures/{stem}{suffix}.png" width="{width}" '
                 f'height="{height}" alt="{html.escape(alt)}" loading="lazy" decoding="async">'
@@ -353,7 +363,12 @@ class Reader:
             columns = (
                 sum(bool(re.search(r"\S {2,}\S", line)) for line in text.splitlines()) > 1
             )  # a table, which must not be folded
-            return raw(f'<pre class="printed{" columns" if columns else ""}">{html.escape(text)}</pre>')
+            shown = html.escape(text)
+            if not columns:  # it breaks between what is listed, not within
+                shown = re.sub(
+                    r"\S+(?: \S+)*(?=  )|(?<=  )\S+(?: \S+)*", r'<span class="piece">\g<0></span>', shown
+                )
+            return raw(f'<pre class="printed{" columns" if columns else ""}">{shown}</pre>')
         if "image/png" in data:
             shown = output.get("metadata", {}).get("image/png", {}).get("width")
             return self._figure(base64.b64decode(data["image/png"]), self._alt(source, options), shown)
@@ -408,9 +423,10 @@ class Reader:
                 parts += [SETUP] * (SETUP not in parts) + [outputs]
             elif options.get("code-fold") == "true":
                 solution = heading == "Check yourself"  # what else is folded shows what it prints or draws
+                title = "Solution" if solution else "Set-up: helpers" if heading == page.title else "Code"
                 parts.append(
                     raw('<div class="cell">')
-                    + raw(f'<details class="fold"><summary>{"Solution" if solution else "Code"}</summary>')
+                    + raw(f'<details class="fold"><summary>{title}</summary>')
                     + block
                     + (outputs if solution else "")
                     + raw("</details>")

@@ -1949,7 +1949,7 @@ def explain(e: BaseException) -> str:
     ]
     first = (str(e).strip().splitlines() or [""])[0]
     if not isinstance(e, AssertionError) or not ours:
-        return f"{type(e).__name__.replace('Failed', 'error missing')}: {first[:70]}"
+        return f"{type(e).__name__.replace('Failed', 'error missing')}: {cut(first)}"
     frame, line = ours[-1]
     tree = ast.parse("".join(linecache.getlines(frame.f_code.co_filename)))
     node = next(
@@ -1962,7 +1962,7 @@ def explain(e: BaseException) -> str:
     )
     if node is None:  # torch.testing.assert_close says it itself
         found = re.search(r"^Greatest absolute difference: (\S+)", str(e), re.M)
-        return f"off by {number(float(found[1]))}" if found else first[:70]
+        return f"off by {number(float(found[1]))}" if found else cut(first)
     scope = {**frame.f_globals, **frame.f_locals}
 
     def value(expression):
@@ -1975,8 +1975,12 @@ def explain(e: BaseException) -> str:
         return f"not so: {short(node.test)}"
 
 
+def cut(text: str, most: int = 76) -> str:
+    return textwrap.shorten(text, most, placeholder=" ...")
+
+
 def short(test: ast.expr) -> str:
-    return textwrap.shorten(ast.unparse(test), 76, placeholder=" ...")
+    return cut(ast.unparse(test))
 
 
 def measure(test: ast.expr, value) -> str:
@@ -2018,7 +2022,7 @@ def number(x) -> str:
         return f"{float(x):.2g}"
     if isinstance(x, (set, list, tuple)) and len(x) > 4:
         return f"{len(x)} values"
-    return str(x).removeprefix("torch.")[:40]
+    return cut(str(x).removeprefix("torch."), 40)
 
 
 def find(name: str):

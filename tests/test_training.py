@@ -289,6 +289,17 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step(bad):
     assert ema.n == 2
 
 
+def test_a_loss_that_is_not_finite_is_refused_whatever_its_gradient():
+    net, opt, data = setup()
+
+    def learned(more):  # nothing to learn is no error: loss and gradient are zero
+        return lambda denoise, x0, t, eps: 0 * simple_loss(denoise, x0, t, eps) + more
+
+    assert next(train(Denoiser(net, SCHED), data, opt, loss=learned(0.0))).grad_norm == 0
+    with pytest.raises(FloatingPointError, match="the loss is not finite"):
+        next(train(Denoiser(net, SCHED), data, opt, loss=learned(math.inf)))
+
+
 def frechet(a, b):
     "Squared Frechet distance of Gaussians fitted to two sets of vectors."
     (ma, ca), (mb, cb) = ((x.mean(0), torch.cov(x.T)) for x in (a, b))

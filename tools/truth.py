@@ -48,15 +48,15 @@ def faults() -> str:
 
 def peers() -> str:
     peers = importlib.import_module("peers")
-    numbers = ", ".join(f"{name} {version}" for name, version in peers.versions().items())
-    lines = [f"| compared | peer | deviation | limit | why |\n|---|---|---|---|---|\n| | | | | {numbers} |"]
+    lines = ["| compared | peer | deviation | limit | why |", "|---|---|---|---|---|"]
     for name, measure in peers.MEASURES.items():
         r = measure()
         peers.check(r)
         lines.append(
             row(name, r.peer, f"{r.deviation:.1e}", f"{'<' if r.agrees else '>'} {r.limit:.0e}", r.why)
         )
-    return "\n".join(lines)
+    numbers = ", ".join(f"{name} {version}" for name, version in peers.versions().items())
+    return "\n".join([*lines, "", f"Measured with {numbers}."])
 
 
 def put(nb, tables: dict[str, str]) -> None:
@@ -87,7 +87,7 @@ def stale() -> list[str]:
         wrong.append("the equation index in nbs/95_truth.ipynb is not that of the chapters and tests")
     if first_cells(cells["faults"], 3) != fault_rows():
         wrong.append("the table of faults in nbs/95_truth.ipynb is not that of tests/mutations.py")
-    if [r[0] for r in first_cells(cells["peers"], 1)][1:] != list(importlib.import_module("peers").MEASURES):
+    if [r[0] for r in first_cells(cells["peers"], 1)] != list(importlib.import_module("peers").MEASURES):
         wrong.append("the table of peers in nbs/95_truth.ipynb is not that of tests/peers.py")
     return [f"{w}: run python tools/truth.py" if "95_truth" in w else w for w in wrong]
 

@@ -341,7 +341,7 @@ function forwardSlider(box) {
   const ab = linearBar();
   let seed = 1,
     eps = normals(N, seed);
-  const t = slider("Step <i>t</i> of 1,000", 0, 1000, 200, 1, String, () => draw()),
+  const t = slider("Step <i>t</i> of 1,000", 0, 1000, 250, 1, String, () => draw()),
     digits = chooser(() => draw());
   const again = make("button", { className: "button", type: "button", textContent: "Other noise" });
   again.addEventListener("click", () => {
