@@ -33,7 +33,7 @@ PALETTE = {  # signal: data; noise: noise
 _INK, _CYCLE = PALETTE["ink"], ("noise", "signal", "gold", "green", "ink", "grey")
 
 STYLE: dict[str, Any] = {  # what `use_style` sets
-    "figure.dpi": 70, "savefig.dpi": 70, "font.size": 11, "axes.titlesize": 12,
+    "figure.dpi": 70, "savefig.dpi": 140, "font.size": 11, "axes.titlesize": 12,
     "axes.edgecolor": _INK, "axes.labelcolor": _INK, "axes.titlecolor": _INK,
     "text.color": _INK, "xtick.color": _INK, "ytick.color": _INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.axisbelow": True,

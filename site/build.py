@@ -32,7 +32,7 @@ import maths  # noqa: E402
 import pages  # noqa: E402
 import vendor  # noqa: E402
 from course import AS_DRAWN, CARDS, MODULE_ORDER, UNLINKED, WIDGETS  # noqa: E402
-from notebooks import HEAD, Links, Page, Reader, raw, term_anchor  # noqa: E402
+from notebooks import HEAD, Links, Page, Reader, raw, term_anchor, typeset  # noqa: E402
 
 SOURCE, HTML = ROOT / "_build" / "source", ROOT / "_build" / "html"
 STATIC, FIGURES = SOURCE / "_static", SOURCE / "_static" / "figures"
@@ -225,8 +225,8 @@ def stage() -> None:
             {
                 "name": p.name,
                 "number": p.number,
-                "title": p.title,
-                "question": p.question,
+                "title": typeset(p.title),
+                "question": typeset(p.question),
                 "runtime": p.runtime,
                 "appendix": p.appendix,
                 "card": cards.get(p.name),

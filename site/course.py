@@ -19,6 +19,17 @@ CARDS = {
 AS_DRAWN = (
     "What becomes of a transparent background",
     "A picture of 60x100 as one of 64x64",
+    "The six colours of the palette",
+    "blots of glaring colours",
+    "Five emoji under more and more noise",
+    "shapes of several colours on white",
+    "Nine columns of four emoji",
+    "One drawn emoji of each group",
+    "Nine emoji, one of each group",
+    "Nine columns of emoji",
+    "Six waving hands",
+    "Eight emoji, below each",
+    "An emoji, enlarged in two ways",
 )
 
 # Widgets: kind, and the heading of the chapter that it comes before.
@@ -263,7 +274,7 @@ BIBLIOGRAPHY = {
         "Jeremy Bernstein",
         2024,
         "Muon: An optimizer for hidden layers in neural networks",
-        "a web page",
+        "Web page",
         "https://kellerjordan.github.io/posts/muon/",
     ),
     "bernstein2024": (

@@ -34,10 +34,8 @@ def _data(colours: np.ndarray, which: np.ndarray) -> np.ndarray:
     not the palette's.
 
     Or with anything, where it is large, full, and in part black. Text, axes and curves are tinted (the
-    palette has no neutral grey), and fill little of the rectangle around them. In a figure of many colours,
-    such as a grid of emoji, a picture need not be a rectangle: what surrounds its outline is the page.
+    palette has no neutral grey), and fill little of the rectangle around them.
     """
-    many = len(colours) > 64  # most plots have 32: tools/execute.py
     tint = colours.max(-1) - colours.min(-1)
     inked = ((colours.min(-1) < 240) | (tint > 12))[which]
     tint, foreign = tint[which], _foreign(colours)[which]
@@ -48,9 +46,6 @@ def _data(colours: np.ndarray, which: np.ndarray) -> np.ndarray:
         piece = pieces[box] == k
         fill, shades = piece.mean(), which[box][piece]
         grey = short >= 14 and (short >= 24 or fill > 0.75) and tint[box][piece].mean() <= 8
-        if many and short >= 24 and (grey or foreign[box][piece].mean() > 0.25):
-            out[box] |= ndimage.binary_fill_holes(piece)
-            continue
         if short < 8 or long < 14 or fill < 0.5:
             continue
         painted = (

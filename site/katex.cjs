@@ -8,7 +8,13 @@ require("readline")
     try {
       answer = {
         html: katex
-          .renderToString(tex, { displayMode: display, output, throwOnError: true, strict: "error" })
+          .renderToString(tex, {
+            displayMode: display,
+            output,
+            throwOnError: true,
+            strict: "error",
+            macros: { "\\mid": "\\mathrel{\\vert}\\nobreak" }, // no line ends at "given"
+          })
           .replace(/<\/?semantics>|<annotation.*?<\/annotation>/g, ""),
       };
     } catch (e) {

@@ -85,7 +85,10 @@ def keep_punctuation(app, doctree, docname) -> None:
         mark = (
             re.match(r"[-–]\w+|[.,;:?!)\]’”]+", follows.astext()) if isinstance(follows, nodes.Text) else None
         )
-        if mark and len(node.astext()) < 40:
+        if mark and len(node.astext()) >= 40:  # it may break, but not before the mark
+            parent[after] = nodes.Text(follows.astext()[mark.end() :])
+            parent[after - 1] = nodes.math("", rf"{node.astext()}\text{{{mark[0]}}}")
+        elif mark:
             parent[after] = nodes.Text(follows.astext()[mark.end() :])
             parent[after - 1] = nodes.inline("", "", node, nodes.Text(mark[0]), classes=["nobr"])
 

@@ -23,13 +23,19 @@ CITED = [
     re.sub(r" (\S+)$", r" (?:\1|\(\1\)?)", cited) for cited in CITATIONS
 ]  # 2020, (2020) or (2020, Eq. 4)
 CITATION = re.compile("|".join(f"(?P<c{i}>{cited})" for i, cited in enumerate(CITED)))
-LASTS = re.compile(r"(\d) (seconds?|minutes?)\b")  # a number and its unit stay on one line,
+LASTS = re.compile(r"(\d) (seconds?|minutes?|[kMG]B|ms)\b")  # a number and its unit stay on one line,
 SPREAD = re.compile(r"(\d%?) ± (\d)")  # and so do a mean and its spread,
-HYPHENED = re.compile(r"\b(U-Nets?|2-Wasserstein)\b")  # and the two parts of a name
+HYPHENED = re.compile(
+    r"\b(?:U-Nets?|2-Wasserstein|CIFAR-10|DPM-Solver(?:\+\+)?|\d[\d.]*e-\d+)"
+)  # and the two parts of a name
 PICTURE = re.compile(
     r'<p>(?P<about>[^<]*)</p><img alt="(?P<alt>[^"]*)" src="data:image/png;base64,(?P<png>[^"]*)">'
 )
 LARGER = 1.3  # a figure on the page than in the notebook: so its letters are as large as the code's
+LISTED = re.compile(r"\S {2,}\S")  # in what a cell printed: columns, or one thing after the other
+PIECE = re.compile(r"\S+(?: \S+)*(?=  )|(?<=  )\S+(?: \S+)*")
+UNBROKEN = re.compile(r"(?<![\w&-])--?[a-z][\w-]*|\b\d[\d.]*e[-+]\d+|\b\w+-\d+\b")
+FOR_TOOLS = re.compile(r"[ \t]*# (?:fmt|noqa): ?[^\n]*")  # comments
 CHAPTER = re.compile(r"\b([Cc]hapter|[Aa]ppendix) (\d\d[a-z]?)\b")
 # What no rule may touch: fences, display and inline maths, links, HTML, headings.
 FENCES = r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)[ \t]*$"
@@ -84,6 +90,11 @@ def work(m: re.Match) -> str:
     return next(key for i, key in enumerate(CITATIONS.values()) if m[f"c{i}"])
 
 
+def typeset(text: str) -> str:
+    "Text that Sphinx does not see, with the apostrophes that it would give it."
+    return text.replace("'", "’")
+
+
 def phrase(text: str) -> str:
     "A line of prose as HTML, where no Markdown is read: its `code` as code."
     return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text))
@@ -130,7 +141,7 @@ class Links:
         for pattern, link in (
             (LASTS, "\\1\u00a0\\2"),
             (SPREAD, "\\1\u00a0±\u00a0\\2"),
-            (HYPHENED, '<span class="nobr">\\1</span>'),
+            (HYPHENED, '<span class="nobr">\\g<0></span>'),
             (EQUATION, equation),
             (CHAPTER, chapter),
             (CITATION, lambda m: f'<a class="cite" href="{up}bibliography.html#{work(m)}">{m[0]}</a>'),
@@ -217,6 +228,25 @@ def joined(outputs: list[dict]) -> list[dict]:
         else:
             out.append(o)
     return out
+
+
+def printed(text: str) -> str:
+    """What a cell printed. A table keeps its lines, and the sentences beside it fold; elsewhere a line breaks
+    between what it lists, not within, and not in an option or a number."""
+    lines = html.escape(text).splitlines()
+    table = sum(bool(LISTED.search(line)) for line in lines) > 1
+    if table:
+        lines = [
+            line if LISTED.search(line) or len(line) < 60 else f'<span class="fold">{line}</span>'
+            for line in lines
+        ]
+    else:
+        lines = [UNBROKEN.sub(r'<span class="nobr">\g<0></span>', line) for line in lines]
+        lines = [PIECE.sub(r'<span class="piece">\g<0></span>', line) for line in lines]
+    if len(lines) > 1 and not table:
+        lines = [f'<span class="line">{line}\n</span>' for line in lines]
+    shown = ("\n" if table else "").join(lines)
+    return raw(f'<pre class="printed{" columns" if table else ""}">{shown}</pre>')
 
 
 class Reader:
@@ -328,8 +358,9 @@ class Reader:
             )
         return alt if len(alt) <= 240 else alt[:237].rsplit(" ", 1)[0] + " …"
 
-    def _figure(self, png: bytes, alt: str, shown: int | None) -> str:
-        "The picture, and its dark twin. `shown`: its width on the page, where that is not its own."
+    def _figure(self, png: bytes, alt: str, shown: int | None, bare: bool = False) -> str:
+        """The picture, and its dark twin. `shown`: its width on the page, where that is not its own.
+        `bare`: it is a grid of images without a word in it."""
         page = self.page
         stem = f"{page.name}-{len(page.figures) + 1}"
         (self.folder / f"{stem}.png").write_bytes(png)
@@ -350,31 +381,21 @@ class Reader:
                 )
             images += image
         small, across = width < 330, round(LARGER * shown) if shown else width
-        if small:  # a bare grid of images: show its pixels larger
+        if small:  # a bare grid, whose pixels are shown larger
             across = min(700, width * (2 if width > 160 else 3))
-        return raw(
-            f'<figure class="fig{" pixels" if small else ""}" style="--w:{across}px">{images}</figure>'
-        )
+        pixels = " pixels" if small or bare else ""
+        return raw(f'<figure class="fig{pixels}" style="--w:{across}px">{images}</figure>')
 
     def _output(self, output: dict, source: str, options: dict[str, str]) -> str:
         data = {kind: "".join(value) for kind, value in output.get("data", {}).items()}
         if output["output_type"] == "stream" and output["name"] == "stdout":
-            text = "".join(output["text"]).rstrip()
-            columns = (
-                sum(bool(re.search(r"\S {2,}\S", line)) for line in text.splitlines()) > 1
-            )  # a table, which must not be folded
-            shown = html.escape(text)
-            if not columns:  # it breaks between what is listed, not within
-                shown = re.sub(
-                    r"\S+(?: \S+)*(?=  )|(?<=  )\S+(?: \S+)*", r'<span class="piece">\g<0></span>', shown
-                )
-            return raw(f'<pre class="printed{" columns" if columns else ""}">{shown}</pre>')
+            return printed("".join(output["text"]).rstrip())
         if "image/png" in data:
             shown = output.get("metadata", {}).get("image/png", {}).get("width")
             return self._figure(base64.b64decode(data["image/png"]), self._alt(source, options), shown)
         if shown := PICTURE.fullmatch(data.get("text/html", "")):
             png = base64.b64decode(shown["png"])
-            return f"\n{shown['about']}\n" + self._figure(png, shown["alt"], None)
+            return f"\n{shown['about']}\n" + self._figure(png, shown["alt"], None, bare=True)
         if "text/plain" in data and "text/html" not in data:
             return raw(f'<pre class="printed">{html.escape(data["text/plain"])}</pre>')
         raise ValueError(f"{self.path.name}: an output that the site does not show: {str(output)[:200]}")
@@ -382,7 +403,7 @@ class Reader:
     def _code(self, cell: dict) -> tuple[str, str, dict[str, str]]:
         "A code cell as nbdev's directives say: what it shows of itself, its outputs, and the directives."
         options = dict(DIRECTIVE.findall(cell["source"]))
-        code = DIRECTIVE.sub("", cell["source"]).strip("\n")
+        code = FOR_TOOLS.sub("", DIRECTIVE.sub("", cell["source"])).strip("\n")
         if options.keys() & {"hide", "default_exp"} or not code.strip():
             return "", "", options
         outputs = (

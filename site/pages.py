@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from course import BIBLIOGRAPHY
-from notebooks import CITATION, Links, Page, phrase, raw, term_anchor, work
+from notebooks import CITATION, Links, Page, phrase, raw, term_anchor, typeset, work
 
 HERE = Path(__file__).resolve().parent
 NUMBERS = [
@@ -54,14 +54,14 @@ WIDGETS = {  # kind -> title, the picture that stands for it without JavaScript,
     "draw": (
         "Draw a digit",
         "strip.png",
-        "One digit at t = 0, 125, 250, ... 1000: noise takes it away. A network that has learnt to see the "
+        "One digit at t = 0, 125, 250, ... 1000: noise takes it away. A network that has learned to see the "
         "noise leads back",
     ),
 }
 
 
 def lede(text: str) -> str:
-    return raw(f'<p class="lede">{html.escape(text)}</p>')
+    return raw(f'<p class="lede">{html.escape(typeset(text))}</p>')
 
 
 def fact_line(facts: list[str]) -> str:
@@ -133,7 +133,10 @@ def last_sentence(paragraph: str) -> str:
         return ""
     text = re.sub(r"^[#>*-]+ |<[^>]+>|\[!\[.*", "", paragraph)
     kept = re.sub(r"(\bal|Eq|Fig|Sec|vs|i\.e|e\.g)\. ", "\\1.\u00a0", text)  # these stops end no sentence
-    return re.split(r"(?<=[.!?])[*_]* (?=[A-Z(\[*])", kept)[-1].replace("\u00a0", " ").strip()
+    sentence = re.split(r"(?<=[.!?])[*_]* (?=[A-Z(\[*])", kept)[-1].replace("\u00a0", " ").strip()
+    # some say nothing without what stands before them
+    alone = len(sentence.split()) > 3 and not re.match(r"(It|That|This|These|Their|They)\b|[a-z]", sentence)
+    return sentence if alone else ""
 
 
 def equations(pages: list[Page], index: dict, links: Links) -> str:
@@ -220,8 +223,8 @@ def entry(key: str) -> str:
     names = {"arxiv.org": "arXiv:" + rest.rsplit("/", 1)[-1], "doi.org": "doi:" + rest}
     label = names.get(host, host)
     return (
-        f'<span class="authors">{html.escape(authors)}</span> ({year}). <cite>{html.escape(title)}.</cite> '
-        f'{html.escape(venue)}. <a href="{url}">{label}</a>. '
+        f'<span class="authors">{html.escape(authors)}</span> ({year}). '
+        f'<cite>{html.escape(typeset(title))}.</cite> {html.escape(venue)}. <a href="{url}">{label}</a>. '
     )
 
 
@@ -229,7 +232,9 @@ def bibliography(cited: dict[str, set[str]], titles: dict[str, str]) -> str:
     "The works that are cited, the oldest first, and where."
     rows = []
     for key in sorted(cited, key=lambda k: (BIBLIOGRAPHY[k][1], BIBLIOGRAPHY[k][0])):
-        where = ", ".join(f'<a href="{n}.html">{html.escape(titles[n])}</a>' for n in sorted(cited[key]))
+        where = ", ".join(
+            f'<a href="{n}.html">{html.escape(typeset(titles[n]))}</a>' for n in sorted(cited[key])
+        )
         rows.append(f'<li id="{key}">{entry(key)}<span class="where">Cited in {where}.</span></li>')
     return (
         "# Bibliography\n"

@@ -1947,7 +1947,7 @@ def explain(e: BaseException) -> str:
         for f, line in frames
         if Path(f.f_code.co_filename).parent == HERE and f.f_code.co_filename != __file__
     ]
-    first = (str(e).strip().splitlines() or [""])[0]
+    first = (str(e).strip().splitlines() or [""])[0].partition(" No warnings of type")[0]
     if not isinstance(e, AssertionError) or not ours:
         return f"{type(e).__name__.replace('Failed', 'error missing')}: {cut(first)}"
     frame, line = ours[-1]
@@ -1972,7 +1972,7 @@ def explain(e: BaseException) -> str:
     try:
         return measure(node.test, value)
     except Exception:  # what the assert compares cannot be computed again: say which assert it was
-        return f"not so: {short(node.test)}"
+        return f"not so: `{short(node.test)}`"
 
 
 def cut(text: str, most: int = 76) -> str:
@@ -1999,7 +1999,7 @@ def measure(test: ast.expr, value) -> str:
             return difference(a, b) if a != b else difference(b, c)
         case ast.Call(func=ast.Attribute(attr="allclose" | "equal"), args=[left, right]):
             return difference(value(left), value(right))
-    return f"not so: {short(test)}"
+    return f"not so: `{short(test)}`"
 
 
 def difference(a, b) -> str:

@@ -441,6 +441,7 @@ def test_bad_mixtures_are_refused():
         ((2 * w, mu, cov), "sum of 2"),
         ((f64(1.5, -0.5), mu, cov), "minimum of -0.5"),
         ((w, mu, cov + torch.triu(torch.ones(3, 3, dtype=F64), 1)), "symmetric, got a difference of 1 "),
+        ((w, mu, cov + 0.3 + 0.1 * torch.ones(3, 3, dtype=F64).tril(-1)), "got a difference of 0.1 to"),
         ((w, mu, -0.25 * cov), "no negative variance, got -0.25"),
         ((w, mu, f64(0.1, -0.2)), "no negative variance, got -0.2"),
     ):

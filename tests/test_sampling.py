@@ -1,5 +1,6 @@
 """The sampler against what is known exactly: on Gaussian data every state of the chain has a closed form."""
 
+import re
 from functools import partial
 
 import pytest
@@ -269,10 +270,20 @@ def test_items_of_a_batch_do_not_meet(monkeypatch):
     assert all(torch.allclose(run([i])[0], together[i], atol=1e-14) for i in range(3))
 
 
-@pytest.mark.parametrize("times", [[50, 50, 0], [51, 0], [0], [], [10, 20, 0], [50, 25, -1]])
+@pytest.mark.parametrize(
+    "times", [[50, 50, 0], [51, 0], [0], [], [10, 20, 0], [50, 25, -1], [*range(50, 45, -1), 46]]
+)
 def test_bad_times_are_refused(times):
-    with pytest.raises(ValueError, match="fall strictly"):
+    with pytest.raises(ValueError, match=re.escape(f"to at least 0, got {times}")):
         sample(exact(FEW), (2, 4), times=times)
+
+
+def test_of_many_bad_times_both_ends_are_shown():
+    with pytest.raises(
+        ValueError,
+        match=re.escape("fall strictly, from at most T = 50 to at least 0, got [50, 40, 30]...[10, 5, 5]"),
+    ):
+        sample(exact(FEW), (2, 4), times=[50, 40, 30, 20, 10, 5, 5])
 
 
 @pytest.mark.parametrize("times", [[49, 0], [50, 25], [40, 10]])

@@ -150,6 +150,14 @@ def test_ema_refuses_a_decay_out_of_range(decay):
         EMA(Tiny(), decay)
 
 
+def test_an_average_without_a_past_is_the_network():
+    net = Tiny()
+    ema = EMA(net, decay=0)
+    nn.init.constant_(net.a, 7)
+    ema.update(net)
+    assert ema.model.a == 7
+
+
 @pytest.mark.equation("4.7", by="warmup_cosine")
 def test_warmup_cosine():
     assert warmup_cosine(0.05, warmup=0.1) == pytest.approx(0.5)
@@ -555,6 +563,7 @@ def test_a_step_that_float16_cannot_hold_is_left_out_and_said():
     assert first.losses.isfinite().all()
     assert all(torch.equal(a, b) for a, b in zip(before, denoise.net.parameters(), strict=True))
     assert not opt.state
+    assert opt.param_groups[0]["loss_scale"] == 2.0**39
     opt.param_groups[0]["loss_scale"] = 2.0**10
     second = next(steps)
     assert second.grad_norm.isfinite()

@@ -46,6 +46,11 @@ SAME: dict[tuple[str, str], str] = {
     ("gaussian", "if self.covs.ndim >= 3:"): "covs of four axes have been refused before",
     ("sampling", "if times[0] < T or times[-1] != 0:"): "times beyond T have been refused before",
     ("gaussian", "if (lowest := self._spectrum[0].min().item()) <= -1e-12:"): "but for one number",
+    ("gaussian", "if (alpha_bar == 1).any():"): "alpha_bar above 1 has been refused before",
+    (
+        "parameterization",
+        "tilde = torch.where(ab_s != 1, beta * (1 - ab_s) / (1 - ab_t), first)",
+    ): "no alpha_bar is above 1",
 }
 
 

@@ -124,9 +124,10 @@ const words = (cell) => {
 $$("main table").forEach((t) => {
   if (!t.parentElement.matches(".params, .table-wrap")) {
     const labels = [...t.rows[0].cells].map(words),
-      stacked = labels.length > 3,
+      stacked = labels.length > 3 && [...t.tBodies[0].rows].some((r) => [...r.cells].some((c) => words(c).length > 24)),
       w = make("div", { className: stacked ? "table-wrap stacked" : "table-wrap" });
     if (stacked) [...t.tBodies[0].rows].forEach((r) => [...r.cells].forEach((c, i) => c.textContent.trim() && (c.dataset.label = labels[i])));
+    if (stacked && labels[0]) w.dataset.head = labels[0];
     t.replaceWith(w);
     w.append(t);
   }
