@@ -1,15 +1,17 @@
 """The API reference, read from the modules' source, which is not imported: signatures, docments, links."""
 
 import ast
+import copy
 import html
 import io
 import re
 import textwrap
 import tokenize
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from notebooks import Links, phrase, raw
+from notebooks import FOR_TOOLS, Links, phrase, raw
 
 
 @dataclass
@@ -22,7 +24,7 @@ class Parameter:
 
 @dataclass
 class Item:
-    kind: str  # function, class, method, property, data
+    kind: str  # function, class, protocol, method, property, data
     module: str
     name: str  # q_sample, Schedule.snr
     signature: str = ""
@@ -31,6 +33,7 @@ class Item:
     returns: str = ""
     returns_doc: str = ""
     fields: list[Parameter] = field(default_factory=list)
+    bases: list[str] = field(default_factory=list)  # of a class, those that are public
     members: list["Item"] = field(default_factory=list)
     source: str = ""
     line: int = 0
@@ -121,17 +124,25 @@ def _text(node, strings: dict[str, str]) -> str | None:
     return None
 
 
-def _field(node: ast.AnnAssign, comments: dict[int, str], strings: dict[str, str]) -> Parameter:
-    "A field of a dataclass. One declared with `setting(default, kind, help, otherwise=...)` says its help."
-    default, doc = node.value, comments.get(node.end_lineno, "")
-    if isinstance(default, ast.Call) and ast.unparse(default.func) == "setting":
-        said = {k.arg: _text(k.value, strings) for k in default.keywords}
-        doc = _text(default.args[2], strings)
-        doc += f" (default: {said['otherwise']})" if said.get("otherwise") else ""
-        doc, default = re.sub(r"\{(\w+)\}", r"`\1`", " ".join(doc.split())), default.args[0]
-    return Parameter(
-        node.target.id, ast.unparse(node.annotation), ast.unparse(default) if default else "", doc
-    )
+def _field(node: ast.AnnAssign, comments: dict[int, str], strings: dict[str, str]) -> Parameter | None:
+    """A field of a dataclass, or None for one that its constructor does not take. One declared with
+    `setting(default, kind, help, otherwise=...)` says its help."""
+    value, doc = node.value, comments.get(node.end_lineno, "")
+    default = ast.unparse(value) if value else ""
+    call = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
+    given = {k.arg: k.value for k in value.keywords} if call else {}
+    if call == "field" and "init" in given:
+        return None
+    if call == "field" and "default_factory" in given:
+        made = ast.unparse(given["default_factory"])
+        default = {"list": "[]", "dict": "{}"}.get(made, f"{made}()")
+    if call == "setting":
+        default, doc = ast.unparse(value.args[0]), _text(value.args[2], strings)
+        if default == "None" and "otherwise" in given:
+            doc += f" (default: {_text(given['otherwise'], strings)})"
+        typed = r"\{(\w+)\}|((?<!\S)--[a-z][\w-]*|pip install \"[^\"]+\")"
+        doc = re.sub(typed, lambda m: f"`{m[1] or m[2]}`", " ".join(doc.split()))
+    return Parameter(node.target.id, ast.unparse(node.annotation), default, doc)
 
 
 def _signature(name: str, node) -> str:
@@ -190,111 +201,106 @@ def _members(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> list[ast.s
     return list(last.values())
 
 
+class _Source:
+    "A module's file, and what of it the reference shows."
+
+    def __init__(self, path: Path, module: str):
+        source = path.read_text(encoding="utf-8")
+        self.module, self.tree = module, ast.parse(source)
+        self.comments, self.lines = _comments(source), source.splitlines()
+        self.file = "/".join(path.parts[-1 - module.count(".") - (path.name == "__init__.py") :])
+        self.strings = _strings(self.tree, Path(*path.parts[: -len(Path(self.file).parts)]))
+        self.classes = {n.name: n for n in self.tree.body if isinstance(n, ast.ClassDef)}
+
+    def item(self, kind: str, name: str, signature: str, doc: str, node, **more) -> Item:
+        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
+        text = textwrap.dedent("\n".join(self.lines[first - 1 : node.end_lineno]))
+        place = {"source": FOR_TOOLS.sub("", text), "line": node.lineno, "end": node.end_lineno}
+        return Item(kind, self.module, name, signature, doc, file=self.file, **place, **more)
+
+    def function(self, node, owner: str = "") -> Item:
+        name = f"{owner}.{node.name}" if owner else node.name
+        returns = ast.unparse(node.returns) if node.returns else ""
+        closing = {
+            n: self.comments[n]
+            for n in range(node.lineno, node.body[0].lineno + 1)
+            if n in self.comments and "->" in self.lines[n - 1].partition("#")[0]
+        }  # what is said at the arrow is said of what it returns
+        more = {
+            "parameters": _arguments(
+                node.args, {n: text for n, text in self.comments.items() if n not in closing}
+            ),
+            "returns": returns,
+            "returns_doc": closing[max(closing)] if closing else "",
+        }
+        if owner and _is_property(node):
+            signature = node.name + (f": {returns}" if returns else "")
+            return self.item("property", name, signature, _doc(node), node, **more)
+        kind = "method" if owner else "function"
+        return self.item(kind, name, _signature(node.name, node), _doc(node), node, **more)
+
+    def class_(self, node: ast.ClassDef) -> Item:
+        bases = [ast.unparse(b) for b in node.bases]
+        made = [ast.unparse(d) for d in node.decorator_list if ast.unparse(d).startswith("dataclass")]
+        kind = "protocol" if "Protocol" in bases else "class"
+        item = self.item(kind, node.name, node.name, _doc(node), node)
+        item.bases = [b for b in bases if b not in ("Protocol", "NamedTuple") and not b.startswith("_")]
+        for sub in _members(node, self.classes):
+            if isinstance(sub, ast.AnnAssign) and isinstance(sub.target, ast.Name):
+                field = _field(sub, self.comments, self.strings)
+                item.fields += [field] if field and not field.name.startswith("_") else []
+            elif isinstance(sub, ast.FunctionDef) and sub.name == "__init__":
+                item.signature = _signature(node.name, sub).replace(" -> None", "")
+                item.parameters = _arguments(sub.args, self.comments)
+            elif isinstance(sub, ast.FunctionDef) and not sub.name.startswith("_"):
+                item.members.append(self.function(sub, node.name))
+        if item.fields and not item.parameters and (made or "NamedTuple" in bases):
+            parts = [f"{f.name}: {f.type}" + (f" = {f.default}" if f.default else "") for f in item.fields]
+            item.signature = _call(node.name, ["*"] * any("kw_only=True" in d for d in made) + parts)
+        return item
+
+    def data(self, node: ast.Assign | ast.AnnAssign) -> list[Item]:
+        "The public names that a line of the module gives to values."
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+        pairs: Iterable = [(target, node.value)]
+        if isinstance(target, ast.Tuple):
+            each = node.value.elts if isinstance(node.value, ast.Tuple) else [None] * len(target.elts)
+            pairs = zip(target.elts, each, strict=True)
+        doc = self.comments.get(node.end_lineno) or self.comments.get(node.lineno) or self.above(node.lineno)
+        found = []
+        for name, value in pairs:
+            if not isinstance(name, ast.Name) or name.id.startswith("_"):
+                continue
+            line = f"{name.id} = {ast.unparse(value)}" if value else ""
+            item = self.item("data", name.id, line, doc, node)
+            if not line or len(line) > 90:
+                item.signature = item.source if len(item.source) < 900 else name.id
+            found.append(item)
+        return found
+
+    def above(self, line: int) -> str:
+        "The comment in the lines over this one."
+        first = line
+        while self.lines[first - 2].startswith("# ") and not self.lines[first - 2].startswith("# %%"):
+            first -= 1
+        return " ".join(self.comments[n] for n in range(first, line))
+
+
 def read(path: Path, module: str) -> Module:
     """A module's docstring and its public items, in the order of the source. `module`: its dotted name in the
     package."""
-    source = path.read_text(encoding="utf-8")
-    tree, comments, lines = ast.parse(source), _comments(source), source.splitlines()
-    file = "/".join(path.parts[-1 - module.count(".") - (path.name == "__init__.py") :])
-    strings = _strings(tree, Path(*path.parts[: -len(Path(file).parts)]))
-    passed_on = {}
-
-    def text(node) -> str:
-        first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-        return textwrap.dedent("\n".join(lines[first - 1 : node.end_lineno]))
-
-    def above(line: int) -> str:
-        "The comment in the lines over this one."
-        first = line
-        while lines[first - 2].startswith("# ") and not lines[first - 2].startswith("# %%"):
-            first -= 1
-        return " ".join(comments[n] for n in range(first, line))
-
-    def function(node, owner: str = "") -> Item:
-        name = f"{owner}.{node.name}" if owner else node.name
-        closing = {
-            n: comments[n]
-            for n in range(node.lineno, node.body[0].lineno + 1)
-            if n in comments and "->" in lines[n - 1].partition("#")[0]
-        }  # what is said at the arrow is said of what it returns
-        prop = bool(owner) and _is_property(node)
-        return Item(
-            "property" if prop else "method" if owner else "function",
-            module,
-            name,
-            node.name + (f": {ast.unparse(node.returns)}" if prop and node.returns else "")
-            if prop
-            else _signature(node.name, node),
-            _doc(node),
-            _arguments(node.args, {n: text for n, text in comments.items() if n not in closing}),
-            ast.unparse(node.returns) if node.returns else "",
-            closing[max(closing)] if closing else "",
-            source=text(node),
-            line=node.lineno,
-            end=node.end_lineno,
-        )
-
-    items = []
-    classes = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef)}
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
-            items.append(function(node))
-        elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-            item = Item(
-                "class",
-                module,
-                node.name,
-                node.name,
-                _doc(node),
-                source=text(node),
-                line=node.lineno,
-                end=node.end_lineno,
-            )
-            for sub in _members(node, classes):
-                if (
-                    isinstance(sub, ast.AnnAssign)
-                    and isinstance(sub.target, ast.Name)
-                    and not sub.target.id.startswith("_")
-                ):
-                    item.fields.append(_field(sub, comments, strings))
-                elif isinstance(sub, ast.FunctionDef) and sub.name == "__init__":
-                    item.signature, item.parameters = (
-                        _signature(node.name, sub).replace(" -> None", ""),
-                        _arguments(sub.args, comments),
-                    )
-                elif isinstance(sub, ast.FunctionDef) and not sub.name.startswith("_"):
-                    item.members.append(function(sub, node.name))
-            if item.fields and not item.parameters:
-                item.signature = _call(
-                    node.name,
-                    [f"{f.name}: {f.type}" + (f" = {f.default}" if f.default else "") for f in item.fields],
-                )
-            items.append(item)
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            name = getattr(target, "id", "_")
-            if not name.startswith("_"):
-                value = ast.unparse(node.value) if node.value else ""
-                items.append(
-                    Item(
-                        "data",
-                        module,
-                        name,
-                        f"{name} = {value}" if len(value) < 90 else text(node) if len(value) < 900 else name,
-                        comments.get(node.end_lineno) or comments.get(node.lineno) or above(node.lineno),
-                        source=text(node),
-                        line=node.lineno,
-                        end=node.end_lineno,
-                    )
-                )
+    source, items, passed_on = _Source(path, module), [], {}
+    for node in source.tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            items += source.data(node)
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            items.append((source.function if isinstance(node, ast.FunctionDef) else source.class_)(node))
         elif isinstance(node, ast.ImportFrom) and path.name == "__init__.py" and node.module:
             home = f"{module}.{node.module}" if node.level else node.module.removeprefix("ddpm_abc.")
             passed_on |= {
                 alias.name: home for alias in node.names if not (alias.asname or alias.name.startswith("_"))
             }
-    for item in [x for i in items for x in (i, *i.members)]:
-        item.file = file
-    return Module(module, file, _doc(tree), items, passed_on)
+    return Module(module, source.file, _doc(source.tree), items, passed_on)
 
 
 def names(modules: dict[str, Module]) -> dict[str, str]:
@@ -336,7 +342,7 @@ def _table(head: str, rows: list[Parameter], links: Links) -> str:
         "|---|---|---|" + ("---|" if defaults else ""),
     ]
     for p in rows:
-        typed = links.prose(f"`{p.type}`", "../") if p.type else ""
+        typed = _typed(p.type, links) if p.type else ""
         default = f"`{p.default}`" if p.default else ""
         default = f" {default.replace('|', chr(92) + '|')} |" if defaults else ""
         out.append(
@@ -346,9 +352,16 @@ def _table(head: str, rows: list[Parameter], links: Links) -> str:
     return "\n".join(out) + "\n"
 
 
+def _typed(annotation: str, links: Links) -> str:
+    "An annotation as code, which leads to the one class of the package that it names."
+    known = [name for name in re.findall(r"[\w.]+", annotation) if name in links.names]
+    code = f"`{annotation}`"
+    return f'<a class="api" href="../{links.names[known[0]]}">{code}</a>' if len(known) == 1 else code
+
+
 def _item(item: Item, links: Links, level: int) -> str:
     short = item.name.split(".")[-1]
-    signature = _highlight(("class " if item.kind == "class" else "") + item.signature).rstrip()
+    signature = _highlight(("class " if item.kind in ("class", "protocol") else "") + item.signature).rstrip()
     parts = [
         raw(
             f'<section class="api-item level-{level} kind-{item.kind}" id="{item.full}">'
@@ -363,6 +376,9 @@ def _item(item: Item, links: Links, level: int) -> str:
         ),
         links.prose(_escape(item.doc), "../"),
     ]
+    if item.bases:
+        above = ", ".join(_typed(base, links) for base in item.bases)
+        parts.append(f"**Extends** {above}" + ", and takes their fields too" * bool(item.fields) + ".")
     if any(p.doc for p in item.parameters):  # if none says more, the signature has all
         parts.append(
             raw('<div class="params">') + "\n" + _table("parameter", item.parameters, links) + raw("</div>")
@@ -371,7 +387,7 @@ def _item(item: Item, links: Links, level: int) -> str:
         parts.append(raw('<div class="params">') + "\n" + _table("field", item.fields, links) + raw("</div>"))
     if item.returns and item.kind != "property" and item.returns != "None":
         parts.append(
-            f"**Returns** {links.prose('`' + item.returns + '`', '../')}"
+            f"**Returns** {_typed(item.returns, links)}"
             + (f": {links.prose(_escape(item.returns_doc), '../')}" if item.returns_doc else "")
         )
     if item.kind != "data" and len(item.source.splitlines()) <= 120 and level == 2:
@@ -411,7 +427,12 @@ def page(module: Module, modules: dict[str, Module], notebook: tuple[str, str] |
     if notebook:
         origin = f'Written and explained in <a href="../{notebook[0]}.html">{html.escape(notebook[1])}</a>.'
     use = f"<code>from ddpm_abc.{module.name} import ...</code>"
-    if not (module.items or module.passed_on):
+    below = [m for m in modules.values() if m.name.startswith(f"{module.name}.")]
+    links = copy.copy(links)  # a name that other modules have too is this one's
+    links.names = links.names | {i.name: i.url for i in module.items}
+    if below and not module.passed_on:
+        use = "Import from its modules:"
+    elif not (module.items or module.passed_on):
         use = "It has no public names: the modules beside it use what it holds."
     parts = [
         f'<p class="lede">{phrase(module.summary)}</p>',
@@ -419,7 +440,7 @@ def page(module: Module, modules: dict[str, Module], notebook: tuple[str, str] |
         f'<a href="{links.blob}/ddpm_abc/{module.file}">Source on GitHub</a>.</p>',
         listed(module.items) if module.items else "",
     ]
-    for home in [m for m in modules.values() if m.name.startswith(f"{module.name}.")]:
+    for home in below:
         items = [i for i in home.items if module.passed_on.get(i.name) == home.name]
         heading = f'<a class="api" href="{home.name}.html"><code>ddpm_abc.{home.name}</code></a>'
         parts.append(f'<p class="origin">{heading} {phrase(home.summary)}</p>{listed(items, "../")}')

@@ -97,7 +97,8 @@ def typeset(text: str) -> str:
 
 def phrase(text: str) -> str:
     "A line of prose as HTML, where no Markdown is read: its `code` as code."
-    return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text))
+    parts = html.escape(text, quote=False).split("`")
+    return "".join(f"<code>{part}</code>" if i % 2 else typeset(part) for i, part in enumerate(parts))
 
 
 def raw(text: str) -> str:

@@ -118,10 +118,13 @@ def api_index(summaries: dict[str, str]) -> str:
         f'loading="lazy" alt="The rooms of the package, each above those that it imports">'
         for theme, suffix in (("light", ""), ("dark", "-dark"))
     )
-    house = f'<figure class="fig wide">{images}</figure>'
+    caption = "<figcaption>Each room stands above those that it imports.</figcaption>"
+    house = f'<figure class="fig wide">{images}{caption}</figure>'
     return (
         "# API reference\n"
-        + lede("Small, typed functions and a few frozen dataclasses. Every entry says where it is explained.")
+        + lede(
+            "Small, typed functions and a few frozen dataclasses. A module that a chapter writes names it."
+        )
         + raw(f'<ul class="api-list">{rows}</ul>{house}')
         + toctree(list(summaries))
     )
