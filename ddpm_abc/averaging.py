@@ -47,7 +47,7 @@ def gamma_to_sigma_rel(
     return (gamma + 1) ** 0.5 / ((gamma + 2) * (gamma + 3) ** 0.5)
 
 
-WIDEST = gamma_to_sigma_rel(0.0)  # that of the plain mean of all steps, 1 / sqrt(12)
+WIDEST = gamma_to_sigma_rel(0.0)  # the largest width, that of the plain mean of all steps: 1 / sqrt(12)
 
 
 def sigma_rel_to_gamma(
@@ -80,7 +80,7 @@ class PowerEMA(EMA):
         self.gamma = sigma_rel_to_gamma(sigma_rel)
 
     def past(self) -> float:  # in [0, 1)
-        "How much the past counts in update n."
+        "How much the past counts in update n, the one under way; the first has n = 1."
         return power_ema_decay(self.n, self.gamma)
 
 # %% ../nbs/94b_averaging.ipynb #94b00020

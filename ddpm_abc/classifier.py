@@ -105,7 +105,8 @@ def _check_floats(images: Tensor) -> None:
         raise ValueError(f"images must be floats in [-1, 1], got {images.dtype}: scale pixels with `to_unit`")
 
 # %% ../nbs/98_classifier.ipynb #c1a55016
-CLASSIFIER_SHA256 = "955d0dd9176ac73772a24f1ed5f8f2b3b688315311e680d24cd96fcf69207f61"  # of the file
+# SHA-256 of assets/digit_classifier.safetensors
+CLASSIFIER_SHA256 = "955d0dd9176ac73772a24f1ed5f8f2b3b688315311e680d24cd96fcf69207f61"
 
 
 def digit_classifier() -> Classifier:  # in evaluation mode, on the CPU

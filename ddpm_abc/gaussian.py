@@ -19,7 +19,7 @@ __all__ = ['gaussian_log_prob', 'gaussian_product', 'kl_gaussian', 'decoder_log_
 
 # %% ../nbs/00_math.ipynb #a463c3cc
 def gaussian_log_prob(
-    x: Tensor,  # (...) where
+    x: Tensor,  # (...) points
     mean: Tensor,  # (...) means
     var: Tensor,  # (...) variances, > 0
 ) -> Tensor:  # (...) log-densities, in nats

@@ -21,11 +21,12 @@ from .data import to_uint8
 __all__ = ['INCEPTION_URL', 'INCEPTION_SHA256', 'inception_weights', 'Inception']
 
 # %% ../nbs/98b_inception.ipynb #98b00008
-INCEPTION_URL = (
+INCEPTION_URL = (  # where torch-fidelity publishes the weights
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
     "weights-inception-2015-12-05-6726825d.pth"
 )
-INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # of that file
+# SHA-256 of the file at `INCEPTION_URL`
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 _UNREAD = "Inception's weights in {path} cannot be read ({why}): fetch {url}, and name the file"
 _OTHER = """{path} does not hold the weights that FID is measured with: its sha256 is {got}..., and theirs is
 {want}.... Fetch {url}"""
@@ -68,7 +69,7 @@ def _torch_fidelity() -> Any:
 class Inception(nn.Module):
     """The network that published FIDs are computed with (Heusel et al. 2017), for the metrics of `metrics`.
 
-    Raises `RuntimeError` where the extra `fid` is not installed, and what `inception_weights` raises.
+    Raises `RuntimeError` where the extra [fid] is not installed, and what `inception_weights` raises.
     """
 
     def __init__(

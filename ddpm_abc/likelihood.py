@@ -116,7 +116,7 @@ class Bits:
 def mean_error(
     x: Tensor,  # (N,) independent estimates, N at least 2
 ) -> tuple[float, float]:  # in the unit of x
-    "Their mean, and its standard error."
+    "The mean of estimates, and its standard error."
     return x.mean().item(), x.std().item() / len(x) ** 0.5
 
 # %% ../nbs/11_likelihood.ipynb #11000021
@@ -207,7 +207,7 @@ def pilot_times(
     return torch.cat([size.new_zeros(1), 0.95 * size / size.sum() + 0.05 / T])
 
 # %% ../nbs/11_likelihood.ipynb #11000040
-BOUND_WEIGHT = 0.001  # of the bound in L_hybrid
+BOUND_WEIGHT = 0.001  # weight of the bound in L_hybrid
 
 
 def hybrid_loss(

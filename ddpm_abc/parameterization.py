@@ -67,7 +67,10 @@ PREDICTS = ("eps", "x0", "v")  # what a network may predict
 
 
 class Prediction(NamedTuple):
-    "What a denoiser says of x_t. x0 and eps follow from one another by Ho et al. 2020, Eq. 4."
+    """What a denoiser says of x_t.
+
+    x0 and eps follow from one another by Ho et al. 2020, Eq. 4.
+    """
 
     x0: Tensor  # x0_hat, (B, ...), not clipped
     eps: Tensor  # eps_hat, (B, ...)

@@ -26,7 +26,7 @@ __all__ = ['PALETTE', 'STYLE', 'use_style', 'tile', 'plain', 'show_images', 'Ani
            'plot_held_out', 'save', 'save_images']
 
 # %% ../nbs/91_plot.ipynb #8b3fc342
-PALETTE = {  # signal: data; noise: noise
+PALETTE = {  # the colours of the course: signal for data, noise for noise
     "ink": "#1b2a41", "signal": "#d1495b", "noise": "#2e6f95",
     "gold": "#e0a030", "green": "#4c956c", "grey": "#8d99ae",
 }
@@ -153,7 +153,7 @@ def show_images(
 
 # %% ../nbs/91_plot.ipynb #6852ec94
 class Animation:
-    "A moving picture, as the bytes of an animated PNG. A notebook shows it, `save` writes it."
+    "A moving picture, as the bytes of an animated PNG. A notebook shows it, `Animation.save` writes it."
 
     def __init__(
         self,

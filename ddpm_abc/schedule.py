@@ -176,7 +176,7 @@ def _schedule_from_list(beta: list[float]) -> Schedule:
     return schedule_from_beta(beta)
 
 
-SCHEDULES: dict[str, Callable[..., Schedule]] = {  # by their kind
+SCHEDULES: dict[str, Callable[..., Schedule]] = {  # the functions that build schedules, by kind
     "linear": linear_schedule, "cosine": cosine_schedule, "betas": _schedule_from_list,
 }  # fmt: skip
 
@@ -184,7 +184,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {  # by their kind
 def build_schedule(
     recipe: Mapping[str, Any],  # its kind, "linear", "cosine" or "betas", and that function's arguments
 ) -> Schedule:  # the schedule
-    """Build the schedule that a recipe describes, such as {"kind": "linear", "T": 1000}.
+    """Build the schedule that a recipe describes, such as `{"kind": "linear", "T": 1000}`.
 
     Raises `ValueError` for what is no mapping, and for an unknown kind, argument or value.
     """

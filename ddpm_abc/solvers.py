@@ -280,7 +280,10 @@ def times_for(
     sched: Schedule,  # the noise schedule
     steps: int,  # how many steps to take, 1..T
 ) -> list[int]:  # steps + 1 times, from T down to 0
-    "What suits a sampler: bent for DPM-Solver++, uniform for the others. `ValueError` for another name."
+    """What suits a sampler: bent for DPM-Solver++, uniform for the others.
+
+    Raises `ValueError` for another name, and for steps outside 1..T.
+    """
     if name not in SAMPLERS:
         raise ValueError(f"name must be one of {', '.join(SAMPLERS)}, got {name!r}")
     return bent_times(sched, steps) if name == "dpm-solver" else spaced_times(sched.T, steps)

@@ -47,7 +47,7 @@ class DrawConfig:
     device: str = setting("auto", Name(), DEVICE)
 
 
-Config = TypeVar("Config", bound=DrawConfig)
+Config = TypeVar("Config", bound=DrawConfig)  # `DrawConfig` or a subclass of it, such as `EvaluateConfig`
 
 
 def on_own_device(

@@ -42,7 +42,7 @@ def flag(
 
 def words(
     error: object,  # an exception, or a message
-) -> str:  # the exception's type, if it says nothing
+) -> str:  # one line; the name of the exception's type, if it says nothing
     "What an error says, in one line and with flags for settings."
     text = error.spelled(flag) if isinstance(error, ConfigError) else str(error)
     return one_line(text) or type(error).__name__

@@ -38,8 +38,8 @@ hours"""
 _COMPILE = """compile the network first, with torch.compile: worth its minute for a run of hours, and
 needs a C++ compiler"""
 
-_BITS = """draw nothing; measure the bound on -log2 p of --n real images, in bits per dimension (chapter 11);
---data says which images"""
+_BITS = """draw nothing; measure the bound on -log2 p of {n} real images, in bits per dimension (chapter 11);
+{data} says which images"""
 
 
 @dataclass(frozen=True)

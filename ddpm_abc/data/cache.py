@@ -198,7 +198,7 @@ def cached(
     cache: Path,  # a folder for all parts, made if missing
     *,
     progress: bool = False,  # show a progress bar
-) -> tuple[Mapped, Counter[str]]:  # the images, and how many pictures were what `Picture` notes
+) -> tuple[Mapped, Counter[str]]:  # the images, and for each note of `Picture`, how many have it
     """Decode images into files, on all cores, where that has not been done yet.
 
     Raises `RuntimeError` for an image that cannot be read or a process that ends before its work does, and

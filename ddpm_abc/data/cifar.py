@@ -17,9 +17,9 @@ from .images import Images
 __all__ = ['CIFAR10_URL', 'CIFAR10_MD5', 'CIFAR10_CLASSES', 'cifar10']
 
 # %% ../../nbs/90g_cifar.ipynb #90g00008
-CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
-CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # of that archive, as its page gives it
-CIFAR10_CLASSES = (
+CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"  # the archive of binary files
+CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # MD5 of the archive, as its page gives it
+CIFAR10_CLASSES = (  # the names of CIFAR-10's classes, in the order of their numbers
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
 _FOLDER, _IMAGES, _RECORD = "cifar-10-batches-bin", 10_000, 1 + 3 * 32 * 32
@@ -31,7 +31,7 @@ def cifar10(
     root: str | os.PathLike[str] = "data",  # where it is, or will be downloaded to (170 MB)
     train: bool = True,  # the 50,000 images of the training set, or the 10,000 of the test set
 ) -> Images:  # (N, 3, 32, 32)
-    """CIFAR-10 (Krizhevsky 2009), from its binary files in `root`/cifar-10-batches-bin.
+    """CIFAR-10 (Krizhevsky 2009), from its binary files in `root/cifar-10-batches-bin`.
 
     Downloaded if they are missing, and the archive compared with its published MD5. Raises `RuntimeError`,
     with what to do, if that fails, and for a file of another size or with a class above 9.

@@ -19,7 +19,7 @@ from .images import Images
 __all__ = ['EMOJI_SHA256', 'emoji']
 
 # %% ../../nbs/90h_emoji.ipynb #90h00006
-EMOJI_SHA256 = {  # of the two files in assets
+EMOJI_SHA256 = {  # SHA-256 of the two files in assets
     "emoji.webp": "928f5d180fab822a89806804c5295d7988bd8268b8f282a536fb0d904b733062",
     "emoji.json": "9eabbf2f9986340de18594ebc330f8f64b0f80d5386c6c0fa7b88c8662ba04e2",
 }

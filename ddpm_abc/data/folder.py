@@ -182,7 +182,7 @@ def _count(n: int, thing: str) -> str:
 
 # %% ../../nbs/90d_folder.ipynb #5d1ea7a6
 def image_folder(
-    path: str | os.PathLike[str],  # images, or sub-folders with images at any depth: each is a class
+    path: str | os.PathLike[str],  # of images, or of one sub-folder a class, with images at any depth
     size: int | tuple[int, int] = 28,  # height and width to bring them to: one number for both, or (H, W)
     channels: int = 1,  # 1 for grey, 3 for colour
     background: str = "white",  # behind transparent pixels, and around padded images
@@ -226,7 +226,7 @@ IN_MEMORY = 256 * 2**20  # bytes of pixels that are always read into memory
 
 
 def _in_memory(files: Sequence[Path], form: Form, progress: bool) -> tuple[Tensor, Counter[str]]:
-    "All images, and how many pictures were what `Picture` notes. Decoders leave other threads room to work."
+    "All images, and how many have each note of `Picture`. Decoders leave other threads room to work."
     pixels, seen = _room(len(files), form), Counter[str]()
     bar = tqdm(total=len(files), desc="reading", unit="image", disable=not progress)
     with bar, ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -267,7 +267,7 @@ def _room(n: int, form: Form) -> Tensor:
         ) from e
 
 
-_SAID = {  # of pictures that are what `Picture` notes
+_SAID = {  # what is said of pictures, for each note of `Picture`
     "coloured": "had colours, which became grey (--colour keeps them; in Python: channels=3)",
     "reshaped": "had another shape than {h}x{w}: {fitted}",
     "enlarged": "had a smaller height or width than {h}x{w}: enlarged",

@@ -24,7 +24,8 @@ from .images import Images
 __all__ = ['DIGITS_SHA256', 'IDX_SHA256', 'released', 'digits', 'mnist', 'fashion_mnist']
 
 # %% ../../nbs/90b_idx.ipynb #4fd4970b
-DIGITS_SHA256 = "dd697b12e3c3dfca9c42edb7da9493422635093df45f73339f82f68712a3f140"  # of assets/digits.npz
+# SHA-256 of assets/digits.npz
+DIGITS_SHA256 = "dd697b12e3c3dfca9c42edb7da9493422635093df45f73339f82f68712a3f140"
 
 
 def released(
@@ -54,7 +55,7 @@ def digits() -> Images:  # 10,000 images, 1x28x28
     return Images(name, images, labels, tuple("0123456789"), source="from the package")
 
 # %% ../../nbs/90b_idx.ipynb #a763457b
-IDX_SHA256 = {  # of the published files, unpacked
+IDX_SHA256 = {  # SHA-256 of the published files, unpacked
     "MNIST": {
         "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",

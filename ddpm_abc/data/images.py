@@ -152,10 +152,11 @@ def labelled_batches(
     share: slice = slice(None),  # which of each batch's images; the others are not read
     even: bool = False,  # draw N images an epoch with replacement, each class with the same chance
 ) -> Iterator[tuple[Tensor, Tensor]]:  # (b, C, H, W) float32 in [-1, 1] and (b,) int64, without end
-    """The batches of `batches`, each image with its label. b is batch_size, or less with a share.
+    """The batches of `batches`, each image with its label.
 
-    Raises what `batches` raises, `TypeError` for labels that are no int64 tensor, and `ValueError` for labels
-    that are below 0, more or fewer than the images, or on another device.
+    b is batch_size, or less with a share. Raises what `batches` raises, `TypeError` for labels that are no
+    int64 tensor, and `ValueError` for labels that are below 0, more or fewer than the images, or on another
+    device.
     """
     _check_source(images, "labelled_batches")
     _check_labels(images, labels)

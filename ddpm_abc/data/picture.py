@@ -108,6 +108,7 @@ def _fitted(image: Image.Image, form: Form) -> Image.Image:
 # %% ../../nbs/90c_picture.ipynb #f54dcea0
 # Not PostScript, for instance, which Pillow hands to another program.
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF")
+# how the names of images end, in lower case
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 _EIGHT_BITS = (
     "its pixels have more than 8 bits (mode {mode}): save as 8 bits, with ImageMagick for instance:"
@@ -190,7 +191,7 @@ def write_part(
     path: str | os.PathLike[str],  # the file to write
     files: Sequence[str | os.PathLike[str]],  # pictures, in their order
     form: Form,  # what to make of them
-) -> Counter[str]:  # how many were what `Picture` notes
+) -> Counter[str]:  # for each note of `Picture`, how many pictures have it
     """Decode pictures into a file: (n, C, H, W) uint8, then as JSON their SHA-256 and what was noticed.
 
     Raises `RuntimeError` for a picture that cannot be read, and `OSError` if the disk fails.

@@ -18,7 +18,7 @@ from .picture import Form
 __all__ = ['TESTED', 'NAMED', 'load']
 
 # %% ../../nbs/90e_source.ipynb #27040390
-TESTED = ("digits", "mnist", "fashion", "cifar10")  # they have a test set: for digits, MNIST's
+TESTED = ("digits", "mnist", "fashion", "cifar10")  # data sets with a test set; that of digits is MNIST's
 NAMED = (*TESTED, "emoji")  # all that are the same everywhere
 
 
@@ -33,7 +33,8 @@ def load(
     """Load a data set by name.
 
     Raises `RuntimeError` for a name that is none of these and no folder either, `ValueError` for a form with
-    a data set that has its own, and what `digits`, `emoji`, `mnist`, `cifar10` and `image_folder` raise.
+    a data set that has its own, and what `digits`, `emoji`, `mnist`, `fashion_mnist`, `cifar10` and
+    `image_folder` raise.
     """
     named = {"digits": digits, "mnist": lambda: mnist(root), "fashion": lambda: fashion_mnist(root)}
     named |= {"emoji": emoji, "cifar10": lambda: cifar10(root)}

@@ -53,7 +53,8 @@ _SCHEDULE = "noise schedule: cosine, or linear, the paper's, with betas from 0.1
 _MOST_T = 1_000_000
 _T = f"steps of the noise schedule, at most {_MOST_T}"
 _PREDICT = "what the network predicts: v, as in chapter 08; x0, the image; or eps, the noise, as in the paper"
-CACHE = "~/.cache/ddpm_abc"
+CACHE = "~/.cache/ddpm_abc"  # how the help writes the default of `image_cache`
+# what the help says of `image_cache`
 IMAGE_CACHE = "where a folder of more than 256 MB of pixels is decoded to, once for all runs"
 _HOLD_OUT = "images to hold out of the training, to measure on; the same ones in every run"
 _TENTH = "one in ten of a folder or of the emoji, at most 1000; none of the others"
@@ -82,10 +83,11 @@ network, size, colour, schedule, T and prediction are taken, and {{labels}} and 
 network knows them"""
 
 # %% ../../nbs/93b_config.ipynb #48cf27y0
-SEED = "the same seed gives the same result on the same machine"
-DEVICE = "cpu, cuda, cuda:1 or mps; auto takes the fastest there is"
-ROOT = "where data sets are, or will be downloaded to"
-OUT = "where the files go; made if missing"
+SEED = "the same seed gives the same result on the same machine"  # what the help says of `seed`
+DEVICE = "cpu, cuda, cuda:1 or mps; auto takes the fastest there is"  # what the help says of `device`
+ROOT = "where data sets are, or will be downloaded to"  # what the help says of `root`
+OUT = "where the files go; made if missing"  # what the help says of `out`
+# what the help says of `timeout`
 TIMEOUT = "seconds that a process waits for another, before all end (started by torchrun)"
 
 # %% ../../nbs/93b_config.ipynb #24085bd8
@@ -102,7 +104,7 @@ RECIPES: dict[str, dict[str, Any]] = {  # settings that go together, as if they 
 }  # fmt: skip
 
 # %% ../../nbs/93b_config.ipynb #24085bx0
-NETS: dict[str, dict[str, Any]] = {  # the presets of {net}: channels, and residual blocks a level
+NETS: dict[str, dict[str, Any]] = {  # presets of the setting `net`: channels, and residual blocks a level
     "small": {"channels": (16, 48, 96), "blocks": 1},
     "medium": {"channels": (64, 128, 192), "blocks": 2},
     "paper": {"channels": (128, 256, 256, 256), "blocks": 2},
@@ -141,7 +143,7 @@ class NetConfig:
     init_from: str = setting("", Name("FILE"), _INIT_FROM, otherwise="a new network")  # weights to begin with
 
 # %% ../../nbs/93b_config.ipynb #24085bx2
-MOST_SHARDS = 64  # of a batch, if no number is given
+MOST_SHARDS = 64  # the most micro-shards of a batch, if no number is given
 
 _SHARDS = """parts of a batch, each with random numbers of its own: so many processes at most can share one
 ({batch_size} is a multiple of it); 0 for one stream a batch, as runs of earlier releases have"""
@@ -155,7 +157,7 @@ _ONE_STREAM = "{noise} device needs {shards}: give cpu, or leave {shards} out"
 # %% ../../nbs/93b_config.ipynb #24085bx3
 @dataclass(frozen=True, kw_only=True)
 class ScaleConfig:
-    "What a run is told about many processes, and about little memory: see 96."
+    "What a run is told about many processes, and about little memory: see appendix 96."
 
     batch_size: int = setting(32, Whole(1), "images a step")  # at most as many as there are
     shards: int | None = setting(None, Whole(0), _SHARDS, otherwise=_MOST_SHARDS)  # micro-shards of a batch

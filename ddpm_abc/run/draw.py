@@ -99,18 +99,17 @@ def _taught(often: Sequence[float]) -> list[int]:
 
 # %% ../../nbs/93g_draw.ipynb #ddd4d91b
 SAMPLE_CHUNK = 64  # images computed at once: on a CPU larger batches outgrow the cache and are slower
-FEW_STEPS = 20  # of every sampler but ddpm, if no number is given
+FEW_STEPS = 20  # reverse steps of every sampler but ddpm, if no number is given
 ETA = {"dpm-solver": 0.75, "ddim": 0.0}  # noise on the way, if none is given: see chapter 10
-# In few steps dpm-solver has noise in the later part of the way alone, if nothing else is asked for:
-LATE_BELOW = 15  # steps; fewer are few
-NOISE_FROM = 1 / 3  # the alpha_bar at which the noise begins
-LATE_ETA = 1.0  # its eta
+LATE_BELOW = 15  # in fewer steps dpm-solver adds noise only late, if nothing else is asked for
+NOISE_FROM = 1 / 3  # the alpha_bar at which dpm-solver's noise begins, in fewer than `LATE_BELOW` steps
+LATE_ETA = 1.0  # dpm-solver's eta, in fewer than `LATE_BELOW` steps
 
 
 def chunk_for(
     shape: Sequence[int],  # of images: (..., H, W)
-) -> int:  # how many of them to compute at once, at most `SAMPLE_CHUNK`
-    "Large images need more memory each."
+) -> int:  # 1 to `SAMPLE_CHUNK`
+    "How many images to compute at once, by their size: large ones need more memory each."
     return max(1, min(SAMPLE_CHUNK, SAMPLE_CHUNK * 28 * 28 // (shape[-2] * shape[-1])))
 
 
@@ -193,7 +192,8 @@ def _late(drawing: Drawing) -> bool:
     return drawing.sampler == "dpm-solver" and bool(drawing.eta and drawing.noise_from)
 
 
-IN_SHARES = ", classes in their shares"  # earlier releases drew the classes at random, and said nothing
+# earlier releases drew the classes at random, and said nothing
+IN_SHARES = ", classes in their shares"  # what `Drawing.of` says of classes drawn in their shares
 
 
 def _classes(drawing: Drawing) -> str:

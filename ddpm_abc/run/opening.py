@@ -48,7 +48,7 @@ _ONE_CLASS = "{even} needs images of two classes or more, and {data} {got} has o
 _TOO_MANY_PARTS = "{accumulate} must be at most {n}, the images of each process in a batch, got {got}"
 
 
-OPTIMIZERS: dict[str, Any] = {"muon": Muon, "adamw": torch.optim.AdamW}
+OPTIMIZERS: dict[str, Any] = {"muon": Muon, "adamw": torch.optim.AdamW}  # what the setting `optimizer` names
 
 
 def _assembled(

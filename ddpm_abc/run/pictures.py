@@ -131,8 +131,8 @@ def check_free(
         raise ConfigError(_TAKEN, path=path, what=what)
 
 # %% ../../nbs/93m_pictures.ipynb #7e4e5d83
-FRAMES = 24  # of a film, at most: no state is shown twice
-FILMED = 16  # images in it, or as many more as whole rows need
+FRAMES = 24  # frames of a film, at most: no state is shown twice
+FILMED = 16  # images in a frame, or as many more as whole rows need
 OVERVIEW = 256  # images in an overview at most
 
 

@@ -45,7 +45,7 @@ def beside_neighbours(
     return torch.cat([images[nearest], among[which[nearest]]])
 
 # %% ../../nbs/93j_report.ipynb #93j00008
-PREVIEWS = 6  # shown on the page, at most
+PREVIEWS = 6  # previews that the report shows, at most
 
 
 def _top_rows(run: Run, drawn: list[int]) -> tuple[list[int], bytes]:

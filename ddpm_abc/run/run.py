@@ -167,7 +167,7 @@ def _classes(run: Run) -> dict[str, Any]:
 def newest(
     run: Run,  # one that failed
 ) -> str:  # a sentence
-    "What there is to go on from."
+    "Which checkpoint there is to go on from."
     found = checkpoints(run.out)
     return f"The newest checkpoint is {found[0]}" if found else "No checkpoint was written yet"
 
@@ -248,9 +248,9 @@ def draw_preview(
 
 
 def preview_path(
-    run: Run,  # whose
+    run: Run,  # a run
     step: int,  # after which it was drawn
-) -> Path:  # .png
+) -> Path:  # such as FOLDER/previews/step-000500.png
     "Where the preview of a step is."
     return run.out / "previews" / f"step-{step:06}.png"
 

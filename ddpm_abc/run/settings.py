@@ -254,7 +254,7 @@ def option_for(
     kind: Kind,  # the values it takes
     value: object,  # one of them
 ) -> str:  # the setting's own name, or that of the option that says no
-    "The name of the option that gives a value: grey for colour that is False."
+    "The name of the option that gives a value: where `colour` is False, it is grey."
     no = kind.no if isinstance(kind, Flag) and value is False else ""
     return no or name
 

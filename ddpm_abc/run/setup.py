@@ -160,7 +160,7 @@ def own_device(
 def digest(
     *tensors: Tensor,  # on the CPU
 ) -> str:  # their SHA-256, which tells their contents apart
-    "What two contents are compared by."
+    "A fingerprint of what tensors hold: equal contents have equal ones."
     h = hashlib.sha256()
     for v in tensors:
         h.update(v.numpy().tobytes())
@@ -244,7 +244,8 @@ def memory_for(
     return training_memory(net.eval(), batch, x, t, *told, averages=averages)
 
 # %% ../../nbs/93e_setup.ipynb #9b4bcae4
-SHAPE = ("blocks", "attention_at", "groups")  # of a network, beside what the settings say
+# arguments of a network that follow from `net` and `attention`, or come with one that is there already
+SHAPE = ("blocks", "attention_at", "groups")
 _OTHER_IMAGES = """{init_from} {name} draws images of {drawn}, and those of {data} are {ours}: leave
 {init_from} out"""
 _OTHER_CLASSES = """{init_from} {name} is told {theirs} classes, and the images of {data} have {ours}: leave

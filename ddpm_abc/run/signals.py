@@ -26,6 +26,7 @@ def _answer(text: str) -> None:
             os.write(sys.stderr.fileno(), text.encode())
 
 # %% ../../nbs/93d_signals.ipynb #352e7c67
+# the signals that `noted_signals` notes, as far as the system has them
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 

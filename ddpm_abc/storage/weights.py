@@ -289,7 +289,7 @@ def load_weights(
     return Pretrained(denoise, metadata.info)
 
 # %% ../../nbs/92c_weights.ipynb #b3d6051c
-PRETRAINED_SHA256 = {  # of assets/NAME.safetensors
+PRETRAINED_SHA256 = {  # SHA-256 of assets/NAME.safetensors
     "mnist-labels": "eb568deb993a29d3a563dcfb828bfb5965b3be158d675988d09a613114c22c01",
     "mnist-v": "ab5d52fe844472f67b446e6c396687c6c39e72605cb3fde77bca94b37ee569ae",
     "mnist": "9836387591c6584c50809e3c914c1344d3db61616198e840d2348fa1007aa11e",
