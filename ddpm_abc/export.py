@@ -129,7 +129,7 @@ def onnx_model(
     """A network of this library as an ONNX graph, for batches of any size.
 
     The output is named after what the network predicts. Raises `TypeError` for a network that is not of
-    this library, `RuntimeError` where the extra `export` is not installed, `FloatingPointError` for weights
+    this library, `RuntimeError` where the extra [export] is not installed, `FloatingPointError` for weights
     that 16 bits cannot hold.
     """
     for name in ("onnx", "onnxscript"):
@@ -198,7 +198,7 @@ def load_onnx(
 ) -> Denoiser:  # for every sampler of this library
     """A network that onnxruntime computes, with its schedule.
 
-    Raises `RuntimeError` where the extra `export` is not installed, `ValueError` for another file, one that
+    Raises `RuntimeError` where the extra [export] is not installed, `ValueError` for another file, one that
     does not say which network and schedule it holds, and one whose tables are not those of its recipe.
     """
     net = OnnxNetwork(path, threads)

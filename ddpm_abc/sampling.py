@@ -149,6 +149,7 @@ def _check_generator(generator: object) -> None:
             raise TypeError(f"{need}, got {type(g).__name__}: {remedy}")
 
 # %% ../nbs/05_sampling.ipynb #5c0a96a5
+# how to walk: (denoise, x, times, noise) -> the state after each step
 Sampler = Callable[[Denoiser, Tensor, Sequence[int], Noise], Iterator[Tensor]]
 
 

@@ -39,7 +39,7 @@ def timestep_embedding(
 class GroupNorm(nn.GroupNorm):
     "GroupNorm that keeps the precision of its weights: under autocast its statistics stay in float32."
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, ...) -> the same shape
         return super().forward(x.to(self.weight.dtype))
 
 # %% ../nbs/03_unet.ipynb #8df63e9d
@@ -165,7 +165,7 @@ class UNetBase(nn.Module):
         "(C, H, W) of the images that it was built for."
         return self.config["in_channels"], *height_width(self.config["size"])
 
-    def forward(self, xt: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, xt: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:  # (B, out_channels, H, W)
         _check_input(self, xt, t, y)
         if self.autocast_dtype is None:
             return self._predict(xt, self._embed(xt, t, y))

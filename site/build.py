@@ -102,15 +102,15 @@ def term_patterns(terms: list[tuple[str, str]]) -> list[tuple[re.Pattern, str]]:
     return out
 
 
-def hero(sampling: Page) -> dict:
-    "The last animation of the sampling chapter, as frames for the front page."
-    stem = [f.file for f in sampling.figures if f.animated][-1]
+def hero(library: Page) -> dict:
+    "The digits 0 to 9 of the library's animation, as frames for the front page."
+    stem = [f.file for f in library.figures if f.animated][0]
     frames = figures.frames((FIGURES / f"{stem}.png").read_bytes())
     sheet, height = figures.sprite(frames)
     sheet.save(STATIC / "hero.png", optimize=True)
     last = sheet.crop((0, sheet.height - height, sheet.width, sheet.height))
     last.resize((last.width * 3, last.height * 3), 0).save(STATIC / "hero-last.png", optimize=True)
-    return {"frames": len(frames), "width": sheet.width, "height": height, "notebook": sampling.name}
+    return {"frames": len(frames), "width": sheet.width, "height": height}
 
 
 def card(page: Page) -> dict:
@@ -205,7 +205,7 @@ def stage() -> None:
         ),
     )
 
-    cards, live = {p.name: card(p) for p in main}, hero(by_name["05_sampling"])
+    cards, live = {p.name: card(p) for p in main}, hero(library)
     drawn = [f for p in everything for f in p.figures if f.as_drawn]
     if unknown := [words for words in AS_DRAWN if not any(words in f.alt for f in drawn)]:
         raise ValueError(f"no figure has {unknown} in its title or alt text: see AS_DRAWN in site/course.py")

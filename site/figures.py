@@ -181,10 +181,10 @@ def cropped(png: bytes, box: tuple[float, float, float, float]) -> bytes:
 
 
 def sprite(
-    animation: list[np.ndarray], side: int = 28, gap: int = 2, columns: int = 4
+    animation: list[np.ndarray], side: int = 28, gap: int = 2, columns: int = 5, n: int = 10
 ) -> tuple[Image.Image, int]:
-    """The frames of a grid of digits, laid out again `columns` wide and put below each other, and the height
-    of one."""
+    """The first n digits of each frame of a grid, laid out again `columns` wide; all frames below each other,
+    and the height of one."""
     h, w = animation[0].shape
     step = side + gap
     scale = next(
@@ -201,9 +201,7 @@ def sprite(
         for y in range(0, grid.shape[1], step)
         for x in range(0, grid.shape[2], step)
     ]
-    rows = [
-        np.concatenate(tiles[k : k + columns], 2) for k in range(0, len(tiles) // columns * columns, columns)
-    ]
+    rows = [np.concatenate(tiles[k : k + columns], 2) for k in range(0, n, columns)]
     sheet = np.concatenate(rows, 1)  # (frames, height, width)
     return Image.fromarray(sheet.reshape(-1, sheet.shape[2])), sheet.shape[1]
 

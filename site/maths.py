@@ -77,20 +77,19 @@ def visit_block(translator, node) -> None:
 
 
 def keep_punctuation(app, doctree, docname) -> None:
-    """Keep a short formula and the stop or suffix after it on one line: browsers break a line after any
-    formula."""
+    """Keep a formula and the stop or suffix after it on one line: browsers break a line after any formula."""
     for node in list(doctree.findall(nodes.math)):
         parent, after = node.parent, node.parent.index(node) + 1
         follows = parent[after] if after < len(parent) else None
         mark = (
             re.match(r"[-–]\w+|[.,;:?!)\]’”]+", follows.astext()) if isinstance(follows, nodes.Text) else None
         )
-        if mark and len(node.astext()) >= 40:  # it may break, but not before the mark
+        if mark:
             parent[after] = nodes.Text(follows.astext()[mark.end() :])
-            parent[after - 1] = nodes.math("", rf"{node.astext()}\text{{{mark[0]}}}")
-        elif mark:
-            parent[after] = nodes.Text(follows.astext()[mark.end() :])
-            parent[after - 1] = nodes.inline("", "", node, nodes.Text(mark[0]), classes=["nobr"])
+            if len(node.astext()) < 40:
+                parent[after - 1] = nodes.inline("", "", node, nodes.Text(mark[0]), classes=["nobr"])
+            else:  # it may break, but not before the mark
+                parent[after - 1] = nodes.math("", rf"{node.astext()}\text{{{mark[0]}}}")
 
 
 def setup(app) -> dict:

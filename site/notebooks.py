@@ -19,15 +19,14 @@ SHIELD = re.compile(r"^\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)[ \t]*(?:· |\n)?", re.M
 TAGGED = re.compile(r"^\$\$((?:(?!\$\$).)*?)\\tag\{([\da-z.]+)\}((?:(?!\$\$).)*?)\$\$[ \t]*$", re.S | re.M)
 EQUATION = re.compile(r"(?<!\w)\((\d+[a-z]?\.\d+)\)")  # sqrt(0.5) is none
 CODE_NAME = re.compile(r"(?<!`)`([A-Za-z_][\w.]*)(\([^`]*\))?`(?!`)")
-CITED = [
-    re.sub(r" (\S+)$", r" (?:\1|\(\1\)?)", cited) for cited in CITATIONS
-]  # 2020, (2020) or (2020, Eq. 4)
+# With the year as 2020, (2020) or (2020, Eq. 4).
+CITED = [re.sub(r" (\S+)$", r" (?:\1|\(\1\)?)", cited) for cited in CITATIONS]
 CITATION = re.compile("|".join(f"(?P<c{i}>{cited})" for i, cited in enumerate(CITED)))
-LASTS = re.compile(r"(\d) (seconds?|minutes?|[kMG]B|ms)\b")  # a number and its unit stay on one line,
-SPREAD = re.compile(r"(\d%?) ± (\d)")  # and so do a mean and its spread,
-HYPHENED = re.compile(
-    r"\b(?:U-Nets?|2-Wasserstein|CIFAR-10|DPM-Solver(?:\+\+)?|\d[\d.]*e-\d+)"
-)  # and the two parts of a name
+# What stays on one line: a number and its unit, a mean and its spread, the two parts of a name.
+LASTS = re.compile(r"(\d) (seconds?|minutes?|[kMG]B|ms)\b")
+SPREAD = re.compile(r"(\d%?) ± (\d)")
+HYPHENED = re.compile(r"\b(?:U-Nets?|2-Wasserstein|CIFAR-10|DPM-Solver(?:\+\+)?|\d[\d.]*e-\d+)")
+# A picture that a cell shows as HTML, with its own words.
 PICTURE = re.compile(
     r'<p>(?P<about>[^<]*)</p><img alt="(?P<alt>[^"]*)" src="data:image/png;base64,(?P<png>[^"]*)">'
 )
@@ -37,6 +36,7 @@ PIECE = re.compile(r"\S+(?: \S+)*(?=  )|(?<=  )\S+(?: \S+)*")
 UNBROKEN = re.compile(r"(?<![\w&-])--?[a-z][\w-]*|\b\d[\d.]*e[-+]\d+|\b\w+-\d+\b")
 FOR_TOOLS = re.compile(r"[ \t]*# (?:fmt|noqa): ?[^\n]*")  # comments
 CHAPTER = re.compile(r"\b([Cc]hapter|[Aa]ppendix) (\d\d[a-z]?)\b")
+LINKED_CHAPTER = re.compile(r"\[([Cc]hapter|[Aa]ppendix) (\d\d[a-z]?)\]")
 # What no rule may touch: fences, display and inline maths, links, HTML, headings.
 FENCES = r"^(?P<fence>`{3,}|~{3,}).*?^(?P=fence)[ \t]*$"
 SAFE = FENCES + r"|\$\$.*?\$\$|\$[^$\n]+\$|!?\[[^\]]*\]\([^)]*\)|<a .*?</a>|<[^>\n]+>|^\#{1,6} [^\n]*$"
@@ -244,8 +244,8 @@ def printed(text: str) -> str:
     else:
         lines = [UNBROKEN.sub(r'<span class="nobr">\g<0></span>', line) for line in lines]
         lines = [PIECE.sub(r'<span class="piece">\g<0></span>', line) for line in lines]
-    if len(lines) > 1 and not table:
-        lines = [f'<span class="line">{line}\n</span>' for line in lines]
+        if len(lines) > 1:
+            lines = [f'<span class="line">{line}\n</span>' for line in lines]
     shown = ("\n" if table else "").join(lines)
     return raw(f'<pre class="printed{" columns" if table else ""}">{shown}</pre>')
 
@@ -305,6 +305,7 @@ class Reader:
         text = re.sub(
             r"\[!\[([^\]]*)\]\(https?:[^)]*\)\]\(([^)]*)\)", r"[\1](\2)", text
         )  # a badge within a line: its words, not its picture
+        text = LINKED_CHAPTER.sub("[\\1\u00a0\\2]", text)
         text = self.links.prose(self.links.relative(text), here=self.page.name)
         text = re.sub(
             r"(?<=\| )([<>] [\d.e+-]+)(?= \|)",
