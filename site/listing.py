@@ -27,11 +27,12 @@ class Listing(HtmlFormatter):
         super().format_unencoded(tokens, outfile)
 
 
-LONG = 25  # characters: what is longer may be wider than the place that a phone has for it
+LONG = 30  # characters: what is longer may be wider than the place that a phone has for it
 
 
 def visit_literal(translator, node) -> None:
-    "Code within a line: what is short stays whole, and a long word breaks after its stops and underscores."
+    """Code within a line: what is short stays whole. A long word breaks after its stops, and after its
+    underscores where a name in it is as long as a line."""
     if len(node.astext()) <= LONG:
         short = ' class="nobr"' if re.search("[- /]", node.astext()) else ""
         translator.body.append(f"<code{short}>{html.escape(node.astext())}</code>")
@@ -40,7 +41,8 @@ def visit_literal(translator, node) -> None:
     for word in node.astext().split(" "):
         shown = html.escape(word)
         if len(word) > LONG:
-            shown = re.sub(r"[._/(](?=\w)", r"\g<0><wbr>", shown)
+            stops = "[._/(]" if re.search(r"\w{34,}", word) else "[./(]"
+            shown = re.sub(rf"{stops}(?=[\w&])", r"\g<0><wbr>", shown)
         elif re.search("[-/]", word):
             shown = f'<span class="nobr">{shown}</span>'
         words.append(shown)

@@ -31,9 +31,14 @@ PICTURE = re.compile(
     r'<p>(?P<about>[^<]*)</p><img alt="(?P<alt>[^"]*)" src="data:image/png;base64,(?P<png>[^"]*)">'
 )
 LARGER = 1.3  # a figure on the page than in the notebook: so its letters are as large as the code's
-LISTED = re.compile(r"\S {2,}\S")  # in what a cell printed: columns, or one thing after the other
-PIECE = re.compile(r"\S+(?: \S+)*(?=  )|(?<=  )\S+(?: \S+)*")
-UNBROKEN = re.compile(r"(?<![\w&-])--?[a-z][\w-]*|\b\d[\d.]*e[-+]\d+|\b\w+-\d+\b")
+# In what a cell printed: columns, or one thing after the other; padding after ":" or "=" is neither.
+LISTED = re.compile(r"[^\s:=] {2,}[^\s:]")
+PIECE = re.compile(r"\S+(?:(?: |(?<==) +)\S+)*")
+UNBROKEN = re.compile(  # an option, a small number, a name with a number, a mean and its error, t = 5
+    r"(?<![\w&-])--?[a-z][\w-]*|\b\d[\d.]*e[-+]\d+|\b\w+-\d+\b"
+    r"|-?\d[\d.]* \+- \d[\d.]*|\b[A-Za-z] = -?\d[\d.,]*"
+)
+PHONE = 43  # characters of a printed line on a phone
 FOR_TOOLS = re.compile(r"[ \t]*# (?:fmt|noqa): ?[^\n]*")  # comments
 CHAPTER = re.compile(r"\b([Cc]hapter|[Aa]ppendix) (\d\d[a-z]?)\b")
 LINKED_CHAPTER = re.compile(r"\[([Cc]hapter|[Aa]ppendix) (\d\d[a-z]?)\]")
@@ -234,20 +239,41 @@ def joined(outputs: list[dict]) -> list[dict]:
 def printed(text: str) -> str:
     """What a cell printed. A table keeps its lines, and the sentences beside it fold; elsewhere a line breaks
     between what it lists, not within, and not in an option or a number."""
-    lines = html.escape(text).splitlines()
-    table = sum(bool(LISTED.search(line)) for line in lines) > 1
+    lines = text.splitlines()
+    listed = [line for line in lines if LISTED.search(line)]
+    table, rows = len(listed) > 1, {_shape(line) for line in listed}
+
+    def folds(line: str) -> bool:
+        return len(line) >= 60 and line not in listed and line[:3].strip() != "" and _shape(line) not in rows
+
     if table:
-        lines = [
-            line if LISTED.search(line) or len(line) < 60 else f'<span class="fold">{line}</span>'
-            for line in lines
-        ]
+        shown = [f'<span class="fold">{html.escape(s)}</span>' if folds(s) else html.escape(s) for s in lines]
     else:
-        lines = [UNBROKEN.sub(r'<span class="nobr">\g<0></span>', line) for line in lines]
-        lines = [PIECE.sub(r'<span class="piece">\g<0></span>', line) for line in lines]
+        shown = [_pieces(line) if line in listed else _unbroken(line) for line in lines]
         if len(lines) > 1:
-            lines = [f'<span class="line">{line}\n</span>' for line in lines]
-    shown = ("\n" if table else "").join(lines)
-    return raw(f'<pre class="printed{" columns" if table else ""}">{shown}</pre>')
+            shown = [f'<span class="line">{line}\n</span>' for line in shown]
+    body = ("\n" if table else "").join(shown)
+    return raw(f'<pre class="printed{" columns" if table else ""}">{body}</pre>')
+
+
+def _shape(line: str) -> tuple[int, str]:
+    "What the rows of a table have in common: how many words, and the last of them, but for its digits."
+    words = re.sub(r"\d", "0", line).split()
+    return len(words), words[-1] if words else ""
+
+
+def _unbroken(text: str) -> str:
+    return UNBROKEN.sub(r'<span class="nobr">\g<0></span>', html.escape(text))
+
+
+def _pieces(line: str) -> str:
+    "A line that lists things, each of them whole where a phone has room for it."
+
+    def piece(m: re.Match) -> str:
+        whole = len(m[0]) <= PHONE
+        return f'<span class="piece">{_unbroken(m[0])}</span>' if whole else _unbroken(m[0])
+
+    return PIECE.sub(piece, line)
 
 
 class Reader:
