@@ -34,16 +34,16 @@ def visit_literal(translator, node) -> None:
     """Code within a line: what is short stays whole. A long word breaks after its stops, and after its
     underscores where a name in it is as long as a line."""
     if len(node.astext()) <= LONG:
-        short = ' class="nobr"' if re.search("[- /]", node.astext()) else ""
+        short = ' class="nobr"' if re.search(r"[- /]|\)[(\[]", node.astext()) else ""
         translator.body.append(f"<code{short}>{html.escape(node.astext())}</code>")
         raise nodes.SkipNode
     words = []
     for word in node.astext().split(" "):
         shown = html.escape(word)
         if len(word) > LONG:
-            stops = "[._/(]" if re.search(r"\w{34,}", word) else "[./(]"
+            stops = "/" if "://" in word else "[._/(]" if re.search(r"\w{34,}", word) else "[./(]"
             shown = re.sub(rf"{stops}(?=[\w&])", r"\g<0><wbr>", shown)
-        elif re.search("[-/]", word):
+        elif re.search(r"[-/]|\)[(\[]", word):
             shown = f'<span class="nobr">{shown}</span>'
         words.append(shown)
     translator.body.append(f"<code>{' '.join(words)}</code>")

@@ -25,7 +25,9 @@ CITATION = re.compile("|".join(f"(?P<c{i}>{cited})" for i, cited in enumerate(CI
 # What stays on one line: a number and its unit, a mean and its spread, the two parts of a name.
 LASTS = re.compile(r"(\d) (seconds?|minutes?|[kMG]B|ms)\b")
 SPREAD = re.compile(r"(\d%?) ± (\d)")
-HYPHENED = re.compile(r"\b(?:U-Nets?|2-Wasserstein|CIFAR-10|DPM-Solver(?:\+\+)?|\d[\d.]*e-\d+)")
+HYPHENED = re.compile(
+    r"\b(?:U-Nets?|2-Wasserstein|CIFAR-10|[Cc]lassifier-free|DPM-Solver(?:\+\+)?|\d[\d.]*e-\d+)"
+)
 # A picture that a cell shows as HTML, with its own words.
 PICTURE = re.compile(
     r'<p>(?P<about>[^<]*)</p><img alt="(?P<alt>[^"]*)" src="data:image/png;base64,(?P<png>[^"]*)">'

@@ -137,9 +137,9 @@ def last_sentence(paragraph: str) -> str:
     text = re.sub(r"^[#>*-]+ |<[^>]+>|\[!\[.*", "", paragraph)
     kept = re.sub(r"(\bal|Eq|Fig|Sec|vs|i\.e|e\.g)\. ", "\\1.\u00a0", text)  # these stops end no sentence
     sentence = re.split(r"(?<=[.!?])[*_]* (?=[A-Z(\[*])", kept)[-1].replace("\u00a0", " ").strip()
-    # some say nothing without what stands before them
-    alone = len(sentence.split()) > 3 and not re.match(r"(It|That|This|These|Their|They)\b|[a-z]", sentence)
-    return sentence if alone else ""
+    # some say nothing without what stands before them; one that names a term does
+    lost = len(sentence.split()) < 4 or re.match(r"(It|That|This(?! is)|These|Their|They)\b|[a-z]", sentence)
+    return sentence if not lost or "**" in sentence else ""
 
 
 def equations(pages: list[Page], index: dict, links: Links) -> str:
