@@ -79,6 +79,7 @@ def test_guided_is_the_formula():
     for w in (-1, 0, 0.5, 3):
         assert torch.allclose(guided(denoise, y, 2, w).net(x, t), (1 + w) * told - w * untold, atol=1e-12)
     assert torch.allclose(guided(denoise, y, 2, -1).net(x, t), untold, atol=1e-12)
+    assert torch.equal(guided(denoise, y, 2).net(x, t), guided(denoise, y, 2, 1.0).net(x, t))  # by default
     assert torch.allclose(
         guided(denoise, y, 0, 2).net(x, t), 3 * told - 2 * net(x, t, torch.zeros_like(y)), atol=1e-12
     )
@@ -99,6 +100,14 @@ def test_a_learned_variance_is_that_of_the_label():
     got, told = guided(Denoiser(net, cosine_schedule()), y, 2, 3.0).net(x, t), net(x, t, y)
     assert torch.allclose(got[:, :2], 4 * told[:, :2] - 3 * net(x, t, torch.full_like(y, 2))[:, :2])
     assert torch.equal(got[:, 2:], told[:, 2:])
+
+
+def test_each_guided_network_is_itself_alone():
+    "As any function: a set or a cache may hold it."
+    y = torch.tensor([0, 1])
+    one, other = (guided(denoiser(), y, 2).net for _ in range(2))
+    assert one != other
+    assert len({one, other, one}) == 2
 
 
 def test_guided_images_are_drawn_on_the_device_of_the_labels():
@@ -181,13 +190,14 @@ def test_guided_refuses_what_it_cannot_do():
     denoise = Denoiser(UNet(size=8, channels=(16, 32), n_classes=4), sched)
     with pytest.raises(ValueError, match="scale must be finite, got nan"):
         guided(denoise, y, 3, math.nan)
-    for null in (-1, 4):
+    for null in (-1, 4, 5):
         with pytest.raises(
             ValueError, match=rf"null_class must be of the network's classes 0\.\.3, got {null}"
         ):
             guided(denoise, y, null)
-    with pytest.raises(ValueError, match=r"y must be of the network's classes 0\.\.3, got 4$"):
-        guided(denoise, torch.tensor([1, 4]), 3)
+    for strange in ([1, 4], [4, 5, 1, 6]):  # the first is named
+        with pytest.raises(ValueError, match=r"y must be of the network's classes 0\.\.3, got 4$"):
+            guided(denoise, torch.tensor(strange), 3)
     with pytest.raises(ValueError, match=r"of shape \(3,\)"):
         guided(denoise, y, 3)(torch.zeros(3, 1, 8, 8), torch.tensor([1, 1, 1]))
 
@@ -292,3 +302,10 @@ def test_labels_are_dropped_in_the_share_asked_for():
     for drop_prob in (-0.1, 1.5, math.nan):
         with pytest.raises(ValueError, match="drop_prob must lie in"):
             drop_labels(y, 10, drop_prob)
+
+
+def test_a_label_that_is_never_to_be_dropped_is_kept_even_at_the_least_draw(monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda n, **_: torch.zeros(n))
+    y = torch.tensor([0, 1])
+    assert torch.equal(drop_labels(y, 2, 0.0), y)
+    assert drop_labels(y, 2, 1e-6).tolist() == [2, 2]

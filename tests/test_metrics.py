@@ -1,5 +1,6 @@
 "The measures against other ways to compute them, and against makers that must fail."
 
+import re
 import warnings
 
 import numpy as np
@@ -50,8 +51,8 @@ def net():
 
 
 @pytest.fixture(scope="module")
-def reference(real, net):
-    return reference_digits(real, net)
+def reference(real):
+    return reference_digits(real)
 
 
 # --- distances ----------------------------------------------------------------------------------------------
@@ -80,6 +81,14 @@ def test_fid_where_a_covariance_is_singular():
     moved = a + torch.eye(20, dtype=torch.float64)[7] * 3
     assert abs(fid(a, moved) - 9) < 1e-4  # a shift is its squared length
     assert fid(a, b) > 1
+
+
+def test_fid_is_never_below_0():
+    "Of one set against itself what is left is a rounding error, of either sign."
+    found = [fid(a, a) for a in (cloud(40, seed=seed) for seed in range(20))]
+    assert min(found) == 0
+    assert max(found) < 1e-8
+    assert fid(cloud(2), cloud(2, seed=1)) > 0  # two points are enough
 
 
 @pytest.mark.equation("6.1", by="fid")
@@ -194,8 +203,17 @@ def test_nearest_neighbors_finds_them():
     near = among[:1] + torch.linspace(1e-2, 2e-3, 5).view(-1, 1, 1, 1)
     distance, which = nearest_neighbors(among[:1], torch.cat([near, among]))
     assert (which.item(), distance.item()) == (5, 0)  # itself, and not the nearest of its near copies
-    with pytest.raises(ValueError, match=r"\(1, 5, 5\) and \(1, 4, 4\)"):
-        nearest_neighbors(images, torch.zeros(3, 1, 4, 4))
+    for wrong in ((3, 1, 4, 4), (3, 1, 6, 6), (0, 1, 5, 5)):
+        said = f"must have one shape, got (1, 5, 5) and {wrong[1:]} among {wrong[0]}"
+        with pytest.raises(ValueError, match=re.escape(said)):
+            nearest_neighbors(images, torch.zeros(wrong))
+
+
+def test_a_point_at_the_edge_of_a_ball_lies_in_it():
+    "Real balls reach 1: -1 is at the edge of one. Generated ones reach 2: 1 is at the edge of one."
+    real = torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+    generated = torch.tensor([[-1.0, 0.0], [-3.0, 0.0]], dtype=torch.float64)
+    assert prdc(generated, real, 1) == (0.5, 1.0, 0.5, 0.5)
 
 
 def test_a_ball_reaches_its_kth_neighbour():
@@ -204,11 +222,11 @@ def test_a_ball_reaches_its_kth_neighbour():
     assert radii(points, 2).tolist() == [4, 3, 4]
 
 
-@pytest.mark.parametrize("k", [-1, 0, 8])
+@pytest.mark.parametrize("k", [-1, 0, 8, 9])
 def test_a_ball_without_a_neighbour_to_reach_is_refused(k):
     with pytest.raises(ValueError, match=f"k must lie in 1..7, as there are 8 points, got {k}"):
         radii(torch.randn(8, 3), k)
-    said = f"at least {k + 1} images are needed on each side, got 8 and 8" if k == 8 else "k must lie"
+    said = f"at least {k + 1} images are needed on each side, got 8 and 8" if k >= 8 else "k must lie"
     with pytest.raises(ValueError, match=said):
         prdc(torch.randn(8, 3), torch.randn(8, 3), k)
 
@@ -219,6 +237,11 @@ def test_features_that_do_not_fit(measure):
         measure(torch.zeros(30, 4), torch.zeros(30, 5))
     with pytest.raises(ValueError, match=r"at least \d+ images are needed on each side, got 30 and 1"):
         measure(torch.zeros(30, 4), torch.zeros(1, 4))
+    for wrong, right in (((30, 5), (30, 4)), ((30,), (30, 4)), ((30, 4, 4), (30, 4)), ((30, 1), (30, 1))):
+        for shapes in ((wrong, right), (right, wrong)):
+            said = re.escape("(N, D) and (M, D), D at least 2, got {} and {}".format(*shapes))
+            with pytest.raises(ValueError, match=said):
+                measure(*(torch.zeros(shape) for shape in shapes))
 
 
 # --- the report ---------------------------------------------------------------------------------------------
@@ -270,8 +293,9 @@ def test_a_class_that_nobody_draws_adds_nothing_and_one_that_is_not_real_is_infi
 
 
 def test_report_takes_only_the_bundled_digits(real, net, reference):
-    with pytest.raises(ValueError, match="10,000 bundled digits, got 500"):
-        reference_digits(real[:500], net)
+    for wrong in (real[:500], torch.cat([real, real[:1]])):
+        with pytest.raises(ValueError, match=f"10,000 bundled digits, got {len(wrong):,}"):
+            reference_digits(wrong, net)
     with pytest.raises(ValueError, match="at least 20"):
         evaluate(real[:5], reference)
 
@@ -305,11 +329,23 @@ def test_fid_beside_its_floor(net, real):
         fid_and_floor(generated, train[:400], test)
 
 
-def test_images_of_another_range_are_named(real, net, reference):
+def test_the_floor_of_all_of_the_training_set_is_its_own_fid(net, real):
+    images, train, test = real[:60].split(20)
+    assert fid_and_floor(images, train, test, net)[1] == pytest.approx(fid_and_floor(train, train, test)[0])
+
+
+def test_images_of_another_range_are_named(real, net):
     "Pixels of 0 to 255 and of 0 to 1 are warned of, integers refused; half precision is taken as it is."
-    held = real[HELD_OUT[:30]]
-    with pytest.warns(UserWarning, match=r"images range from 0 to 255, expected \[-1, 1\].*to_unit"):
+    held, reference = real[HELD_OUT[:30]], measure_reference(net, *real[:120].split(40))
+    with pytest.warns(
+        UserWarning, match=r"images range from 0 to 255, expected \[-1, 1\].*to_unit"
+    ) as caught:
         evaluate((held + 1) * 127.5, reference)
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match=r"images range from 0.25 to 0.75"):
+        evaluate(held / 4 + 0.5, reference)
+    with pytest.warns(UserWarning, match=r"images range from -10.5 to 10.5"):
+        evaluate(held * 10.5, reference)
     with pytest.warns(UserWarning, match=r"images range from -127 to 127"):
         evaluate(held * 127, reference)
     with pytest.warns(UserWarning, match=r"train range from 0 to 1, expected \[-1, 1\]"):
@@ -319,12 +355,27 @@ def test_images_of_another_range_are_named(real, net, reference):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert evaluate(held.bfloat16(), reference).n == 30
+        assert evaluate(held * 10, reference).n == 30  # far out, as those of a bad network are
 
 
 @pytest.mark.parametrize("measure", [fid, kid, prdc])
 def test_features_that_are_not_finite(measure):
     with pytest.raises(ValueError, match="features hold numbers that are not finite"):
         measure(cloud(30), cloud(30) / torch.zeros(6))
+
+
+def test_a_network_of_ones_own_reads_no_classes(real):
+    class Corners:
+        def features(self, x):
+            return x[:, 0, 8:20:4, 8:20:4].flatten(1)
+
+    reference = measure_reference(Corners(), real[:40], real[40:80], real[80:100])
+    report = evaluate(real[100:140], reference)
+    assert np.isnan(report.class_kl)
+    assert np.isfinite(report[:-2]).all()
+    heading, row = table({"corners": report}).splitlines()
+    assert len(heading) == len(row)
+    assert row.split()[-2] == "-"
 
 
 def test_any_precision_of_images_has_the_same_measures(real):

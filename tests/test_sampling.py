@@ -10,7 +10,15 @@ from torch import nn
 from ddpm_abc.forward import predict_x0, q_posterior
 from ddpm_abc.guidance import guided
 from ddpm_abc.parameterization import Denoiser
-from ddpm_abc.sampling import ddpm, ddpm_step, image_generators, sample, seeded_noise, spaced_times
+from ddpm_abc.sampling import (
+    check_times,
+    ddpm,
+    ddpm_step,
+    image_generators,
+    sample,
+    seeded_noise,
+    spaced_times,
+)
 from ddpm_abc.schedule import Schedule, cosine_schedule, linear_schedule, schedule_from_beta
 from ddpm_abc.unet import UNet
 
@@ -156,6 +164,30 @@ def test_last_step_adds_no_noise_even_with_the_larger_variance():
     assert torch.allclose(last, q_posterior(FEW, x0_hat, before, 1)[0], atol=1e-14)
 
 
+def test_progress_is_shown_where_it_is_asked_for_and_counts_the_steps(capsys):
+    sample(exact(FEW), (2, 4), times=[50, 20, 0])
+    assert capsys.readouterr() == ("", "")
+    sample(exact(FEW), (2, 4), times=[50, 20, 0], progress=True)
+    assert "sampling: 100%|" in (shown := capsys.readouterr().err)
+    assert " 2/2 [" in shown
+
+
+def test_what_a_sampler_needs_may_be_given_by_name_and_its_options_by_name_alone():
+    x, noise, times = torch.zeros(1, 4, dtype=torch.float64), torch.zeros_like, [50, 20, 0]
+    step = {"sched": FEW, "xt": x + 1, "x0_hat": x, "t": 50, "s": 20, "noise": x}
+    assert torch.equal(ddpm_step(**step), ddpm_step(*step.values()))
+    walk = {"denoise": exact(FEW), "x": x + 1, "times": times, "noise": noise}
+    assert all(map(torch.equal, ddpm(**walk), ddpm(*walk.values())))
+    assert sample(denoise=exact(FEW), shape=(1, 4), times=times).shape == (1, 4)
+    for call in (
+        lambda: ddpm_step(*step.values(), "beta"),
+        lambda: next(ddpm(*walk.values(), "beta")),
+        lambda: sample(exact(FEW), (1, 4), ddpm),
+    ):
+        with pytest.raises(TypeError, match="positional arguments"):
+            call()
+
+
 def test_dtype_and_device_follow_the_request_and_the_model():
     net = nn.Linear(1, 1).double()
     scaled = Denoiser(lambda x, t: x * net.weight.float(), FEW)
@@ -204,8 +236,9 @@ def test_image_k_depends_on_the_seed_and_on_k_alone():
     assert torch.pdist(others).min() > 1e-6  # no two alike
     with pytest.raises(ValueError, match="must be at least 0, got -1, 2 and 0"):
         image_generators(-1, 2)
-    with pytest.raises(ValueError, match="one generator for each image, 3 in all, got 2"):
-        sample(exact(FEW), (3, 4), generator=image_generators(0, 2))
+    for n in (2, 4):
+        with pytest.raises(ValueError, match=f"one generator for each image, 3 in all, got {n}"):
+            sample(exact(FEW), (3, 4), generator=image_generators(0, n))
 
 
 def test_streams_of_images_are_normal_and_independent():
@@ -274,7 +307,7 @@ def test_items_of_a_batch_do_not_meet(monkeypatch):
     "times", [[50, 50, 0], [51, 0], [0], [], [10, 20, 0], [50, 25, -1], [*range(50, 45, -1), 46]]
 )
 def test_bad_times_are_refused(times):
-    with pytest.raises(ValueError, match=re.escape(f"to at least 0, got {times}")):
+    with pytest.raises(ValueError, match=re.escape(f"to at least 0, got {times}") + "$"):
         sample(exact(FEW), (2, 4), times=times)
 
 
@@ -286,12 +319,21 @@ def test_of_many_bad_times_both_ends_are_shown():
         sample(exact(FEW), (2, 4), times=[50, 40, 30, 20, 10, 5, 5])
 
 
-@pytest.mark.parametrize("times", [[49, 0], [50, 25], [40, 10]])
+@pytest.mark.parametrize("times", [[1, 4, 4, 10], [-1, 4, 10], [1, 4, 11], [10, 4, 1], [4]])
+def test_the_times_of_a_walk_to_noise_rise(times):
+    check_times([0, 1, 4, 10], 10, rising=True)
+    check_times([4, 7], 10, rising=True)
+    said = re.escape(f"times must rise strictly, from at least 0 to at most T = 10, got {times}")
+    with pytest.raises(ValueError, match=said + "$"):
+        check_times(times, 10, rising=True)
+
+
+@pytest.mark.parametrize("times", [[49, 0], [50, 25], [40, 10], [45, 20, 5]])
 def test_times_that_begin_or_end_on_the_way_are_for_samplers_alone(times):
     need = f"times must go from T = 50 to 0, got {times[0]} to {times[-1]}: .* call the sampler itself"
     with pytest.raises(ValueError, match=need):
         sample(exact(FEW), (2, 4), times=times)
-    assert len(list(ddpm(exact(FEW), torch.zeros(2, 4), times, seeded_noise(None)))) == 1
+    assert len(list(ddpm(exact(FEW), torch.zeros(2, 4), times, seeded_noise(None)))) == len(times) - 1
 
 
 def test_what_is_no_sampler_is_refused():
@@ -301,9 +343,10 @@ def test_what_is_no_sampler_is_refused():
         sample(exact(FEW), (2, 4), sampler=lambda *given: iter(()))
 
 
-def test_unknown_variance_is_refused():
-    with pytest.raises(ValueError, match="'beta_tilde' or 'beta', got 'fixed'"):
-        ddpm_step(FEW, torch.zeros(1, 4), torch.zeros(1, 4), 5, 4, torch.zeros(1, 4), variance="fixed")
+@pytest.mark.parametrize("variance", ["alpha", "beta_bar", "fixed"])
+def test_unknown_variance_is_refused(variance):
+    with pytest.raises(ValueError, match=f"'beta_tilde' or 'beta', got '{variance}'"):
+        ddpm_step(FEW, torch.zeros(1, 4), torch.zeros(1, 4), 5, 4, torch.zeros(1, 4), variance=variance)
 
 
 @pytest.mark.parametrize("T", [1, 7, 1000])

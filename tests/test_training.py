@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 from contextlib import contextmanager
 from itertools import islice
 
@@ -129,6 +130,16 @@ def test_ema_is_a_frozen_copy_in_evaluation_mode():
     assert net.training
     ema.update(net)
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
+    assert not any(p.requires_grad for p in ema.model.parameters())
+
+
+@pytest.mark.parametrize(
+    "more", [nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False)], ids=["weights", "buffers"]
+)
+def test_an_average_takes_no_network_with_more_in_it_than_its_own(more):
+    net = nn.Sequential(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="argument 2 is longer"):
+        EMA(net).update(nn.Sequential(*net, more))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
@@ -170,7 +181,8 @@ def test_warmup_cosine():
     top = values.index(1.0)
     assert values[:top] == sorted(values[:top])
     assert values[top:] == sorted(values[top:], reverse=True)
-    for wrong in (-0.1, 1.0, float("nan")):
+    assert warmup_cosine(0, warmup=0) == 1  # none at all
+    for wrong in (-0.1, 1.0, 1.5, float("nan")):
         with pytest.raises(ValueError, match=r"warmup must lie in \[0, 1\), got"):
             warmup_cosine(1.0, warmup=wrong)
 
@@ -181,6 +193,24 @@ def test_yields_after_the_step():
     out = next(train(Denoiser(net, SCHED), data, opt))
     assert out.step == 1
     assert net.a.item() != before
+
+
+def test_what_training_needs_may_be_given_by_name_and_its_options_by_name_alone():
+    net, opt, data = setup()
+    assert next(train(denoise=Denoiser(net, SCHED), batches=data, opt=opt)).step == 1
+    with pytest.raises(TypeError, match="positional arguments"):
+        train(Denoiser(net, SCHED), data, opt, EMA(net))
+
+
+def test_what_was_drawn_and_what_a_step_did_stay_as_they_are():
+    net, opt, data = setup()
+    batch, other = (draw_batch(SCHED, data[0]) for _ in range(2))
+    done = next(train(Denoiser(net, SCHED), [batch], opt))
+    for record in (batch, done):
+        with pytest.raises(AttributeError, match="cannot assign to field"):
+            record.t = other.t
+    assert batch != other
+    assert len({batch, other}) == 2  # each batch is itself alone, whatever it holds
 
 
 @pytest.mark.equation("4.6", by="train")
@@ -204,6 +234,14 @@ def test_one_step_is_gradient_descent_on_the_clipped_mean_loss():
     assert torch.equal(out.t, t)
 
 
+def test_a_step_follows_a_gradient_of_norm_1_at_most_if_nothing_else_is_said():
+    net, opt, data = setup(lr=1.0)
+    before = torch.stack([*net.parameters()]).detach()
+    out = next(train(Denoiser(net, SCHED), data, opt, weight=torch.full((1001,), 100.0)))
+    assert out.grad_norm > 2
+    assert (torch.stack([*net.parameters()]) - before).norm().item() == pytest.approx(1, rel=1e-4)
+
+
 @pytest.mark.parametrize("clip_norm", [1.0, math.inf])
 def test_gradients_of_parameters_that_the_optimizer_leaves_alone_do_not_add_up(clip_norm):
     "Nor do those that a pass before the training left."
@@ -221,6 +259,17 @@ def test_learning_rate_follows_the_factor_of_the_0_based_step():
     net, opt, data = setup(lr=0.5)
     rates = [out.lr for out in train(Denoiser(net, SCHED), data, opt, lr_factor=lambda step: 1 / (1 + step))]
     assert rates == pytest.approx([0.5, 0.25, 0.5 / 3, 0.125, 0.1])
+
+
+def test_each_group_of_parameters_has_its_own_rate_and_the_first_is_told():
+    net, _, data = setup()
+    opt = torch.optim.SGD([{"params": [net.a], "lr": 0.5}, {"params": [net.b], "lr": 0.1}])
+    told, kept = [], []
+    for out in train(Denoiser(net, SCHED), data[:3], opt, lr_factor=lambda step: 1 / (1 + step)):
+        told.append(out.lr)
+        kept.append([group["lr"] for group in opt.param_groups])
+    assert torch.allclose(torch.tensor(kept), torch.tensor([[0.5, 0.1], [0.25, 0.05], [0.5 / 3, 0.1 / 3]]))
+    assert told == [first for first, _ in kept]
 
 
 def test_start_continues_the_count():
@@ -383,14 +432,43 @@ class Alone:
         return list(ours)
 
 
-def test_a_team_averages_once_at_the_last_part():
+@pytest.mark.parametrize("parts", [2, 3])
+def test_a_team_averages_once_at_the_last_part(parts):
     net, opt, data = setup()
     team = Alone()
-    done = next(train(Denoiser(net, SCHED), data, opt, accumulate=3, team=team, clip_norm=math.inf))
+    done = next(train(Denoiser(net, SCHED), data, opt, accumulate=parts, team=team, clip_norm=math.inf))
     [(before, after)] = team.seen
     assert len(done.losses) == 8
     assert before != 0 != after - before
     assert after == net.a.grad
+
+
+@pytest.mark.parametrize(
+    ("told", "sizes"),
+    [({}, [8]), ({"accumulate": 3}, [3, 3, 2]), ({"accumulate": 4}, [2] * 4), ({"accumulate": 99}, [1] * 8)],
+)
+def test_a_batch_is_computed_in_the_parts_asked_for_and_they_make_one_step(told, sizes):
+    seen, done = [], []
+
+    def loss(denoise, x0, t, eps):
+        seen.append(len(t))
+        return simple_loss(denoise, x0, t, eps)
+
+    for options in ({"loss": loss, **told}, {"accumulate": 1}):
+        net, opt, data = setup()
+        g = torch.Generator().manual_seed(4)
+        done.append(next(train(Denoiser(net, SCHED), data, opt, generator=g, **options)))
+    assert seen == sizes
+    assert torch.allclose(done[0].losses, done[1].losses)
+    assert torch.allclose(done[0].grad_norm, done[1].grad_norm)
+
+
+@pytest.mark.parametrize("shape", [(1000,), (1002,), (1001, 1)])
+def test_a_weight_that_is_not_one_number_a_time_is_refused(shape):
+    net, opt, data = setup()
+    got = re.escape(f"weight must have shape (1001,), one number for each t from 0 to T, got {shape}")
+    with pytest.raises(ValueError, match=got):
+        next(train(Denoiser(net, SCHED), data, opt, weight=torch.ones(shape)))
 
 
 @pytest.mark.parametrize(
@@ -433,15 +511,16 @@ def test_a_network_without_parameters_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("scale", "shift", "found"),
-    [(1, 0, r"\[0.00.*, 0.9"), (255, 0, "25[0-9]"), (0.5, 0.2, r"\[0.2"), (10, -5, r"\[-4.9")],
+    ("low", "high"),
+    [(0, 1), (0.001, 0.999), (0, 255), (0.2, 0.7), (-5, 5), (-1.2, 0.3), (-0.3, 1.2)],
 )
-def test_images_in_another_range_are_noticed(scale, shift, found):
+def test_images_in_another_range_are_noticed(low, high):
     net, opt, _ = setup()
-    x0 = torch.linspace(0.001, 0.999, 64).view(4, 1, 4, 4) * scale + shift
-    with pytest.warns(UserWarning, match=f"the first batch lies in .*{found}.*to_unit") as caught:
+    x0 = torch.linspace(low, high, 64).view(4, 1, 4, 4)
+    said = re.escape(f"the first batch lies in [{low}, {high}]")
+    with pytest.warns(UserWarning, match=f"{said}.*to_unit") as caught:
         assert len(list(train(Denoiser(net, SCHED), [x0] * 3, opt))) == 3
-    assert len(caught) == 1
+    assert [warning.filename for warning in caught] == [__file__]  # once, and where it was called
 
 
 @pytest.mark.filterwarnings("error")
@@ -449,6 +528,7 @@ def test_images_in_another_range_are_noticed(scale, shift, found):
     "x0",
     [
         torch.linspace(-1, 1, 16),
+        torch.linspace(-1.01, 1.01, 16, dtype=torch.float64),  # rounded, say
         torch.zeros(16),
         torch.ones(16),
         -torch.ones(16),
@@ -469,12 +549,13 @@ def test_raw_pixels_are_refused_with_the_remedy():
 def test_labels_that_the_network_does_not_know_are_refused():
     net = UNet(size=8, channels=(16, 32), n_classes=3)
     opt, x0, good = torch.optim.SGD(net.parameters()), torch.zeros(2, 1, 8, 8), torch.tensor([0, 2])
-    for bad in ([0, 3], [-1, 0]):
+    for bad in ([0, 3], [-1, 0], [0, 5]):
         with pytest.raises(
             ValueError, match=rf"labels must lie in 0\.\.2.*got a range of {min(bad)} to {max(bad)}"
         ):
             list(train(Denoiser(net, SCHED), [(x0, good), (x0, torch.tensor(bad))], opt))
-    assert next(train(Denoiser(net, SCHED), [(x0, good)], opt)).step == 1
+    for good in ([0, 2], [1, 1], [2, 1]):
+        assert next(train(Denoiser(net, SCHED), [(x0, torch.tensor(good))], opt)).step == 1
 
 
 @pytest.mark.parametrize("config", [None, object()])
@@ -491,6 +572,9 @@ def test_a_network_of_ones_own_need_not_have_a_config_that_is_a_dict(config):
         ([torch.zeros(2, 1, 4, 4), [0, 1]], r"\[\(2, 1, 4, 4\), 'list'\]"),
         ([torch.zeros(2, 1, 4, 4), torch.zeros(2), torch.zeros(2)], r"\[.*, \(2,\), \(2,\)\]"),
         (torch.zeros(0, 1, 4, 4), r"\[\(0, 1, 4, 4\)\]"),
+        ([torch.zeros(0, 1, 4, 4), torch.zeros(2)], r"\[\(0, 1, 4, 4\), \(2,\)\]"),
+        (torch.tensor(0.0), r"\[\(\)\]"),
+        ([torch.tensor(0.0), torch.zeros(2)], r"\[\(\), \(2,\)\]"),
         ([], r"\[\]"),
     ],
 )
@@ -548,6 +632,17 @@ def test_float16_scales_the_loss_and_not_the_step():
     assert step.loss == pytest.approx(want.loss, rel=0.02)
 
 
+@pytest.mark.parametrize("scale", [0.5, 2.0, 2.0**10])
+def test_the_norm_of_a_step_does_not_depend_on_the_scale(scale):
+    norms = []
+    for started in (1.0, scale):
+        denoise, opt, data = half()
+        opt.param_groups[0]["loss_scale"] = started
+        (step,) = train(denoise, data[:1], opt, generator=torch.Generator().manual_seed(1))
+        norms.append(step.grad_norm.item())
+    assert norms[1] == pytest.approx(norms[0], rel=0.01)
+
+
 def test_a_step_that_float16_cannot_hold_is_left_out_and_said():
     denoise, _, data = half()
     one, *others = denoise.net.parameters()
@@ -557,13 +652,14 @@ def test_a_step_that_float16_cannot_hold_is_left_out_and_said():
     steps = train(denoise, data, opt, generator=torch.Generator().manual_seed(1))
     with pytest.warns(
         UserWarning, match=r"step 1 is left out: .* too large for float16. The next .* 5\.49756e\+11"
-    ):
+    ) as caught:
         first = next(steps)
     assert not first.grad_norm.isfinite()
     assert first.losses.isfinite().all()
     assert all(torch.equal(a, b) for a, b in zip(before, denoise.net.parameters(), strict=True))
     assert not opt.state
-    assert opt.param_groups[0]["loss_scale"] == 2.0**39
+    assert caught[0].filename == __file__
+    assert (opt.param_groups[0]["loss_scale"], opt.param_groups[0]["good_steps"]) == (2.0**39, 0)
     opt.param_groups[0]["loss_scale"] = 2.0**10
     second = next(steps)
     assert second.grad_norm.isfinite()
@@ -571,6 +667,28 @@ def test_a_step_that_float16_cannot_hold_is_left_out_and_said():
     opt.param_groups[0] |= {"good_steps": 2000}
     next(steps)
     assert (opt.param_groups[0]["loss_scale"], opt.param_groups[0]["good_steps"]) == (2.0**11, 1)
+
+
+@pytest.mark.parametrize("scale", [2.0, 1.5])
+def test_a_gradient_that_is_infinite_at_any_scale_is_refused_in_the_end(scale):
+    "Once the scale is 1 or less it has no part in it; where there is none, at once."
+    denoise, opt, data = half()
+    opt.param_groups[0]["loss_scale"] = scale
+
+    def steep(denoise, x0, t, eps):  # adds a root of 0, which has no finite slope there
+        bias = denoise.net.conv_out.bias
+        return simple_loss(denoise, x0, t, eps) + (bias - bias.detach()).sqrt().sum()
+
+    steps = train(denoise, data, opt, loss=steep)
+    with pytest.warns(UserWarning, match=f"step 1 is left out.* The next is taken with {scale / 2:g}$"):
+        next(steps)
+    said = r"the gradient is not finite \(loss [\d.]+, t from \d+ to \d+\)"
+    with pytest.raises(FloatingPointError, match=f"step 2, on batch 1: {said}"):
+        next(steps)
+    denoise, opt, data = half()
+    denoise.net.autocast_dtype = None
+    with pytest.raises(FloatingPointError, match=f"step 1, on batch 0: {said}"):
+        next(train(denoise, data, opt, loss=steep))
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**10])

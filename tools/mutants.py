@@ -51,6 +51,59 @@ SAME: dict[tuple[str, str], str] = {
         "parameterization",
         "tilde = torch.where(ab_s != 1, beta * (1 - ab_s) / (1 - ab_t), first)",
     ): "no alpha_bar is above 1",
+    ("training", "if low < -1.01 or high > 1.01 or 0 <= low != high:"): "the least is at most the largest",
+    (
+        "training",
+        "if steps >= 2000:  # without a gradient that was too large",
+    ): "at 2000 the count starts again",
+    (
+        "training",
+        'scale = opt.param_groups[0].get("loss_scale", 2.0)',
+    ): "in float16 the scale has been set before",
+    (
+        "training",
+        'scale = opt.param_groups[0].get("loss_scale", 0.0)',
+    ): "in float16 the scale has been set before",
+    ("training", "if scale != 0:"): "a gradient over 1 is itself",
+    (
+        "training",
+        'batch = draw_batch(denoise.sched, x0, generator, {"y": labels[ -1]} if labels else {})',
+    ): "there is one tensor of labels",
+    ("training", "if step <= start:"): "steps are counted from start",
+    ("training", "if not torch.isfinite(grad_norm - losses.sum()):"): "finite where both are",
+    (
+        "training",
+        "if not torch.isfinite(grad_norm * losses.sum()):",
+    ): "finite where both are, but for an overflow",
+    ("sampling", "z = noise(x) if s != 0 else torch.zeros_like(x)"): "times below 0 have been refused before",
+    ("sampling", "if times[0] != T or times[-1] > 0:"): "times below 0 have been refused before",
+    (
+        "sampling",
+        "return [torch.Generator().manual_seed(int(s.generate_state( 2, np.uint64)[0])) for s in streams]",
+    ): "the first number does not depend on how many there are",
+    (
+        "sampling",
+        "return [torch.Generator().manual_seed(int(s.generate_state(1, np.uint64)[ -1])) for s in streams]",
+    ): "there is one number",
+    ("sampling", "return last[ -1]"): "there is one state",
+    ("metrics", "return estimate(eye.sum( 1)).item(), error.item()"): "the identity is symmetric",
+    ("metrics", "return estimate(eye.sum( -1)).item(), error.item()"): "the identity is symmetric",
+    ("metrics", "for x in images.flatten(1).to(among.dtype).split( 501):"): "parts of any size",
+    ("metrics", "for x in images.flatten(1).to(among.dtype).split( 499):"): "parts of any size",
+    (
+        "metrics",
+        "few = torch.cdist(x, among).topk(min( 7, len(among)), largest=False).indices  # fast, but rounded",
+    ): "a candidate more or fewer, of those that are near",
+    (
+        "metrics",
+        "few = torch.cdist(x, among).topk(min( 9, len(among)), largest=False).indices  # fast, but rounded",
+    ): "a candidate more or fewer, of those that are near",
+    ("metrics", "indices.append(few.gather(1, which[:, None])[:, -1])"): "there is one column",
+    (
+        "metrics",
+        "return measure_reference(net, real[REFERENCE], real[searched], real[HELD_OUT[: 999]])",
+    ): "the median of the bundled digits is the same",
+    ("metrics", "return points.new_full(( 2,), math.nan)"): "a sum with nan is nan",
 }
 
 
