@@ -22,13 +22,10 @@ import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
 
-import nbformat
 import pytest
 import setuptools
-from nbclient import NotebookClient
 from packaging.requirements import Requirement
 
-from tools.execute import beyond_progress
 from tools.links import project_files
 
 ROOT = Path(__file__).parent.parent
@@ -188,6 +185,11 @@ def run_notebook(path: Path, kernel: list[str], folder: Path, as_written: bool =
     tests the library, and shows that the export is complete; or all cells run `as_written`. An error, a
     warning or any other line on stderr, and a file left behind, fail it.
     """
+    import nbformat  # with the next two, seconds that the tests of a module do without
+    from nbclient import NotebookClient
+
+    from tools.execute import beyond_progress
+
     nb = nbformat.read(path, 4)
     module = next((d["default_exp"] for c in nb.cells if "default_exp" in (d := directives(c))), "")
     for cell in nb.cells:
