@@ -341,6 +341,7 @@ def test_predict_x0_where_nothing_is_left():
         (5, 5, "5, s = 5"),
         (5, 6, "5, s = 6"),
         (torch.tensor([5, 7]), torch.tensor([4, 7]), "7, s = 7"),
+        (torch.tensor([7, 8]), torch.tensor([7, 9]), "7, s = 7"),  # the first is named
         (5, torch.tensor([4, 5]), "5, s = 5"),
     ],
 )

@@ -4,6 +4,7 @@ These are autograd, PyTorch's distributions, and sums by hand.
 """
 
 import math
+import re
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from torch.distributions import (
 
 from ddpm_abc.gaussian import (
     GaussianMixture,
+    check_levels,
     decoder_log_prob,
     gaussian_log_prob,
     gaussian_product,
@@ -160,6 +162,18 @@ def test_decoder_stays_finite_and_right_in_the_far_tail():
     )
 
 
+@pytest.mark.parametrize("far", [3.0, 40.5, 44.0])
+def test_decoders_bins_in_the_tails_of_the_bell(far):
+    "The mean is that many standard deviations from the bin's edge; of the open ends the area is a tail."
+    edge, std = LEVELS[-1] - 1 / 255, 2.0**-6
+    for end in (-1, 1):
+        got = decoder_log_prob(end * LEVELS[-1], end * (edge - far * std), f64(std**2))
+        assert got == pytest.approx(torch.special.log_ndtr(f64(-far)).item(), rel=1e-9)
+    x, var = LEVELS[10], f64(std**2)  # and of an inner bin the mirror image is as likely
+    mean = x + 1 / 255 + far * std
+    assert decoder_log_prob(x, mean, var) == pytest.approx(decoder_log_prob(-x, -mean, var).item(), rel=1e-9)
+
+
 def test_decoder_has_finite_gradients():
     x0 = LEVELS.float()
     mean = torch.full_like(x0, 0.3, requires_grad=True)
@@ -174,6 +188,20 @@ def test_decoder_takes_the_pixels_that_the_data_module_makes():
 
     x0 = to_unit(torch.arange(256, dtype=torch.uint8)[None])[0]
     assert abs(decoder_log_prob(x0.double(), f64(0.2), f64(0.5)).exp().sum() - 1) < 1e-6  # float32 levels
+
+
+@pytest.mark.parametrize("end", [-1.0, 1.0])
+def test_grey_levels_end_at_minus_one_and_one(end):
+    "Each may be off by 0.3 of a level; one level beyond an end there is none."
+    for off in (-0.29, 0.29):
+        check_levels(LEVELS + off / 127.5)
+    for off in (-0.31, 0.31):
+        with pytest.raises(ValueError, match="x0 must hold 256 grey levels"):
+            check_levels(LEVELS[[100]] + off / 127.5)
+    beyond, inside = end * (1 + 1 / 127.5), LEVELS[3].item()
+    seen = f"in numbers from {min(beyond, inside):.4g} to {max(beyond, 0.0):.4g}: "
+    with pytest.raises(ValueError, match=re.escape(f"got {beyond:.4g}, {seen}")):
+        check_levels(f64(inside, beyond, 0.0))
 
 
 # --- the best guess of the noise ----------------------------------------------------------------------------
@@ -286,6 +314,14 @@ def test_sample_is_a_function_of_the_generator():
     assert not torch.equal(a, c)
 
 
+def test_a_variance_that_rounding_left_below_zero_counts_as_zero():
+    m, sure = (GaussianMixture(f64(1.0), f64(0.3)[:, None], f64(v)) for v in (-9e-13, 0.0))
+    x, almost_clean = f64(-0.2, 0.3)[:, None], 1 - 1e-13
+    assert torch.equal(m.log_prob(x, almost_clean), sure.log_prob(x, almost_clean))
+    assert torch.equal(m.eps(x, almost_clean), sure.eps(x, almost_clean))
+    assert (m.sample(5) == 0.3).all()
+
+
 # --- as a network -------------------------------------------------------------------------------------------
 
 
@@ -302,11 +338,11 @@ def test_model_takes_images_and_keeps_shape_and_dtype(dtype):
     )
 
 
-@pytest.mark.parametrize("t", [0, -1, 51])
+@pytest.mark.parametrize("t", [0, -1, 51, 1000])
 def test_model_refuses_times_outside_the_chain(t):
     model = mixture_eps_model(mixture("full"), linear_schedule(50, 0.1 / 50, 0.4).alpha_bar)
     with pytest.raises(IndexError, match=rf"1\.\.50, got {t}"):
-        model(rand(2, 3), torch.tensor([5, t]))
+        model(rand(4, 3), torch.tensor([5, t, 7, 60]))
     for no_times in (torch.tensor([5.0, 6.5]), torch.tensor([True, True])):
         with pytest.raises(TypeError, match=f"whole numbers .int64., got {no_times.dtype}"):
             model(rand(2, 3), no_times)
@@ -434,11 +470,15 @@ def test_bad_mixtures_are_refused():
     w, mu, cov = f64(0.5, 0.5), rand(2, 3), torch.eye(3, dtype=F64).expand(2, 3, 3)
     for args, message in (
         ((w[:1], mu, cov), r"\(1,\), \(2, 3\) and \(2, 3, 3\)"),
+        ((f64(0.5, 0.3, 0.2), mu, cov), r"got \(3,\), \(2, 3\)"),
         ((w, mu[0], cov), r"got \(2,\), \(3,\)"),
+        ((w, mu[None], cov), r"got \(2,\), \(1, 2, 3\)"),
         ((w, mu, cov[:, :2]), r"\(2, 2, 3\)"),
         ((w, mu[:, :0], torch.zeros(2, dtype=F64)), r"\(2, 0\)"),
         ((w, mu.float(), cov), r"float32.*\.double\(\)"),
+        ((w.float(), mu.float(), cov.float()), "float32, torch.float32 and torch.float32: call"),
         ((2 * w, mu, cov), "sum of 2"),
+        ((f64(0.0, 1.0), mu, cov), "minimum of 0 and"),
         ((f64(1.5, -0.5), mu, cov), "minimum of -0.5"),
         ((w, mu, cov + torch.triu(torch.ones(3, 3, dtype=F64), 1)), "symmetric, got a difference of 1 "),
         ((w, mu, cov + 0.3 + 0.1 * torch.ones(3, 3, dtype=F64).tril(-1)), "got a difference of 0.1 to"),
@@ -453,10 +493,16 @@ def test_bad_calls_are_refused():
     m = mixture("points")
     with pytest.raises(ValueError, match=r"3 dimensions, got xt of shape \(2, 4\)"):
         m.eps(rand(2, 4), 0.5)
-    with pytest.raises(ValueError, match="or 2, one for each item, got shape"):
-        m.eps(rand(2, 3), f64(0.5, 0.5, 0.5))
-    with pytest.raises(ValueError, match=r"\[0, 1\], got .* to 1\.5"):
-        m.log_prob(rand(2, 3), 1.5)
+    with pytest.raises(ValueError, match=r"3 dimensions, got xt of shape \(2, 1\)"):
+        m.eps(rand(2, 1), 0.5)  # which would broadcast
+    for levels in (f64(0.5, 0.5, 0.5), f64(0.5), f64(0.5, 0.5)[:, None]):
+        shape = re.escape(str(tuple(levels.shape)))
+        with pytest.raises(ValueError, match=f"or 2, one for each item, got shape {shape}"):
+            m.eps(rand(2, 3), levels)
+    with pytest.raises(ValueError, match=r"\[0, 1\], got 0\.5 to 1\.5"):
+        m.log_prob(rand(2, 3), f64(0.5, 1.5))
+    with pytest.raises(ValueError, match=r"\[0, 1\], got -0\.5 to 0\.5"):
+        m.log_prob(rand(2, 3), f64(0.5, -0.5))
     with pytest.raises(ValueError, match="must be below 1"):
         m.eps(rand(2, 3), f64(0.5, 1.0))
     with pytest.raises(ValueError, match="no density"):
@@ -468,3 +514,4 @@ def test_mixture_is_frozen():
     m = mixture("full")
     with pytest.raises(AttributeError):
         m.means = m.means + 1
+    assert m != mixture("full")  # tables are not compared

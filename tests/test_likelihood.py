@@ -456,7 +456,7 @@ def test_rate_and_distortion_make_up_the_bound():
 
 @pytest.mark.equation("11.5", by="learned_var")
 def test_shares_of_one_and_zero_are_the_papers_two_variances():
-    for sched in (linear_schedule(), cosine_schedule(50), of_log_snr(7)):
+    for sched in (linear_schedule(), cosine_schedule(50), of_log_snr(7), of_log_snr(2)):
         x = torch.zeros(1, 1, **F64)
         for t in range(1, sched.T + 1):
             beta, tilde = (learned_var(sched, x, t, torch.full_like(x, v)).item() for v in (1.0, 0.0))
@@ -464,8 +464,17 @@ def test_shares_of_one_and_zero_are_the_papers_two_variances():
             assert tilde == pytest.approx(sched.beta_tilde[max(t, 2)].item(), rel=1e-12)
             half = learned_var(sched, x, t, torch.full_like(x, 0.5)).item()
             assert half == pytest.approx(math.sqrt(beta * tilde), rel=1e-12)
-        long = learned_var(sched, x, sched.T, torch.ones_like(x), s=3).item()
-        assert long == pytest.approx(1 - (sched.alpha_bar[-1] / sched.alpha_bar[3]).item(), rel=1e-12)
+        long = learned_var(sched, x, sched.T, torch.ones_like(x), s=1).item()
+        assert long == pytest.approx(1 - (sched.alpha_bar[-1] / sched.alpha_bar[1]).item(), rel=1e-12)
+
+
+@pytest.mark.equation("11.5", by="learned_var")
+def test_a_chain_of_one_step_has_one_variance():
+    "There is no t = 2 whose beta_tilde could stand in."
+    x = torch.zeros(1, 1, **F64)
+    for v in (0.0, 0.5, 1.0):
+        got = learned_var(schedule_from_beta([0.9]), x, 1, torch.full_like(x, v))
+        assert got.item() == pytest.approx(0.9, rel=1e-12)
 
 
 def test_an_answer_with_twice_the_channels_is_a_guess_and_a_share():

@@ -99,6 +99,25 @@ def test_a_network_in_the_place_of_its_schedule_is_refused():
         Denoiser(SCHED, lambda xt, t: xt)
 
 
+def test_a_denoiser_stays_as_it_is_and_equals_itself_alone():
+    def net(xt, t):
+        return xt
+
+    denoise = Denoiser(net, SCHED)
+    with pytest.raises(AttributeError):
+        denoise.predicts = "v"
+    assert denoise != Denoiser(net, SCHED)
+
+
+def test_items_may_be_single_numbers():
+    "They have no channels, so no variance can be learned."
+    xt = torch.tensor([0.1, -0.3, 0.7])
+    x0, eps, share = Denoiser(lambda xt, t: 0.5 * xt, SCHED)(xt, 5)
+    assert torch.equal(eps, 0.5 * xt)
+    assert x0.shape == (3,)
+    assert share is None
+
+
 @pytest.mark.parametrize("predicts", ["x0", "v"])
 def test_where_nothing_of_the_image_is_left_x0_is_still_defined(predicts):
     "Zero terminal SNR: alpha_bar_T = 0. A walk from there ends at the one image that the network knows."
@@ -125,6 +144,8 @@ def test_where_nothing_of_the_image_is_left_x0_is_still_defined(predicts):
         (0, IndexError, r"1\.\.1000, got 0"),
         (1001, IndexError, r"1\.\.1000, got 1001"),
         (torch.tensor([1, -3]), IndexError, "got -3"),
+        (torch.tensor([-3, 1002]), IndexError, "got -3"),  # the first is named
+        (torch.tensor([True, True]), TypeError, "whole numbers .int64., got torch.bool"),
         (0.5, TypeError, "whole numbers"),
         (torch.tensor([1.0, 2.0]), TypeError, "float32"),
         (torch.tensor([1, 2, 3]), ValueError, r"\(2, 1, 8, 8\), got times of shape \(3,\)"),

@@ -60,6 +60,7 @@ def test_shape_precision_and_row_zero(sched):
         assert table.dtype == torch.float64, name
         assert table.device.type == "cpu", name
     assert [table[0].item() for table in tables.values()] == [0, 1, 1, 0, math.inf]
+    assert torch.equal(sched.alpha + sched.beta, torch.ones_like(sched.beta))
 
 
 def test_bounds_and_monotone(sched):
@@ -180,6 +181,7 @@ def test_cosine_destroys_more_evenly():
         (cosine_schedule, (3,)),
         (schedule_from_beta, (torch.full((7,), 0.7),)),
         (schedule_from_beta, (torch.tensor([0.9997]),)),  # sqrt(alpha_bar_T) = 0.0173
+        (schedule_from_beta, ([1.0],)),
     ],
 )
 def test_silent_when_the_schedule_reaches_noise(make, args):
@@ -286,9 +288,20 @@ def test_respaced_schedule_keeps_alpha_bar():
     assert torch.allclose(sched.alpha_bar, kept, rtol=1e-12, atol=0)
 
 
-@pytest.mark.parametrize("bad", [[0.1, 0.0], [0.1, 1.0, 0.1], [-0.1], [0.1, math.nan], [1.5]])
-def test_from_beta_rejects_values_outside_0_1(bad):
-    with pytest.raises(ValueError, match=r"every beta\[1:\] must lie in \(0, 1\)"):
+@pytest.mark.parametrize(
+    ("bad", "low", "high"),
+    [
+        ([0.1, 0.0], "0", "0.1"),
+        ([0.1, 1.0, 0.1], "0.1", "1"),
+        ([1.0, 0.5, 0.1], "0.1", "1"),
+        ([-0.1], "-0.1", "-0.1"),
+        ([0.1, math.nan], "nan", "nan"),
+        ([1.5], "1.5", "1.5"),
+        ([1.5, 0.3], "0.3", "1.5"),
+    ],
+)
+def test_from_beta_rejects_values_outside_0_1(bad, low, high):
+    with pytest.raises(ValueError, match=rf"beta\[1:\] must lie in \(0, 1\), .* a range of {low} to {high}$"):
         schedule_from_beta(torch.tensor(bad))
 
 
@@ -309,6 +322,10 @@ def test_a_schedule_that_begins_without_noise_is_refused():
         schedule_from_beta(betas)
     betas[0] = 1.2e-16
     assert schedule_from_beta(betas).beta_tilde.isfinite().all()
+    sched = schedule_from_beta([1e-11, 0.5, 0.9999])
+    rounded_up = replace(sched.alpha_bar.clone(), 1, 1 + 1e-10)
+    with pytest.raises(ValueError, match=r"must be below 1, got 1\.0000000001.* with beta_1 = 1e-11"):
+        Schedule(sched.beta, rounded_up)
 
 
 def tables(T=5):
@@ -331,10 +348,18 @@ def replace(table, t, value):
     [
         (lambda b, a: (b[1:], a[1:]), r"beta\[0\] must be 0.*0\.0001"),
         (lambda b, a: (b, a[1:]), r"\(6,\) and \(5,\)"),
+        (lambda b, a: (b[1:], a), r"\(5,\) and \(6,\)"),
         (lambda b, a: (b[:1], a[:1]), "T >= 1"),
+        (lambda b, a: (b[0], a[0]), r"got \(\) and \(\)"),
         (lambda b, a: (b[None], a[None]), r"\(1, 6\)"),
-        (lambda b, a: (b.float(), a.float()), "float32"),
-        (lambda b, a: (b, replace(a, 0, 0.999)), r"alpha_bar\[0\] must be 1.*0\.999"),
+        (lambda b, a: (b.expand(3, 6), a.expand(3, 6)), r"\(3, 6\) and \(3, 6\)"),
+        (lambda b, a: (b.float(), a.float()), "float32 and torch.float32"),
+        (lambda b, a: (b.float(), a), "float32 and torch.float64"),
+        (lambda b, a: (b, a.float()), "float64 and torch.float32"),
+        (lambda b, a: (replace(b, 0, -1e-4), a), r"beta\[0\] must be 0.*got -0\.0001 and 1\.0$"),
+        (lambda b, a: (replace(b, 0, 1e-4), a), r"beta\[0\] must be 0.*got 0\.0001 and 1\.0$"),
+        (lambda b, a: (b, replace(a, 0, 0.999)), r"alpha_bar\[0\] must be 1.*got 0\.0 and 0\.999$"),
+        (lambda b, a: (b, replace(a, 0, 1.001)), r"alpha_bar\[0\] must be 1.*got 0\.0 and 1\.001$"),
         (lambda b, a: (replace(b, 2, 1.5), a), r"\(0, 1\), .* got a range of 0\.0001 to 1\.5"),
         (lambda b, a: (b, replace(a, 3, a[3] * (1 + 1e-6))), "schedule_from_beta"),
         (lambda b, a: (b, a.roll(-1)), r"alpha_bar\[0\] must be 1"),
@@ -350,6 +375,7 @@ def test_schedule_is_frozen_and_says_what_it_is():
     with pytest.raises(AttributeError):
         sched.beta = sched.alpha
     assert repr(sched) == "Schedule(T=1000, sqrt(alpha_bar_T)=0.00635)"
+    assert sched != linear_schedule()  # tables are not compared
 
 
 @pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
@@ -360,11 +386,15 @@ def test_T_must_be_a_positive_whole_number(make, T):
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(0, 0.02), (-1e-4, 0.02), (0.03, 0.02), (1e-4, 1), (1e-4, math.nan)]
+    ("low", "high"), [(0, 0.02), (-1e-4, 0.02), (0.03, 0.02), (1e-4, 1), (1e-4, 1.5), (1e-4, math.nan)]
 )
 def test_linear_rejects_betas_out_of_range(low, high):
     with pytest.raises(ValueError, match=f"beta_min = {low}, beta_max = {high}"):
         linear_schedule(1000, low, high)
+
+
+def test_a_linear_schedule_may_be_level():
+    assert (linear_schedule(1000, 0.02, 0.02).beta[1:] == 0.02).all()
 
 
 @pytest.mark.parametrize("s", [-0.001, math.nan, math.inf])
@@ -408,7 +438,9 @@ def test_extract_refuses_times_outside(make, T):
         with pytest.raises(IndexError, match=rf"0\.\.{T}, got {bad}$"):
             extract(table, bad)
         with pytest.raises(IndexError, match=rf"0\.\.{T}, got {bad}$"):
-            extract(table, torch.tensor([0, T, bad]))
+            extract(table, torch.tensor([0, T, bad, T + 9]))  # the first is named
+    with pytest.raises(IndexError, match=rf"0\.\.{T}, got {T + 9}$"):
+        extract(table, T + 9)
 
 
 def test_no_limit_wraps_in_a_small_type():
@@ -530,6 +562,19 @@ def test_recipes_of_older_files_are_understood():
 def test_a_recipe_that_cannot_be_followed_says_why(recipe, named):
     with pytest.raises(ValueError, match=re.escape(named)):
         build_schedule(recipe)
+
+
+def test_a_recipe_may_have_as_many_steps_as_the_limit(monkeypatch):
+    monkeypatch.setattr("ddpm_abc.schedule.LARGEST_T", 3)
+    for T in (3, 4, 5):
+        betas = {"kind": "betas", "beta": [0.5, 0.9, 0.9, 0.9, 0.9][:T]}
+        cosine = {"kind": "cosine", "T": T}
+        for recipe, refused in ((betas, "list of at most 3"), (cosine, f"at most 3, got {T}")):
+            if T == 3:
+                assert quietly(build_schedule, recipe).T == 3
+                continue
+            with pytest.raises(ValueError, match=refused):
+                build_schedule(recipe)
 
 
 def test_a_last_beta_of_one_leaves_nothing():

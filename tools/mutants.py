@@ -9,7 +9,7 @@ Results are kept in the file that `--session` names; a second call goes on from 
 
 Left out are changes that say nothing: in annotations, which are never evaluated, and of operators that
 tensors of floats do not have (shifts, bits) or that nobody confuses (`is` with `<`). What survives is either
-a hole in the tests or the same program, written otherwise: SAME says which, and why.
+a hole in the tests or the same program, written otherwise: tools/same_mutants.py says which, and why.
 """
 
 import argparse
@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT)] * (str(ROOT) not in sys.path)
 
 from tools.links import project_files  # noqa: E402
+from tools.same_mutants import SAME  # noqa: E402
 
 CORE = ["gaussian", "schedule", "forward", "parameterization", "training", "sampling", "guidance", "metrics"]
 TESTS = [*CORE, "bound", "properties", "truth", "equations", "likelihood"]
@@ -40,71 +41,6 @@ IDLE = re.compile(
     r"|Comparison\w+_(Eq|NotEq|Lt|LtE|Gt|GtE)_Is|Comparison\w+_Is(Not)?_(Eq|NotEq|Lt|LtE|Gt|GtE)$"
     r"|UnaryOperator_\w+_(Not|Invert|UAdd)$"
 )
-
-# (module, the changed line) and why it is the same program
-SAME: dict[tuple[str, str], str] = {
-    ("gaussian", "if self.covs.ndim >= 3:"): "covs of four axes have been refused before",
-    ("sampling", "if times[0] < T or times[-1] != 0:"): "times beyond T have been refused before",
-    ("gaussian", "if (lowest := self._spectrum[0].min().item()) <= -1e-12:"): "but for one number",
-    ("gaussian", "if (alpha_bar == 1).any():"): "alpha_bar above 1 has been refused before",
-    (
-        "parameterization",
-        "tilde = torch.where(ab_s != 1, beta * (1 - ab_s) / (1 - ab_t), first)",
-    ): "no alpha_bar is above 1",
-    ("training", "if low < -1.01 or high > 1.01 or 0 <= low != high:"): "the least is at most the largest",
-    (
-        "training",
-        "if steps >= 2000:  # without a gradient that was too large",
-    ): "at 2000 the count starts again",
-    (
-        "training",
-        'scale = opt.param_groups[0].get("loss_scale", 2.0)',
-    ): "in float16 the scale has been set before",
-    (
-        "training",
-        'scale = opt.param_groups[0].get("loss_scale", 0.0)',
-    ): "in float16 the scale has been set before",
-    ("training", "if scale != 0:"): "a gradient over 1 is itself",
-    (
-        "training",
-        'batch = draw_batch(denoise.sched, x0, generator, {"y": labels[ -1]} if labels else {})',
-    ): "there is one tensor of labels",
-    ("training", "if step <= start:"): "steps are counted from start",
-    ("training", "if not torch.isfinite(grad_norm - losses.sum()):"): "finite where both are",
-    (
-        "training",
-        "if not torch.isfinite(grad_norm * losses.sum()):",
-    ): "finite where both are, but for an overflow",
-    ("sampling", "z = noise(x) if s != 0 else torch.zeros_like(x)"): "times below 0 have been refused before",
-    ("sampling", "if times[0] != T or times[-1] > 0:"): "times below 0 have been refused before",
-    (
-        "sampling",
-        "return [torch.Generator().manual_seed(int(s.generate_state( 2, np.uint64)[0])) for s in streams]",
-    ): "the first number does not depend on how many there are",
-    (
-        "sampling",
-        "return [torch.Generator().manual_seed(int(s.generate_state(1, np.uint64)[ -1])) for s in streams]",
-    ): "there is one number",
-    ("sampling", "return last[ -1]"): "there is one state",
-    ("metrics", "return estimate(eye.sum( 1)).item(), error.item()"): "the identity is symmetric",
-    ("metrics", "return estimate(eye.sum( -1)).item(), error.item()"): "the identity is symmetric",
-    ("metrics", "for x in images.flatten(1).to(among.dtype).split( 501):"): "parts of any size",
-    ("metrics", "for x in images.flatten(1).to(among.dtype).split( 499):"): "parts of any size",
-    (
-        "metrics",
-        "few = torch.cdist(x, among).topk(min( 7, len(among)), largest=False).indices  # fast, but rounded",
-    ): "a candidate more or fewer, of those that are near",
-    (
-        "metrics",
-        "few = torch.cdist(x, among).topk(min( 9, len(among)), largest=False).indices  # fast, but rounded",
-    ): "a candidate more or fewer, of those that are near",
-    ("metrics", "indices.append(few.gather(1, which[:, None])[:, -1])"): "there is one column",
-    (
-        "metrics",
-        "return measure_reference(net, real[REFERENCE], real[searched], real[HELD_OUT[: 999]])",
-    ): "the median of the bundled digits is the same",
-    ("metrics", "return points.new_full(( 2,), math.nan)"): "a sum with nan is nan",
-}
 
 
 def annotations(path: Path) -> list[tuple[tuple[int, int], tuple[int, int]]]:
@@ -136,7 +72,7 @@ def changed(result: WorkResult) -> tuple[str, str]:
     "The line that a mutant changes, before and after."
     lines = [line for line in (result.diff or "").splitlines() if re.match(r"[-+](?![-+])", line)]
     before, after = ([line[1:].strip() for line in lines if line[0] == sign] for sign in "-+")
-    return " ".join(before), " ".join(after)
+    return " ".join(before).strip(), " ".join(after).strip()
 
 
 def examine(db: WorkDB, python: str, n: int, seed: int, timeout: float) -> int:
@@ -166,7 +102,7 @@ def report(db: WorkDB, total: int) -> int:
         if result.test_outcome == TestOutcome.KILLED:
             continue
         module, (before, after) = Path(item.mutations[0].module_path).stem, changed(result)
-        why = SAME.get((module, after))
+        why = SAME.get(module, {}).get(after)
         unexplained += why is None
         print(f"\n{module}, line {item.mutations[0].start_pos[0]}: {result.test_outcome}")
         print(f"  - {before}\n  + {after}\n  {f'the same program: {why}' if why else 'NOT EXPLAINED'}")
