@@ -535,7 +535,7 @@ def graph_networks():
 
 
 @pytest.mark.parametrize(
-    ("name", "net", "c", "size"), graph_networks(), ids=lambda v: v if isinstance(v, str) else ""
+    ("name", "net", "c", "size"), list(graph_networks()), ids=lambda v: v if isinstance(v, str) else ""
 )
 def test_no_branch_hangs_on_a_value(name, net, c, size):
     """So the whole network is one graph, for a compiler and for an export with any batch size.
