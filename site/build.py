@@ -125,12 +125,13 @@ def card(page: Page) -> dict:
         )
     figure = max(fitting, key=lambda f: f.width * f.height)
     if box == whole and not figure.animated:
-        return {"file": figure.file, "width": figure.width, "height": figure.height}
+        dark = figure.file if figure.as_drawn else f"{figure.file}-dark"
+        return {"file": figure.file, "dark": dark, "width": figure.width, "height": figure.height}
     name = f"card-{page.name}"
     png = figures.cropped((FIGURES / f"{figure.file}.png").read_bytes(), box)
     (FIGURES / f"{name}.png").write_bytes(png)
     width, height = figures.size(png)
-    return {"file": name, "width": width, "height": height}
+    return {"file": name, "dark": f"{name}-dark", "width": width, "height": height}
 
 
 def stage() -> None:
