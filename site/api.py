@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import functools
 import html
 import io
 import re
@@ -20,6 +21,7 @@ class Parameter:
     type: str = ""
     default: str = ""
     doc: str = ""
+    taken: bool = True  # by the constructor, if it is a field
 
 
 @dataclass
@@ -94,14 +96,14 @@ def _arguments(a: ast.arguments, comments: dict[int, str]) -> list[Parameter]:
     return out
 
 
-def _strings(tree: ast.Module, package: Path) -> dict[str, str]:
-    "The module's constants that are texts, its own and those that it imports from the package."
+@functools.cache
+def _strings(path: Path, package: Path) -> dict[str, str]:
+    "A module's constants that are texts, its own and those that it imports from the package."
     found: dict[str, str] = {}
-    for node in tree.body:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ddpm_abc."):
-            path = package.joinpath(*node.module.split(".")[1:])
-            path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-            theirs = _strings(ast.parse(path.read_text(encoding="utf-8")), package)
+            other = package.joinpath(*node.module.split(".")[1:])
+            theirs = _strings(other / "__init__.py" if other.is_dir() else other.with_suffix(".py"), package)
             found |= {a.asname or a.name: theirs[a.name] for a in node.names if a.name in theirs}
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             text = _text(node.value, found)
@@ -124,25 +126,22 @@ def _text(node, strings: dict[str, str]) -> str | None:
     return None
 
 
-def _field(node: ast.AnnAssign, comments: dict[int, str], strings: dict[str, str]) -> Parameter | None:
-    """A field of a dataclass, or None for one that its constructor does not take. One declared with
-    `setting(default, kind, help, otherwise=...)` says its help."""
+def _field(node: ast.AnnAssign, comments: dict[int, str], strings: dict[str, str]) -> Parameter:
+    "A field of a dataclass. One declared with `setting(default, kind, help, otherwise=...)` says its help."
     value, doc = node.value, comments.get(node.end_lineno, "")
     default = ast.unparse(value) if value else ""
     call = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
     given = {k.arg: k.value for k in value.keywords} if call else {}
-    if call == "field" and "init" in given:
-        return None
-    if call == "field" and "default_factory" in given:
-        made = ast.unparse(given["default_factory"])
-        default = {"list": "[]", "dict": "{}"}.get(made, f"{made}()")
+    if call == "field":
+        made = ast.unparse(given["default_factory"]) if "default_factory" in given else ""
+        default = {"": "", "list": "[]", "dict": "{}"}.get(made, f"{made}()")
     if call == "setting":
         default, doc = ast.unparse(value.args[0]), _text(value.args[2], strings)
         if default == "None" and "otherwise" in given:
             doc += f" (default: {_text(given['otherwise'], strings)})"
         typed = r"\{(\w+)\}|((?<!\S)--[a-z][\w-]*|pip install \"[^\"]+\")"
         doc = re.sub(typed, lambda m: f"`{m[1] or m[2]}`", " ".join(doc.split()))
-    return Parameter(node.target.id, ast.unparse(node.annotation), default, doc)
+    return Parameter(node.target.id, ast.unparse(node.annotation), default, doc, "init" not in given)
 
 
 def _signature(name: str, node) -> str:
@@ -209,7 +208,7 @@ class _Source:
         self.module, self.tree = module, ast.parse(source)
         self.comments, self.lines = _comments(source), source.splitlines()
         self.file = "/".join(path.parts[-1 - module.count(".") - (path.name == "__init__.py") :])
-        self.strings = _strings(self.tree, Path(*path.parts[: -len(Path(self.file).parts)]))
+        self.strings = _strings(path, Path(*path.parts[: -len(Path(self.file).parts)]))
         self.classes = {n.name: n for n in self.tree.body if isinstance(n, ast.ClassDef)}
 
     def item(self, kind: str, name: str, signature: str, doc: str, node, **more) -> Item:
@@ -248,14 +247,15 @@ class _Source:
         for sub in _members(node, self.classes):
             if isinstance(sub, ast.AnnAssign) and isinstance(sub.target, ast.Name):
                 field = _field(sub, self.comments, self.strings)
-                item.fields += [field] if field and not field.name.startswith("_") else []
+                item.fields += [field] * (not field.name.startswith("_"))
             elif isinstance(sub, ast.FunctionDef) and sub.name == "__init__":
                 item.signature = _signature(node.name, sub).replace(" -> None", "")
                 item.parameters = _arguments(sub.args, self.comments)
             elif isinstance(sub, ast.FunctionDef) and not sub.name.startswith("_"):
                 item.members.append(self.function(sub, node.name))
         if item.fields and not item.parameters and (made or "NamedTuple" in bases):
-            parts = [f"{f.name}: {f.type}" + (f" = {f.default}" if f.default else "") for f in item.fields]
+            taken = [f for f in item.fields if f.taken]
+            parts = [f"{f.name}: {f.type}" + (f" = {f.default}" if f.default else "") for f in taken]
             item.signature = _call(node.name, ["*"] * any("kw_only=True" in d for d in made) + parts)
         return item
 
