@@ -108,8 +108,8 @@ def slerp(
     """Spherical interpolation of noise: Shoemake 1985; Jiaming Song et al. 2021, appendix D.5.
 
     Where a and b point the same way it is a straight line. Raises `ValueError` if their shapes differ, for
-    another number of shares, if one of them is 0 or not finite, and where they are opposite: there is no
-    shortest arc. Raises `TypeError` for whole numbers.
+    another number of shares, if an item of a or b is 0 or not finite, and where they are opposite: there is
+    no shortest arc. Raises `TypeError` for whole numbers.
     """
     share = torch.as_tensor(share, dtype=torch.float64, device=a.device)
     _check_arc(a, b, share)

@@ -90,7 +90,7 @@ def home(
 class Denoiser:
     """A network, its schedule and what it predicts: the one type between networks and everything else.
 
-    `denoise(xt, t)` answers with x0_hat and eps_hat, and a variance if one was learned. Any function of
+    `denoise(xt, t)` answers with x0_hat and eps_hat, and a `share` if a variance was learned. Any function of
     (xt, t) is a network. Raises `TypeError` if `sched` is no `Schedule`, and `ValueError` if `predicts` is
     another name, or eps where alpha_bar ends at 0.
     """

@@ -166,7 +166,8 @@ def sample(
 ) -> Tensor:  # x_0, (B, C, H, W), about in [-1, 1]
     """Generate a batch: pure noise, and the last state of a sampler that starts from it.
 
-    Raises `ValueError` for times that do not fall from T to 0, and what the sampler and `seeded_noise` raise.
+    Raises `ValueError` for times that do not fall from T to 0 and for a sampler that yields nothing,
+    `TypeError` for one that is no function, and what the sampler and `seeded_noise` raise.
     """
     times = range(denoise.sched.T, -1, -1) if times is None else times
     own_device, own_dtype = home(denoise.net)

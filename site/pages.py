@@ -123,7 +123,8 @@ def api_index(summaries: dict[str, str]) -> str:
     return (
         "# API reference\n"
         + lede(
-            "Small, typed functions and a few frozen dataclasses. A module that a chapter writes names it."
+            "Small, typed functions and a few frozen dataclasses. "
+            "A module that was written in a chapter links to it."
         )
         + raw(f'<ul class="api-list">{rows}</ul>{house}')
         + toctree(list(summaries))

@@ -372,6 +372,12 @@ WRONG = {
         "        guess, ab_t = denoise(x, t), denoise.sched.alpha_bar[t]\n"
         "        x = ab_t.sqrt() * guess.x0.clamp(-1, 1) + (1 - ab_t).sqrt() * guess.eps\n"
         "    return x",
+        "def forgetful(denoise, x, times):\n"  # the last step not clipped
+        "    for t, s in pairwise(times):\n"
+        "        guess, ab_s = denoise(x, t), denoise.sched.alpha_bar[s]\n"
+        "        x0 = guess.x0.clamp(-1, 1) if s else guess.x0\n"
+        "        x = ab_s.sqrt() * x0 + (1 - ab_s).sqrt() * guess.eps\n"
+        "    return x",
     ],
     ("10", 3): [
         "def factor(v, ab_t, ab_s): return (ab_s / ab_t).sqrt()",

@@ -147,7 +147,7 @@ def test_another_folder_judges_what_the_training_held_in():
     status, out, err = run(*command, "--data", "others")
     assert status == 0
     assert "compared with: folder others, 24 images, 1x16x16" in out
-    assert "and of 24 held out, so few that the nearest of them alone sets the limit)" in out
+    assert "and of 24 held out, so few that the two nearest of them alone set the limit)" in out
     needs = (
         "2 classes or more, 256 images to train on and 20 held out (here 2, 60 and 24), from 8x8 to 1,048,576"
     )
@@ -159,7 +159,7 @@ def test_another_folder_judges_what_the_training_held_in():
     assert "was trained on mine, which is not there any more" in refused(*command)
     Path("moved").rename("mine")
     Path("mine/dark/000.png").unlink()
-    assert "the images in mine are not those that" in refused(*command)
+    assert "the images in mine are no longer those that" in refused(*command)
 
 
 def test_images_of_another_folder_that_were_trained_on_are_left_out():

@@ -488,7 +488,7 @@ def test_resume_refuses_another_folder_and_changed_images(moved):
         assert f"--data {name} is not what the run in out/checkpoint-1.safetensors began with (mine)" in err
     Path("there").rename("mine")
     Image.new("L", (28, 28), 200).save("mine/0.png")
-    assert "began with 9 images that are not the same, or not in the same order" in refused(
+    assert "began with 9 images that are no longer the same, or no longer in the same order" in refused(
         "train", "--resume", "--steps", 2
     )
     Path("mine/0.png").unlink()

@@ -135,7 +135,7 @@ def test_emoji_have_no_test_set_and_are_judged_by_those_held_out():
     assert (len(kept), len(held)) == (3403, 378)
     assert torch.equal(real.held.images, held.images)
     assert torch.equal(real.train.images, kept.images)
-    with pytest.raises(ConfigError, match="the images in emoji are not those that w was trained on"):
+    with pytest.raises(ConfigError, match="the images in emoji are no longer those that w was trained on"):
         real_for(info | {"images_sha256": "0" * 64}, "w")
 
 

@@ -358,6 +358,16 @@ def test_images_of_another_range_are_named(real, net):
         assert evaluate(held * 10, reference).n == 30  # far out, as those of a bad network are
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_images_that_are_not_finite(bad, real, net):
+    images, reference = real[HELD_OUT[:30]].clone(), measure_reference(net, *real[:120].split(40))
+    images[3, 0, 5, 5] = bad
+    with pytest.raises(ValueError, match="images hold numbers that are not finite: leave out"):
+        evaluate(images, reference)
+    with pytest.raises(ValueError, match="images hold numbers that are not finite"):
+        fid_and_floor(images, real[:100], real[100:140], net)
+
+
 @pytest.mark.parametrize("measure", [fid, kid, prdc])
 def test_features_that_are_not_finite(measure):
     with pytest.raises(ValueError, match="features hold numbers that are not finite"):

@@ -75,7 +75,7 @@ def _bits(config: Any, drawing: Drawing, images: Tensor, team: Team) -> Tensor: 
 
 
 def _held_out(config: Any, drawing: Drawing) -> tuple[Tensor, str]:
-    "The first images that the network did not see, 8 bits a pixel, and what they are."
+    "Images to measure on, 8 bits a pixel, and what they are; the bundled digits may have been seen."
     import torch
 
     from ddpm_abc import data

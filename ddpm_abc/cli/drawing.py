@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ddpm_abc.run.draw import Drawing
     from ddpm_abc.run.pictures import Film
 
-_GUIDANCE = """guidance weight w of Ho and Salimans 2022, eps = (1 + w) eps(class) - w eps(no class), for a
+_GUIDANCE = """guidance weight w of Ho & Salimans 2022, eps = (1 + w) eps(class) - w eps(no class), for a
 network that is told the class, such as mnist-labels: 0 is no guidance, 1 or 2 keep to the class more closely.
 Programs that call 1 + w the scale, as diffusers does, say 1, 2 and 3. Any w but 0 takes twice the time"""
 _WEIGHTS = f"weights.safetensors of a training run, or {PACKAGED}"

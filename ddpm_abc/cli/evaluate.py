@@ -280,7 +280,7 @@ def _say_judgement(images: Tensor, real: Real, net: Inception | None) -> None:
     among = counted(found.looked_through, "training image")
     among = f"of {among} looked through, and of {len(real.held):,} held out"
     if len(real.held) < 100:
-        among += ", so few that the nearest of them alone sets the limit"
+        among += ", so few that the two nearest of them alone set the limit"
     say(f"near copies: {share} lie closer to a training image than 99% of those held out ({among})")
     if found.report is None or found.floor is None:
         return

@@ -59,14 +59,15 @@ IMAGE_CACHE = "where a folder of more than 256 MB of pixels is decoded to, once 
 _HOLD_OUT = "images to hold out of the training, to measure on; the same ones in every run"
 _TENTH = "one in ten of a folder or of the emoji, at most 1000; none of the others"
 _PREVIEW = "steps between two previews and measurements, previews/step-N.png and metrics.jsonl; 0 for none"
-_LOG = "where measurements go: files, to metrics.jsonl alone; tensorboard, there too, if it is installed"
+_LOG = """where measurements go: files, to metrics.jsonl alone; tensorboard, to TensorBoard too, which must be
+installed"""
 _NO_BOARD = "{log} tensorboard needs the package tensorboard: pip install tensorboard, or leave {log} out"
 
 # %% ../../nbs/93b_config.ipynb #48cf27z1
 _NET = """which network: small, one block a level; medium, two, and attention at the second lowest level too;
 or paper, the one of the paper (appendix 94), for colour at 32x32 and a GPU"""
-_CHANNELS = """channels at each level of the network, multiples of 8 from 16 on; each level after the first
-halves the image"""
+_CHANNELS = """channels at each level of the network, multiples of 8 from 16 on, or of 32 from 64 on with
+{net} paper; each level after the first halves the image"""
 _OF_NET = "those of {net}"
 _ATTENTION = "heights of the levels with attention, besides the lowest"
 _DROPOUT = "fraction of the features that each block drops in training, against overfitting"
@@ -75,7 +76,7 @@ _DECAY = "cosine: the learning rate falls along half a cosine; none: it stays, a
 _EMA = "decay of the averaged weights, with which images are drawn"
 _LABELS = "tell the network the class of each image, as in chapter 09, so that it can be asked for one"
 _TOLD = Flag("no_labels")
-_IF_CLASSES = "it is told, if the images have classes"
+_IF_CLASSES = "it is told, if the images have classes; with {init_from}, if that network is told them"
 _VARIANCE = "let the network learn the variance of each step too, with the loss L_hybrid of chapter 11"
 PACKAGED = "mnist-labels, mnist-v, mnist, mnist-bits or emoji, from the package"  # all of `PRETRAINED_SHA256`
 _INIT_FROM = f"""begin with the network in weights.safetensors of another run, or with {PACKAGED}; its
@@ -145,10 +146,11 @@ class NetConfig:
 # %% ../../nbs/93b_config.ipynb #24085bx2
 MOST_SHARDS = 64  # the most micro-shards of a batch, if no number is given
 
-_SHARDS = """parts of a batch, each with random numbers of its own: so many processes at most can share one
-({batch_size} is a multiple of it); 0 for one stream a batch, as runs of earlier releases have"""
+_SHARDS = """parts of a batch, each with random numbers of its own; no more processes than parts can share a
+batch, and {batch_size} is a multiple of their number; 0 for one stream a batch, as in runs of earlier
+releases"""
 _MOST_SHARDS = f"as many as divide {{batch_size}}, at most {MOST_SHARDS}"
-_ACCUMULATE = "compute a batch, or a process's share of it, in so many parts, one by one, to save memory"
+_ACCUMULATE = "compute a batch, or a process's share of it, in this many parts, one by one, to save memory"
 _NOISE = """where noise is drawn: cpu, the same on every device, or device, which is faster on a GPU, but
 draws other numbers than a CPU"""
 _NO_SHARES = "{shards} must divide {batch_size}, which is {batch}, got {got}"

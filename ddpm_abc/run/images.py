@@ -97,7 +97,7 @@ def split(
 def by_label(
     config: TrainConfig,  # of a run
 ) -> bool:  # whether it would be another run if its images had other labels
-    "Whether the network is told the labels, or the batches are even."
+    "Whether the network is told the labels, or `even` balances the classes."
     return bool(config.labels or config.even)
 
 

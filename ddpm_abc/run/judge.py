@@ -31,7 +31,7 @@ _UNKNOWN = """{name} does not say which images it was trained on, so there is no
 weights that `ddpm-abc train` wrote"""
 _OLD = "{name} held no images out: train with {hold_out}, or name a folder of other images with {data}"
 _NAMED = "{name} was trained on {was}: {data} {got} cannot judge it, leave {data} out"
-_CHANGED = """the images in {was} are not those that {name} was trained on, any more: bring the folder back to
+_CHANGED = """the images in {was} are no longer those that {name} was trained on: bring the folder back to
 what it was"""
 _GONE = "{name} was trained on {was}, which is not there any more: name its new place with {data}"
 _SEEN = "{name} was trained on every image of {data}: name a folder of others, or leave {data} out"
@@ -170,9 +170,10 @@ def can_measure(
     n: int,  # how many images are to be judged
     net: FeatureNet | None = None,  # whose features to compare; those of a classifier if not given
 ) -> bool:  # whether there are enough images for that
-    """A classifier needs several classes, and enough images that memory bears.
+    """A given network needs what `can_compare` says. A classifier, trained here, needs more than that.
 
-    They have at least 8 pixels in height and width, and at most `LARGEST` numbers.
+    It needs several classes, `FEWEST` training images or twice `n`, whichever is more, and images of at least
+    8 pixels in height and width, and of at most `LARGEST` numbers.
     """
     train = real.train
     if train is None or not can_compare(real, n):
@@ -198,7 +199,7 @@ def some_of(
     data: Images,  # all there are
     more: int = 0,  # how many more than `LOOKED_THROUGH` says
 ) -> tuple[Tensor, Tensor]:  # (n, C, H, W) in [-1, 1], and their labels, (n,)
-    "At most so many of the images as memory bears, in a random order, the same at each call."
+    "As many of the images as memory bears, and `more`, in a random order, the same at each call."
     g = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(data), generator=g, device="cpu")[: _most(data) + more]
     return to_unit(data[chosen]), data.labels[chosen]

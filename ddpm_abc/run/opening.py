@@ -101,8 +101,8 @@ _GONE = """the run in {path} was trained on {was}, which is not there any more: 
 {data}, or put it back"""
 _AS_IT_WAS = "bring the folder back to what it was, or " + _INSTEAD
 _OTHER_NUMBER = "the run in {path} began with {before} to train on, and now finds {n}: " + _AS_IT_WAS
-_CHANGED = """the run in {path} began with {before}{labels} that are not the same, or not in the same order,
-any more: """ + _AS_IT_WAS
+_CHANGED = """the run in {path} began with {before}{labels} that are no longer the same, or no longer in
+the same order: """ + _AS_IT_WAS
 
 
 def _data_again(config: TrainConfig, path: Path, saved: Metadata, was: str, progress: bool) -> Parts:
@@ -222,7 +222,7 @@ def open_run(
     """Set a run up, or bring it back, with every check before its first step.
 
     Raises `ConfigError` for an invalid setting, `RunExists` for a folder that holds a run,
-    `OtherSetting` for a setting that the run does not have, and what `load`, `load_weights` and
+    `OtherSetting` for a setting that the run has with another value, and what `load`, `load_weights` and
     `load_checkpoint` raise; `OSError` for a folder that cannot be written to, `RuntimeError` for one that
     another process owns or that holds no whole checkpoint to go on from. Warns of checkpoints that are
     skipped, and of another machine.

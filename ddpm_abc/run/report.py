@@ -74,7 +74,8 @@ _HELD_OUT = """The loss on training images and that on held-out ones, both of th
 same noise and times each time. As long as the second falls, more steps help. When it rises while the first
 falls, the network is memorising images: more images, flips or dropout may help."""
 _NEIGHBOURS = """Above, the drawn images that lie nearest to a training image, by the distance of their
-pixels; below each, that training image. A pair that looks the same is a copy."""
+pixels; below each, that training image. A pair that looks the same is a copy. At most 10,000 training images
+are searched."""
 
 
 def _sections(run: Run) -> Iterator[tuple[str, str, bytes]]:

@@ -68,7 +68,7 @@ def preview(
     n_classes: int | None = None,  # if the network is told classes: how many, drawn in turn
     steps: int = FEW_STEPS,  # of DPM-Solver++; at most T
 ) -> Tensor:  # (n, C, H, W), about in [-1, 1]
-    "Draw images whose noise is the same at each call, and belongs to them alone."
+    "Draw images. Image k has noise of its own, the same at each call and for any number of images."
     device = next(cast("nn.Module", denoise.net).parameters()).device
     times = times_for("dpm-solver", denoise.sched, min(steps, denoise.sched.T))
     walk = partial(dpm_solver, eta=ETA["dpm-solver"])
