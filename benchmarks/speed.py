@@ -213,11 +213,16 @@ def float32(net: UNet) -> None:
     net.autocast_dtype = None
 
 
+def bfloat16(net: UNet) -> None:
+    net.autocast_dtype = torch.bfloat16
+
+
 FUSED = partial(torch.optim.AdamW, fused=True)
 THIN = {"batch": 32, "channels": (16, 48, 96)}  # the network and the batch of `ddpm-abc train`
 LEVERS: dict[str, dict[str, Any]] = {  # what differs from the step of chapters 03 to 05
     "as it is": {},
     "float32": {"change": float32},
+    "bfloat16": {"change": bfloat16},
     "default layout": {"change": lambda net: net.to(memory_format=torch.contiguous_format)},
     "without EMA": {"averaging": None},
     "EMA in one call": {"averaging": OneCallEMA},

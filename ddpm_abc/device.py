@@ -36,13 +36,18 @@ def pick_device(
 # %% ../nbs/99_device.ipynb #9988ff38
 def has_fast_bf16(
     device: torch.device,  # where the network runs
-) -> bool:  # whether bfloat16 is computed in hardware there
-    "Whether bfloat16 arithmetic pays on this device: CPUs with AVX512-BF16 or AMX, GPUs from Ampere on."
+) -> bool:  # whether to compute in bfloat16 there
+    """Whether bfloat16 arithmetic pays on this device.
+
+    It does on CPUs with AMX, on those with AVX512-BF16 but Intel's, which are no faster with it, and on GPUs
+    from Ampere on.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         capabilities = torch.cpu.get_capabilities()
-        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+        intel = capabilities.get("cpu_name", "").startswith("Intel")
+        return bool(capabilities.get("amx_bf16") or (capabilities.get("avx512_bf16") and not intel))
     return False
 
 
