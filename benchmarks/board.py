@@ -179,6 +179,7 @@ def machine() -> str:
         cpu = next(
             (line.split(":")[1].strip() for line in f if line.startswith("model name")), platform.machine()
         )
+    # without, too, where it would not pay
     bf16 = "with" if has_fast_bf16(torch.device("cpu")) else "without"
     return f"{os.cpu_count()} cores of {cpu} {bf16} bfloat16"
 

@@ -2,7 +2,7 @@
 
 As used: batches of 64, and the optimizer, learning rate, averaging and sampler of their own examples. Tuned:
 none of their code is touched, but what an expert would turn on is on: batches of 32, compiled, channels_last,
-bfloat16 where the CPU has it, a learning rate that climbs and falls, clipping, an average of the weights, and
+bfloat16 where it pays, a learning rate that climbs and falls, clipping, an average of the weights, and
 the labels, one in ten dropped, with guidance w = 1 when digits are drawn.
 """
 

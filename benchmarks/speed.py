@@ -8,7 +8,7 @@
 Each contender trains as its authors do, on the bundled digits in batches of 64, and samples in equal steps:
 
 - ddpm_abc, with the network of chapter 03: cosine schedule, clipping, a learning-rate schedule, EMA after
-  every step; bfloat16 where the CPU has it.
+  every step; bfloat16 where it pays.
 - The peers of contenders.py, as their authors use them: the Hugging Face diffusion course, unit 1, with a
   `UNet2DModel` of block_out_channels (32, 64, 64); denoising-diffusion-pytorch with `Unet(32, (1, 2, 2))`;
   smalldiffusion with a `Unet` of ch 32 and ch_mult (1, 2, 2).

@@ -37,17 +37,17 @@ def pick_device(
 def has_fast_bf16(
     device: torch.device,  # where the network runs
 ) -> bool:  # whether to compute in bfloat16 there
-    """Whether bfloat16 arithmetic pays on this device.
+    """Whether bfloat16 arithmetic pays on this device: CPUs with AVX512-BF16 or AMX, GPUs from Ampere on.
 
-    It does on CPUs with AMX, on those with AVX512-BF16 but Intel's, which are no faster with it, and on GPUs
-    from Ampere on.
+    Not on a CPU that was built with AMX (it has AVX512-FP16) on a machine that does not offer it. Such a Xeon
+    takes 1.6 times as long in bfloat16 as in float32.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
         capabilities = torch.cpu.get_capabilities()
-        intel = capabilities.get("cpu_name", "").startswith("Intel")
-        return bool(capabilities.get("amx_bf16") or (capabilities.get("avx512_bf16") and not intel))
+        hidden = capabilities.get("avx512_fp16") and not capabilities.get("amx_bf16")
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")) and not hidden
     return False
 
 

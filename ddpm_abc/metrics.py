@@ -226,7 +226,7 @@ def _clipped(images: Tensor, name: str) -> Tensor:
     if not images.is_floating_point():
         raise ValueError(f"{name} must be floats in [-1, 1], got {images.dtype}: scale pixels with `to_unit`")
     if not images.isfinite().all():
-        raise ValueError(f"{name} hold numbers that are not finite: leave out the images with nan or inf")
+        raise ValueError(f"{name} must be finite numbers: leave out images with nan or inf")
     if images.numel() and (images.min() >= 0 or images.abs().max() > 10):
         warnings.warn(
             f"{name} range from {images.min():.3g} to {images.max():.3g}, expected [-1, 1]: "

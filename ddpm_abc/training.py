@@ -325,10 +325,10 @@ def train(
 ) -> Iterator[TrainStep]:  # one item a step, after the step is taken
     """Train on each batch in turn: Ho et al. 2020, Algorithm 1, with clipping, a varying rate and EMA.
 
-    The batches lie on the network's device; labels go to it as `y`. Noise is drawn on the CPU, or comes with
-    the batch. Warns if the first batch leaves [-1, 1] or has nothing below 0, and where it leaves out a step
-    whose gradient float16 cannot hold. Raises `ValueError` for another network's optimizer, arguments or
-    labels out of range, wrong shapes; `TypeError` for raw pixels; `FloatingPointError` if not finite.
+    The batches lie on the network's device; labels go to it as `y`; noise comes from the CPU or the batch.
+    Warns of a first batch outside [-1, 1] or nowhere below 0, and of a step left out for float16's sake.
+    Raises `ValueError` for another network's optimizer, arguments or labels out of range and wrong shapes,
+    `TypeError` for raw pixels, and `FloatingPointError` before a step that is not finite.
     """
     net = _check_setup(denoise, opt, weight, clip_norm, start, accumulate)
     for step, batch in enumerate(batches, start):

@@ -362,9 +362,9 @@ def test_images_of_another_range_are_named(real, net):
 def test_images_that_are_not_finite(bad, real, net):
     images, reference = real[HELD_OUT[:30]].clone(), measure_reference(net, *real[:120].split(40))
     images[3, 0, 5, 5] = bad
-    with pytest.raises(ValueError, match="images hold numbers that are not finite: leave out"):
+    with pytest.raises(ValueError, match="images must be finite numbers: leave out images with nan or inf"):
         evaluate(images, reference)
-    with pytest.raises(ValueError, match="images hold numbers that are not finite"):
+    with pytest.raises(ValueError, match="images must be finite numbers"):
         fid_and_floor(images, real[:100], real[100:140], net)
 
 

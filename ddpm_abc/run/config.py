@@ -146,9 +146,8 @@ class NetConfig:
 # %% ../../nbs/93b_config.ipynb #24085bx2
 MOST_SHARDS = 64  # the most micro-shards of a batch, if no number is given
 
-_SHARDS = """parts of a batch, each with random numbers of its own; no more processes than parts can share a
-batch, and {batch_size} is a multiple of their number; 0 for one stream a batch, as in runs of earlier
-releases"""
+_SHARDS = """parts of a batch, each with random numbers of its own; {batch_size} is a multiple of their
+number, and no more processes can share a batch; 0 for one stream a batch, as in runs of earlier releases"""
 _MOST_SHARDS = f"as many as divide {{batch_size}}, at most {MOST_SHARDS}"
 _ACCUMULATE = "compute a batch, or a process's share of it, in this many parts, one by one, to save memory"
 _NOISE = """where noise is drawn: cpu, the same on every device, or device, which is faster on a GPU, but

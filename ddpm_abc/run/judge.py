@@ -199,7 +199,7 @@ def some_of(
     data: Images,  # all there are
     more: int = 0,  # how many more than `LOOKED_THROUGH` says
 ) -> tuple[Tensor, Tensor]:  # (n, C, H, W) in [-1, 1], and their labels, (n,)
-    "As many of the images as memory bears, and `more`, in a random order, the same at each call."
+    "At most `LOOKED_THROUGH` images, fewer if large, and `more`: in a random order, the same at each call."
     g = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(data), generator=g, device="cpu")[: _most(data) + more]
     return to_unit(data[chosen]), data.labels[chosen]
