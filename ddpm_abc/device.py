@@ -39,8 +39,8 @@ def has_fast_bf16(
 ) -> bool:  # whether to compute in bfloat16 there
     """Whether bfloat16 arithmetic pays on this device: CPUs with AVX512-BF16 or AMX, GPUs from Ampere on.
 
-    Not on a CPU that was built with AMX (it has AVX512-FP16) on a machine that does not offer it. Such a Xeon
-    takes 1.6 times as long in bfloat16 as in float32.
+    But not where AMX is hidden, as on some rented machines: the CPU has AVX512-FP16, which came with AMX, and
+    no AMX. Such a Xeon took 1.6 times as long in bfloat16 as in float32.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
