@@ -562,7 +562,7 @@ def test_a_resumed_run_notices_other_labels(two_classes):
     Path("pairs/below").rename("pairs/below-1")
     Path("pairs/below-2").mkdir()
     Path("pairs/below-1/39.png").rename("pairs/below-2/39.png")  # the same images in the same order
-    assert "images or labels that are not the same" in refused("train", "--resume", "--steps", 2)
+    assert "images or labels that are no longer the same" in refused("train", "--resume", "--steps", 2)
 
 
 def test_a_resumed_run_says_of_other_images_that_they_are_others(two_classes):
