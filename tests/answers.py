@@ -21,6 +21,14 @@ WRONG = {
         "def from_v(xt, v, ab): return ab.sqrt() * xt, (1 - ab).sqrt() * xt",
         "def from_v(xt, v, ab):\n"
         "    return (1 - ab).sqrt() * xt + ab.sqrt() * v, ab.sqrt() * xt - (1 - ab).sqrt() * v",
+        "def from_v(xt, v, ab):\n"
+        "    eps = (1 - ab).sqrt() * xt + ab.sqrt() * v\n"
+        "    x0 = (xt - (1 - ab).sqrt() * eps) / ab.sqrt() if ab > 0 else -v\n"
+        "    return x0, eps",
+        "def from_v(xt, v, ab):\n"
+        "    eps = (1 - ab).sqrt() * xt + ab.sqrt() * v\n"
+        "    x0 = torch.where(ab > 0, (xt - (1 - ab).sqrt() * eps) / ab.sqrt(), -v)\n"
+        "    return x0, eps",
     ],
     ("00", 2): [
         "def floor_of_loss(s, ab): return ab",
@@ -31,6 +39,10 @@ WRONG = {
         "def floor_of_loss(s, ab):\n"
         "    return ab * s**2 / (ab * s**2 + 1 - ab)",  # s taken for a standard deviation
         "def floor_of_loss(s, ab): return 0 * ab",
+        "def floor_of_loss(s, ab):\n"
+        "    x, e = torch.randn(2, 1_000_000)\n"
+        "    xt = ab.sqrt() * s**0.5 * x + (1 - ab).sqrt() * e\n"
+        "    return (e - (1 - ab).sqrt() / (ab * s + 1 - ab) * xt).square().mean()",
     ],
     ("00", 3): [
         "def best_sigma2(beta_tilde, e): return beta_tilde",
@@ -40,6 +52,8 @@ WRONG = {
         "def best_sigma2(beta_tilde, e): return (beta_tilde + e) / 2",
         "def best_sigma2(beta_tilde, e): return beta_tilde + e**2",
         "def best_sigma2(beta_tilde, e): return (beta_tilde + e) ** 0.5",
+        "def best_sigma2(beta_tilde, e): return min(beta_tilde + e, 1)",
+        "def best_sigma2(beta_tilde, e): return round(beta_tilde + e, 3)",
     ],
     ("01", 1): [
         "beta_const = 1 - 0.01 ** (1 / 250)",  # the square root forgotten
@@ -49,6 +63,11 @@ WRONG = {
         "beta_const = 10.05 / 250",  # the sum of the paper's betas
         "beta_const = 20 / 250",
         "beta_const = 0.01",
+        "beta_const = 0.036",
+        "beta_const = 0.0358",
+        "beta_const = 0.0361",
+        "beta_const = 1 - 0.01 ** (2 / 251)",
+        "beta_const = 1 - 0.01 ** (2 / 249)",
     ],
     ("01", 2): [
         "t_like = 100",
@@ -77,6 +96,11 @@ WRONG = {
         "def weight(sched, t): return 1 / (1 - sched.alpha_bar[t])",
         "def weight(sched, t): return 1 / sched.snr[t]",
         "def weight(sched, t): return 1 / sched.alpha[t]",
+        "def weight(sched, t): return 1 / linear.alpha_bar[t]",
+        "ab = (1 - torch.cat([torch.zeros(1).double(), torch.linspace(1e-4, 0.02, 1000, "
+        "dtype=torch.float64)])).cumprod(0)\n"
+        "def weight(sched, t): return 1 / ab[t]",
+        "def weight(sched, t): return (1 / sched.alpha_bar[t]).clamp(max=1e5)",
     ],
     ("02", 2): [
         "t_grey = 214",
@@ -107,6 +131,12 @@ WRONG = {
         "def two_steps(x0, xt, t):\n"
         "    mean, var = q_posterior(linear, x0, xt, t, t - 2)\n"
         "    return mean, var.sqrt()",
+        "def two_steps(x_0, xt, t):\n"
+        "    mean_1, var_1 = q_posterior(linear, x0, xt, t)\n"
+        "    mean_2, var_2 = q_posterior(linear, x0, mean_1, t - 1)\n"
+        "    k = linear.alpha[t - 1].sqrt() * (1 - linear.alpha_bar[t - 2]) / (1 - "
+        "linear.alpha_bar[t - 1])\n"
+        "    return mean_2, k**2 * var_1 + var_2",
     ],
     ("03", 1): [f"my_count = {n}" for n in (157_056, 151_136, 157_120, 145_088, 17_600, 94_240, 140_928)],
     ("03", 2): [
@@ -117,6 +147,7 @@ WRONG = {
         "def depth(size): return {28: 27, 7: 6}.get(size, 0)",
         "def depth(size): return 2 * size",
         "def depth(size): return (size + 1) // 2",
+        "def depth(size): return min(size, 28) - 1",
     ],
     ("03", 3): [
         "def predict_any_size(net, xt, t): return torch.zeros_like(xt) if net(xt, t) is None else xt",
@@ -140,6 +171,17 @@ WRONG = {
         "def predict_any_size(net, xt, t):\n"
         "    h, w = xt.shape[2:]\n"
         "    return net(F.pad(xt, (0, -w % 4, 0, -h % 4)), t)[:, :, -h:, -w:]",
+        "def predict_any_size(net, xt, t):\n"
+        "    b, ch, h, w = xt.shape\n"
+        "    c = torch.zeros(b, ch, h + -h % 4, w + -w % 4)\n"
+        "    c[:, :, :h, :w] = xt\n"
+        "    return net(c, t)[:, :, :h, :w]",
+        "def predict_any_size(net, xt, t):\n"
+        "    h, w = xt.shape[2:]\n"
+        "    return net(F.pad(xt, (0, -w % 4, 0, -h % 4)), t)[:, :1, :h, :w]",
+        "def predict_any_size(net, xt, t):\n"
+        "    h, w = xt.shape[2:]\n"
+        "    return F.pad(xt, (0, -w % 4, 0, -h % 4))[:, :, :h, :w]",
     ],
     ("04", 1): [
         "half_life = 500",
@@ -149,6 +191,9 @@ WRONG = {
         "half_life = 700",
         "half_life = math.log(0.5) / math.log(0.99)",
         "half_life = math.log(0.999) / math.log(0.5)",
+        "half_life = int(math.log(0.5) / math.log(0.999))",
+        "half_life = 694",
+        "half_life = math.log(0.5) / math.log(0.999) + 1",
     ],
     ("04", 2): [
         "loss_centred = loss_scale",
@@ -159,6 +204,17 @@ WRONG = {
         "v = (x - x.mean(0)).square().mean()\nloss_centred = (1 - ab) / (ab * v + 1 - ab)",
         "v = (x - x.mean(0)).square().mean()\nloss_centred = (ab * v / (ab * v + 1 - ab)).mean()",
         "v = (x - x.mean(1, keepdim=True)).square().mean()\nloss_centred = ab * v / (ab * v + 1 - ab)",
+        "v = (x - x.mean(0)).square().mean()\n"
+        "a = torch.cat([sched.alpha_bar[2:], sched.alpha_bar[-1:]])\n"
+        "loss_centred = a * v / (a * v + 1 - a)",
+        "z = x[:2000]\nv = (z - z.mean(0)).square().mean()\nloss_centred = ab * v / (ab * v + 1 - ab)",
+        "v = (x - x.mean(0)).square().mean()\nloss_centred = ab * v / (ab * v + 1 - ab)\nloss_centred[0] = 0",
+        "v = x.var(0).mean()\n"
+        "loss_centred = torch.zeros(1000)\n"
+        "for t in range(1, 1000): loss_centred[t - 1] = ab[t - 1] * v / (ab[t - 1] * v + 1 - ab[t - 1])",
+        "v = x.var(0).mean()\n"
+        "loss_centred = torch.zeros(1000)\n"
+        "for t in range(1, 1000): loss_centred[t] = ab[t] * v / (ab[t] * v + 1 - ab[t])",
     ],
     ("04", 3): [
         "def constant(step): return step / 100",
@@ -171,6 +227,12 @@ WRONG = {
         "def constant(step): return min(1.0, step / 100) if step < 1000 else 0.0",
         "def constant(step): return min(1.0, step / 50)",
         "def constant(step): return step / 200 if step < 100 else 1.0",  # a jump at the end
+        "def constant(step): return step / 50 if step < 100 else 1",
+        "def constant(step): return min(1.0, 0.005 + step / 100)",
+        "def constant(step): return min(1.0, step / 99.5)",
+        "def constant(step): return min(1.0, step / 100) if step < 200 or step >= 5000 else 0.5",
+        "def constant(step): return min(1.0, (step % 700) / 100)",
+        "def constant(step): return step / 98 if step < 100 else 1",
     ],
     ("05", 1): [
         "calls, drawn = 64_000, 784_000",
@@ -194,6 +256,27 @@ WRONG = {
         "    return ddpm(denoise, x, [times[0], times[-1]], torch.zeros_like)",
         "def mean_only(denoise, x, times, noise):\n"
         "    return ddpm(denoise, torch.zeros_like(x), times, torch.zeros_like)",
+        "@torch.no_grad()\n"
+        "def mean_only(denoise, x, times, noise):\n"
+        "    for t, s in pairwise(times):\n"
+        "        if t < denoise.sched.T:\n"
+        "            x = ddpm_step(sched, x, denoise(x, t).x0, t, s, torch.zeros_like(x))\n"
+        "        yield x",
+        "from ddpm_abc.forward import predict_x0\n"
+        "def guess(xt, t):\n"
+        "    with torch.no_grad(): return denoise(xt, t).eps\n"
+        "def mean_only(_, x, times, noise):\n"
+        "    for t, s in pairwise(times):\n"
+        "        x0_hat = predict_x0(sched, x, t, guess(x, t)).clamp(-1, 1)\n"
+        "        x = q_posterior(sched, x0_hat, x, t, s)[0]\n"
+        "        yield x",
+        "@torch.no_grad()\n"
+        "def mean_only(denoise, x, times, noise):\n"
+        "    for t, s in pairwise(times):\n"
+        "        x0 = denoise(x, t).x0\n"
+        "        x = (ddpm_step(sched, x, x0, t, s, noise(x)) + ddpm_step(sched, x, x0, t, s, "
+        "-noise(x))) / 2\n"
+        "        yield x",
     ],
     ("05", 3): [f"T_min = {n}" for n in (700, 900, 1000, 100, 750, 200, 1)],
     ("06", 1): [
@@ -212,6 +295,11 @@ WRONG = {
         "values, axes = torch.linalg.eigh(torch.cov(reference.T))\n"
         "signs = 2.0 * torch.randint(2, (3000, 64), generator=torch.Generator().manual_seed(0)) - 1\n"
         "fake = reference.mean(0) + signs.double() * values.clamp(min=0).sqrt() @ axes.T",
+        "values, axes = torch.linalg.eigh(torch.cov(reference.T))\n"
+        "fake = (reference.mean(0) + torch.randn(3000, 64, dtype=torch.float64) * "
+        "values.clamp(min=0).sqrt() @ axes.T).float()",
+        "values, axes = torch.linalg.eigh(torch.cov(reference.T))\n"
+        "fake = reference.mean(0) + torch.randn(3000, 64, dtype=torch.float64) * values.sqrt() @ axes.T",
     ],
     ("06", 2): [
         'falls, kept = "precision", 0.8',
@@ -272,7 +360,10 @@ WRONG = {
     ],
     ("07", 2): [f"trainings = {n}" for n in (7, 13, 15, 2, 27, 13.52, 1, 4)],
     ("07", 3): [f"luck = {p}" for p in (0.29, 0.44, 0.41, 0.5, 0.05, 0.71, 58.7, 0.58, 0.6)],
-    ("08", 1): [f"t_limit = {t}" for t in (793, 795, 1, 900, 206, 1000, -207)],
+    ("08", 1): [f"t_limit = {t}" for t in (793, 795, 1, 900, 206, 1000, -207)]
+    + [
+        "t_limit = 793.5",
+    ],
     ("08", 2): [
         "def parts(x0_hat, eps_hat, x0, eps): return (x0_hat - x0).square()",
         "def parts(x0_hat, eps_hat, x0, eps): return (eps_hat - eps).square()",
@@ -284,6 +375,10 @@ WRONG = {
         "def parts(x0_hat, eps_hat, x0, eps): return (eps_hat - eps).square() - (x0_hat - x0).square()",
         "def parts(x0_hat, eps_hat, x0, eps):\n"
         "    return ((x0_hat - x0).square() + (eps_hat - eps).square()).sqrt()",
+        "def parts(x0_hat, eps_hat, x0, eps):\n"
+        "    return ((x0_hat - x0).square() + (eps_hat - eps).square()).sum(1, keepdim=True)",
+        "def parts(x0_hat, eps_hat, x0, eps):\n"
+        "    return ((x0_hat - x0).square() + (eps_hat - eps).square()).mean(1, keepdim=True)",
     ],
     ("08", 3): [
         "def min_snr_v(sched): return sched.snr.clamp(max=5)",  # that of x0
@@ -297,6 +392,26 @@ WRONG = {
         "W = sched.snr.clamp(max=5) / (1 + sched.snr)\ndef min_snr_v(_): return W",  # of one schedule only
         "def min_snr_v(sched): return sched.alpha_bar",
         "def min_snr_v(sched): return 1",
+        "import math\n"
+        "def min_snr_v(sched):\n"
+        "    u = (torch.arange(sched.T + 1, dtype=torch.float64) / sched.T + 0.008) / 1.008\n"
+        "    ab = (u * math.pi / 2).cos() ** 2 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2\n"
+        "    return torch.minimum(ab, 5 * (1 - ab))",
+        "def min_snr_v(s):\n"
+        "    s = cosine_schedule(s.T)\n"
+        "    return torch.minimum(s.alpha_bar, 5 * (1 - s.alpha_bar))",
+        "def min_snr_v(sched):\n"
+        "    w = torch.minimum(sched.alpha_bar, 5 * (1 - sched.alpha_bar)); w[-1] = 0; return w",
+        "def min_snr_v(sched):\n"
+        "    w = torch.zeros(sched.T + 1)\n"
+        "    for t in range(1, sched.T):\n"
+        "        w[t] = min(sched.snr[t], 5) / (1 + sched.snr[t])\n"
+        "    return w",
+        "def min_snr_v(sched):\n"
+        "    w = torch.ones(sched.T + 1)\n"
+        "    for t in range(1, sched.T):\n"
+        "        w[t] = min(sched.snr[t], 5) / (1 + sched.snr[t])\n"
+        "    return w",
     ],
     ("09", 1): ["g = 1", "g = 0", "g = -1", "g = 3", "g = 0.5", "g = -2"],
     ("09", 2): [
@@ -316,6 +431,23 @@ WRONG = {
         "    labels = torch.cat([y, torch.full_like(y, NULL)])\n"
         "    return net(torch.cat([xt, 0 * xt]), torch.cat([t, t]), labels).chunk(2)",
         "def both_answers(net, xt, t, y):\n    answer = net(xt, t, y)\n    return answer, answer",
+        "def both_answers(net, xt, t, y):\n"
+        "    return net(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([y, nothing])).chunk(2)",
+        "def both_answers(net, xt, t, y):\n"
+        "    a = net(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([y, torch.full((10,), NULL)]))\n"
+        "    return a[:10], a[10:]",
+        "def both_answers(net, xt, t, y):\n"
+        "    labels = torch.tensor([y[0]] * len(xt) + [NULL] * len(xt))\n"
+        "    return net(torch.cat([xt, xt]), torch.cat([t, t]), labels).chunk(2)",
+        "def both_answers(net, xt, t, y):\n"
+        "    labels = torch.cat([y.flip(0), torch.full_like(y, NULL)])\n"
+        "    return net(torch.cat([xt, xt]), torch.cat([t, t]), labels).chunk(2)",
+        "def both_answers(net, xt, t, y):\n"
+        "    null = y\n"
+        "    null[:] = NULL\n"
+        "    return net(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([y, null])).chunk(2)",
+        "def both_answers(net, xt, t, y):\n"
+        "    return net(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([y, y.fill_(NULL)])).chunk(2)",
     ],
     ("09", 3): [
         "def guided_between(denoise, y, w, low, high): return guided(denoise, y, NULL, w)",
@@ -344,6 +476,55 @@ WRONG = {
         "    within, outside = guided(denoise, y, NULL, w - 1).net, guided(denoise, y, NULL, 0).net\n"
         "    inside = lambda t: ((low <= t) & (t <= high))[:, None, None, None]\n"
         "    net = lambda xt, t: torch.where(inside(t), within(xt, t), outside(xt, t))\n"
+        "    return replace(denoise, net=net)",
+        "def guided_between(denoise, y, w, low, high):\n"
+        "    def net(xt, t):\n"
+        "        a, b = denoise.net(xt, t, y), denoise.net(xt, t, torch.full_like(y, NULL))\n"
+        "        inside = ((low <= t) & (t <= high)).view(-1, 1, 1, 1)\n"
+        "        return torch.where(inside, a + w * (a - b), a)\n"
+        "    return Denoiser(net, denoise.sched)",
+        "def guided_between(denoise, y, w, low, high):\n"
+        "    def net(xt, t):\n"
+        "        a, b = denoise.net(xt, t, y), denoise.net(xt, t, torch.full_like(y, NULL))\n"
+        "        inside = ((low <= t) & (t <= high)).view(-1, 1, 1, 1)\n"
+        "        return torch.where(inside, a + w * (a - b), a)\n"
+        "    return Denoiser(net, sched)",
+        "def guided_between(denoise, y, w, low, high):\n"
+        "    def net(xt, t):\n"
+        "        a, b = denoise(xt, t, y=y).eps, denoise(xt, t, y=torch.full_like(y, NULL)).eps\n"
+        "        inside = ((low <= t) & (t <= high)).view(-1, 1, 1, 1)\n"
+        "        return torch.where(inside, a + w * (a - b), a)\n"
+        "    return replace(denoise, net=net)",
+        "def guided_between(denoise, y, w, low, high):\n"
+        "    def net(xt, t):\n"
+        "        i = (low <= t) & (t <= high); n = int(i.sum())\n"
+        "        out = denoise.net(xt, t, y)\n"
+        "        out[i] = guided(denoise, y[:n], NULL, w).net(xt[i], t[i])\n"
+        "        return out\n"
+        "    return replace(denoise, net=net)",
+        "def guided_between(denoise, y, w, low, high):\n"
+        "    a = guided(denoise, y[:1].expand(len(y)), NULL, w).net; b = guided(denoise, "
+        "y[:1].expand(len(y)), NULL, 0).net\n"
+        "    return replace(denoise, net=lambda xt, t: torch.where(((low <= t) & (t <= high))[:, "
+        "None, None, None], a(xt, t), b(xt, t)))",
+        "def guided_between(denoise, y, w, low, high):\n"
+        "    def net(xt, t):\n"
+        "        a, b = denoise.net(xt, t, seven), denoise.net(xt, t, nothing)\n"
+        "        return a + (w * ((low <= t) & (t <= high)))[:, None, None, None] * (a - b)\n"
+        "    return replace(denoise, net=net)",
+        "def guided_between(denoise, y, w, low, high):\n"
+        "    a, b = guided(told, y, NULL, w).net, guided(told, y, NULL, 0).net\n"
+        "    return replace(told, net=lambda xt, t: torch.where(((low <= t) & (t <= high))[:, None, "
+        "None, None], a(xt, t), b(xt, t)))",
+        "def guided_between(denoise, y, w, low, high):\n"
+        "    a, b = guided(denoise, y, NULL, w).net, guided(denoise, y, NULL, 0).net\n"
+        "    return lambda xt, t: torch.where(((low <= t) & (t <= high))[:, None, None, None], a(xt, "
+        "t), b(xt, t))",
+        "def guided_between(denoise, y, w, low, high):\n"
+        "    def net(xt, t):\n"
+        "        a, b = denoise.net(xt, t, y), denoise.net(xt, t, torch.full((10,), NULL))\n"
+        "        return torch.where(((low <= t) & (t <= high))[:, None, None, None], a + w * (a - "
+        "b), a)\n"
         "    return replace(denoise, net=net)",
     ],
     ("10", 1): [
@@ -378,6 +559,30 @@ WRONG = {
         "        x0 = guess.x0.clamp(-1, 1) if s else guess.x0\n"
         "        x = ab_s.sqrt() * x0 + (1 - ab_s).sqrt() * guess.eps\n"
         "    return x",
+        "def forgetful(denoise, x, times):\n"
+        "    for t, s in pairwise(times):\n"
+        "        guess, ab_s = denoise(x, t), sched.alpha_bar[s]\n"
+        "        x = ab_s.sqrt() * guess.x0.clamp(-1, 1) + (1 - ab_s).sqrt() * guess.eps\n"
+        "    return x",
+        "def forgetful(denoise, x, times):\n"
+        "    for t, s in pairwise(times):\n"
+        "        x0 = denoise.net(x, torch.full((len(x),), t))\n"
+        "        ab_t, ab_s = denoise.sched.alpha_bar[t], denoise.sched.alpha_bar[s]\n"
+        "        eps = (x - ab_t.sqrt() * x0) / (1 - ab_t).sqrt()\n"
+        "        x = ab_s.sqrt() * x0.clamp(-1, 1) + (1 - ab_s).sqrt() * eps\n"
+        "    return x",
+        "def forgetful(denoise, x, times):\n"
+        "    for t, s in pairwise(times):\n"
+        "        guess, ab_s = denoise(x, t), denoise.sched.alpha_bar[s]\n"
+        "        big = guess.x0.flatten(1).abs().amax(1).clamp(min=1).reshape(-1, *[1] * (x.ndim - 1))\n"
+        "        x = ab_s.sqrt() * guess.x0 / big + (1 - ab_s).sqrt() * guess.eps\n"
+        "    return x",
+        "def forgetful(denoise, x, times):\n"
+        "    for t, s in pairwise(times):\n"
+        "        guess, ab_s = denoise(x, t), denoise.sched.alpha_bar[s]\n"
+        "        x0 = guess.x0.clamp(-1, 1) if (guess.x0.abs() > 1).all() else guess.x0\n"
+        "        x = ab_s.sqrt() * x0 + (1 - ab_s).sqrt() * guess.eps\n"
+        "    return x",
     ],
     ("10", 3): [
         "def factor(v, ab_t, ab_s): return (ab_s / ab_t).sqrt()",
@@ -403,6 +608,10 @@ WRONG = {
         "def in_bits(p, shape): return math.log2(255) - p / (math.prod(shape) * math.log(2))",
         "def in_bits(p, shape): return math.log2(127.5) - p / (shape[1] * shape[2] * math.log(2))",
         "def in_bits(p, shape): return math.log2(127.5) - p / (shape[0] * shape[1] ** 2 * math.log(2))",
+        "def in_bits(p, shape): return math.log2(127.5) - (1 if p > 0 else -1 if p < 0 else 0)",
+        "def in_bits(p, shape): return min(8.0, math.log2(127.5) - p / (math.prod(shape) * math.log(2)))",
+        "def in_bits(p, shape): return max(0.0, min(8.0, math.log2(127.5) - p / (math.prod(shape) * "
+        "math.log(2))))",
     ],
     ("11", 2): [
         "def total(terms, t, p): return terms.mean()",
@@ -413,6 +622,8 @@ WRONG = {
         "def total(terms, t, p): return (terms / p[t - 1]).mean()",
         "def total(terms, t, p): return terms[0] / p[t[0]]",  # accepted once: right on average, of one term
         "def total(terms, t, p): return terms[-1] / p[t[-1]]",
+        "def total(terms, t, p): return terms / p[t]",
+        "def total(terms, t, p):\n    terms /= p[t]\n    return terms.mean()",
     ],
     ("11", 3): [
         "def cost(v): return (v.mean().log() - v.log().mean()).item() / 2",  # nats
@@ -431,6 +642,8 @@ WRONG = {
         "def cost(v): return (v.mean().log() - v.log().mean()).item() * len(v) / (2 * math.log(2))",
         "def cost(v):\n"  # for flat tensors alone
         "    return (v.mean().log() - v.log().sum() / len(v)).item() / (2 * math.log(2))",
+        "def cost(v): return (v.mean() / v.prod() ** (1 / v.numel())).log2().item() / 2",
+        "def cost(v):\n    m = v.mean()\n    return ((m.log() - v.log_().mean()) / (2 * math.log(2))).item()",
     ],
     ("12", 1): [
         f"calls = lambda n, r: {f}"
@@ -454,6 +667,19 @@ WRONG = {
         "def mix(noises, weights): return noises.sum(0) / len(noises) ** 0.5",
         "def mix(noises, weights): return torch.tensordot(weights.softmax(0), noises, dims=1)",
         "def mix(noises, weights): return torch.tensordot(weights / weights.max(), noises, dims=1)",
+        "def mix(noises, weights):\n"
+        "    x = torch.tensordot(weights, noises, dims=1)\n"
+        "    n = noises.flatten(1).norm(dim=1)\n"
+        "    return x * (weights @ n) / weights.sum() / x.norm()",
+        "def mix(noises, weights):\n"
+        "    noises *= (weights / weights.norm()).reshape(-1, *[1] * (noises.ndim - 1))\n"
+        "    return noises.sum(0)",
+        "def mix(noises, weights):\n"
+        "    weights /= weights.norm()\n"
+        "    return torch.tensordot(weights, noises, dims=1)",
+        "def mix(noises, weights): return ((weights / weights.norm())[:, None] * noises).sum(0)",
+        "def mix(noises, weights): return weights / weights.norm() @ noises",
+        "def mix(noises, weights): return torch.tensordot(weights / weights.norm(), noises, dims=1)[None]",
     ],
     ("13", 1): [
         "def visible_until(n): return 500",
@@ -462,6 +688,12 @@ WRONG = {
         "def visible_until(n): return int((sched.snr[1:] >= n * sched.snr[500]).sum())",  # the wrong way
         "def visible_until(n): return int((n * sched.snr[1:] >= sched.snr[500] * (1 - 1e-9)).sum()) + 1",
         "def visible_until(n): return int((n * sched.alpha_bar[1:] >= sched.alpha_bar[500]).sum())",
+        "def visible_until(n):\n"
+        "    snr = sched.snr\n"
+        "    for t in range(500, 1000):\n"
+        "        if n * snr[t + 1] < snr[500]: return t",
+        "def visible_until(n): return int((n * sched.snr[1:] < sched.snr[500] * (1 - 1e-9)).int().argmax())",
+        "def visible_until(n): return max(t for t in range(1, 1000) if n * sched.snr[t] >= sched.snr[500])",
     ],
     ("13", 2): [
         "share = 1 / 3",
@@ -471,6 +703,8 @@ WRONG = {
         "share = ((real.mean(1) - real.mean()).abs().mean() / (real - real.mean()).abs().mean()).item()",
         "points = real.permute(0, 2, 3, 1).reshape(-1, 3).double()\n"
         "share = (points.sum(1).square().sum() / 3 / points.square().sum()).item()",  # the mean not taken off
+        "p = real.permute(0, 2, 3, 1).reshape(-1, 3).double(); p = p - p.mean(0)\n"
+        "share = round((p.sum(1).square().sum() / 3 / p.square().sum()).item(), 3)",
     ],
     ("13", 3): [
         "fair = torch.ones(len(held), dtype=torch.bool)",
@@ -500,6 +734,14 @@ WRONG = {
         "def gain(change, t): return share_found(change(unit), 400) - share_found(unit, 400)",
         "def gain(change, t): return share_found(change(unit), t) / share_found(unit, t) - 1",
         "def gain(change, t): return change(share_found(unit, t)) - share_found(unit, t)",
+        "def gain(change, t):\n"
+        "    changed = torch.cat([change(x[None]) for x in unit])\n"
+        "    return share_found(changed, t) - share_found(unit, t)",
+        "def gain(change, t):\n"
+        "    return share_found(torch.stack([change(x) for x in unit]), t) - share_found(unit, t)",
+        "def gain(change, t):\n"
+        "    return share_found(unit * change(unit).std() / unit.std(), t) - share_found(unit, t)",
+        "def gain(change, t): return share_found(change(unit).clamp(-1, 1), t) - share_found(unit, t)",
     ],
     ("91", 1): [
         "def late(window): return window",
@@ -523,6 +765,9 @@ WRONG = {
         "normed = (states - states.mean((1, 2, 3), keepdim=True)) / states.std((1, 2, 3), keepdim=True)",
         "normed = states / states.std((1, 2, 3), keepdim=True) / 2",
         "normed = states.clone()",
+        "normed = torch.tanh(states / 3)\n"
+        "normed = (normed - normed.mean((1, 2, 3), keepdim=True)) / normed.std((1, 2, 3), "
+        "keepdim=True) / 2",
     ],
     ("92c", 1): [
         "moved = 1e-4",  # accepted once: anything from 1e-5 to 5e-3 was
@@ -581,6 +826,72 @@ WRONG = {
         '    if part != "ema":\n'
         '        ema.model.load_state_dict(kept["ema"])\n'
         "    return denoise, opt, ema, generator",
+        "def without(part, kept):\n"
+        "    denoise, opt, ema, generator = fresh()\n"
+        "    denoise.net.load_state_dict(weights)\n"
+        '    if part != "optimizer": opt.load_state_dict(kept["optimizer"])\n'
+        '    if part != "generator": generator.set_state(kept["generator"])\n'
+        '    if part != "ema": ema.model.load_state_dict(kept["ema"])\n'
+        "    return denoise, opt, ema, generator",
+        "def without(part, kept):\n"
+        "    denoise, opt, ema, generator = fresh(seed=3)\n"
+        "    denoise.net.load_state_dict(weights)\n"
+        '    if part != "optimizer": opt.load_state_dict(kept["optimizer"])\n'
+        "    generator.manual_seed(0)\n"
+        '    if part != "generator": generator.set_state(kept["generator"])\n'
+        '    if part != "ema": ema.model.load_state_dict(kept["ema"])\n'
+        "    return denoise, opt, ema, generator",
+        "def without(part, kept):\n"
+        "    denoise, opt, ema, generator = fresh(seed=3)\n"
+        "    denoise.net.load_state_dict(weights)\n"
+        '    if part != "optimizer": opt.load_state_dict(kept["optimizer"])\n'
+        '    if part == "generator": generator = torch.Generator()\n'
+        '    else: generator.set_state(kept["generator"])\n'
+        '    if part != "ema": ema.model.load_state_dict(kept["ema"])\n'
+        "    return denoise, opt, ema, generator",
+        "def without(part, kept):\n"
+        "    denoise, opt, ema, generator = fresh(seed=3)\n"
+        "    denoise.net.load_state_dict(weights)\n"
+        '    if part == "optimizer": opt = torch.optim.AdamW(denoise.net.parameters())\n'
+        '    else: opt.load_state_dict(kept["optimizer"])\n'
+        '    if part != "generator": generator.set_state(kept["generator"])\n'
+        '    if part != "ema": ema.model.load_state_dict(kept["ema"])\n'
+        "    return denoise, opt, ema, generator",
+        "def without(part, kept):\n"
+        "    denoise, opt, ema, generator = fresh(seed=3)\n"
+        "    denoise.net.load_state_dict(weights)\n"
+        '    opt.load_state_dict({**kept["optimizer"], "state": {}} if part == "optimizer" else '
+        'kept["optimizer"])\n'
+        '    if part != "generator": generator.set_state(kept["generator"])\n'
+        '    if part != "ema": ema.model.load_state_dict(kept["ema"])\n'
+        "    return denoise, opt, ema, generator",
+        "def without(part, kept):\n"
+        "    denoise, opt, ema, generator = fresh(seed=3)\n"
+        "    denoise.net.load_state_dict(weights)\n"
+        '    if part != "optimizer": opt.load_state_dict(kept["optimizer"])\n'
+        '    if part != "generator": generator.set_state(kept["generator"])\n'
+        '    ema.model.load_state_dict(weights if part == "ema" else kept["ema"])\n'
+        "    return denoise, opt, ema, generator",
+        "def without(part, kept):\n"
+        "    denoise, opt, ema, generator = fresh(seed=3)\n"
+        "    denoise.net.load_state_dict(weights)\n"
+        '    if part != "optimizer":\n'
+        '        opt.load_state_dict(kept["optimizer"])\n'
+        '        if part != "nothing":\n'
+        "            for s in opt.state.values():\n"
+        '                s["exp_avg"].zero_()\n'
+        '    if part != "generator": generator.set_state(kept["generator"])\n'
+        '    if part != "ema": ema.model.load_state_dict(kept["ema"])\n'
+        "    return denoise, opt, ema, generator",
+        "def without(part, kept):\n"
+        "    run = fresh(seed=3)\n"
+        "    run[0].net.load_state_dict(weights)\n"
+        '    if part != "optimizer": run[1].load_state_dict(kept["optimizer"])\n'
+        '    if part != "generator": run[3].set_state(kept["generator"])\n'
+        "    ema = run[2]\n"
+        '    if part == "ema": ema = EMA(run[0].net)\n'
+        '    else: ema.model.load_state_dict(kept["ema"])\n'
+        "    return run[0], run[1], ema, run[3]",
     ],
     ("93", 1): [
         f"def second(n, seed): return {f}"
@@ -593,6 +904,9 @@ WRONG = {
             '["--n", n, "--start", n, "--seed", seed]',
             '["--n", 2, "--first", 2, "--seed", 5]',
         )
+    ]
+    + [
+        'def second(n, seed): return ["--n", n, "--first", n, "--seed", seed, "--steps", 50]',
     ],
     ("94", 1): [
         f"def copies(levels, blocks): return {f}"
@@ -619,6 +933,10 @@ WRONG = {
             "1 - (1 - f) ** (gamma_to_sigma_rel(gamma) + 1)",
             "power_profile(1000, gamma)[-round(1000 * f):].sum()",  # all of them for f = 0
         )
+    ]
+    + [
+        "def last_part(f, gamma): return power_profile(20, gamma)[20 - round(20 * f):].sum()",
+        "def last_part(f, gamma): return power_profile(1000, gamma)[1000 - round(1000 * f):].sum().item()",
     ],
     ("94b", 2): [
         f"def same_length(d, sigma_rel): return {f}"
@@ -634,6 +952,11 @@ WRONG = {
             "1 / (1 - d ** (1 / (sigma_rel_to_gamma(sigma_rel) + 1)))",  # where the decays are equal
             "round(d**0.5 / (1 - d) / sigma_rel)",
         )
+    ]
+    + [
+        "def same_length(d, sigma_rel):\n"
+        "    k = torch.arange(20_000, dtype=torch.float64); c = (1 - d) * d**k\n"
+        "    return ((c * k**2).sum() - (c * k).sum() ** 2).sqrt() / sigma_rel",
     ],
     ("94b", 3): [
         "from ddpm_abc.averaging import posthoc_weights\n"
@@ -663,6 +986,11 @@ WRONG = {
             "orthogonal(torch.outer(d, x))",  # its singular value is near 1, not 1
             "torch.eye(len(d), len(x), dtype=d.dtype)",
         )
+    ]
+    + [
+        "def factor(d, x):\n    g = torch.outer(d, x)\n    return g / g.norm().clamp(min=1)",
+        "def factor(d, x): return torch.outer(d, x) / (d.norm() * x.norm() + 1e-5)",
+        "def factor(d, x): return torch.outer(d, x) / torch.outer(d, x).norm().clamp(min=0.1)",
     ],
     ("94c", 2): [
         f"def rounds_for(sigma): return {f}"
@@ -675,6 +1003,23 @@ WRONG = {
             "next(n for n in range(1, 100) if phi(sigma, n) > 0.68)",
             "next(n for n in range(100) if 3.4445**n * sigma > 0.68)",
         )
+    ]
+    + [
+        "def rounds_for(sigma):\n    n = 0\n    while phi(sigma, n) < 0.68:\n        n += 1\n    return n",
+        "def rounds_for(sigma): return max(0, math.ceil(math.log(0.72 / sigma) / math.log(3.4445)))",
+        "def rounds_for(sigma): return max(0, math.ceil(math.log(0.68 / sigma) / math.log(3.3)))",
+        "def rounds_for(sigma):\n"
+        "    n = 0\n"
+        "    while n < 10 and phi(sigma, n) <= 0.68:\n"
+        "        n += 1\n"
+        "    return n",
+        "def rounds_for(sigma): return next(n for n in range(100) if phi(sigma, n) > 0.7)",
+        "def rounds_for(sigma):\n"
+        "    n = 0\n"
+        "    while sigma <= 0.68:\n"
+        "        sigma = 3.4445 * sigma - 4.775 * sigma**3\n"
+        "        n += 1\n"
+        "    return n",
     ],
     ("94c", 3): [
         f"def theirs(lr, m, n): return {f}"
@@ -689,6 +1034,9 @@ WRONG = {
             "lr / n**0.5",
             "0.004 * n**0.5",  # right for the rate of the chapter alone
         )
+    ]
+    + [
+        "def theirs(lr, m, n): return -lr * n**0.5",
     ],
     ("95", 1): [
         f"def enough(error, z): return {f}"
@@ -701,6 +1049,15 @@ WRONG = {
             "math.ceil(2 * (z * error) ** 2)",
             "20_000",
         )
+    ]
+    + [
+        "def enough(error, z): return math.floor(2 * (z / error) ** 2) + 1",
+        "def enough(error, z):\n"
+        "    n = 2\n"
+        "    while not error > z * (2 / n) ** 0.5:\n"
+        "        n += 1\n"
+        "    return n",
+        "def enough(error, z): return int(2 * (z / error) ** 2 + 1)",
     ],
     ("98", 1): [
         "def sure(images): return 1.0",
@@ -712,6 +1069,17 @@ WRONG = {
         "@torch.no_grad()\ndef sure(images): return net(images).softmax(0).amax(1).mean()",
         "@torch.no_grad()\ndef sure(images): return net(images).sigmoid().amax(1).mean()",
         "@torch.no_grad()\ndef sure(images): return net(images).softmax(1).amax(1).median()",
+        "@torch.no_grad()\n"
+        "def sure(images): return torch.stack([net(p).softmax(1).amax(1).mean() for p in "
+        "images.split(500)]).mean().item()",
+        "@torch.no_grad()\n"
+        "def sure(images): return sum(net(p).softmax(1).amax(1).mean().item() for p in "
+        "images.split(100)) / len(images.split(100))",
+        "@torch.no_grad()\n"
+        "def sure(images): return torch.cat([net(p).softmax(1).amax(1) for p in images.split(500) if "
+        "len(p) == 500 or len(images) < 500]).mean().item()",
+        "@torch.no_grad()\ndef sure(images): return net(images[:1000]).softmax(1).amax(1).mean().item()",
+        "@torch.no_grad()\ndef sure(images): return net(images[:500]).softmax(1).amax(1).mean().item()",
     ],
 }
 
@@ -722,8 +1090,16 @@ RIGHT = {
         "    return turn @ torch.stack([xt, v])"
     ],
     ("00", 2): ["def floor_of_loss(s, ab): return 1 - (1 - ab) / (ab * s + 1 - ab)"],
-    ("01", 1): ["beta_const = 2 * math.log(100) / 250", "beta_const = 1 - 0.0001 ** (1 / 250)"],
-    ("01", 2): ["t_like = next(t for t in range(1, 1001) if linear.snr[t] <= linear.snr[100] / 4)"],
+    ("01", 1): [
+        "beta_const = 2 * math.log(100) / 250",
+        "beta_const = 1 - 0.0001 ** (1 / 250)",
+        "beta_const = torch.tensor([0.0362])",
+        "from fractions import Fraction\nbeta_const = Fraction(362, 10000)",
+    ],
+    ("01", 2): ["t_like = next(t for t in range(1, 1001) if linear.snr[t] <= linear.snr[100] / 4)"]
+    + [
+        "t_like = torch.tensor(191.0)",
+    ],
     ("01", 3): [
         "roots = 0.00085**0.5 + torch.arange(1000, dtype=torch.float64) / 999 * (0.012**0.5 - 0.00085**0.5)\n"
         "with warnings.catch_warnings():\n"
@@ -739,18 +1115,46 @@ RIGHT = {
         "    mean_1, var_1 = q_posterior(linear, x0, xt, t)\n"
         "    mean_2, var_2 = q_posterior(linear, x0, mean_1, t - 1)\n"
         "    slope = q_posterior(linear, 0 * x0, torch.ones_like(xt), t - 1)[0].mean()\n"
-        "    return mean_2, slope**2 * var_1 + var_2"
+        "    return mean_2, slope**2 * var_1 + var_2",
+        "def two_steps(x0, xt, t):\n"
+        "    mean_1, var_1 = q_posterior(linear, x0, xt, t)\n"
+        "    mean_2, var_2 = q_posterior(linear, x0, mean_1, t - 1)\n"
+        "    k = linear.alpha[t - 1].sqrt() * (1 - linear.alpha_bar[t - 2]) / (1 - "
+        "linear.alpha_bar[t - 1])\n"
+        "    return mean_2, (k**2 * var_1 + var_2).expand_as(xt)",
+        "def two_steps(x0, xt, t):\n"
+        "    t = torch.full((len(xt),), t)\n"
+        "    mean_1, var_1 = q_posterior(linear, x0, xt, t)\n"
+        "    mean_2, var_2 = q_posterior(linear, x0, mean_1, t - 1)\n"
+        "    k = (linear.alpha[t - 1].sqrt() * (1 - linear.alpha_bar[t - 2]) / (1 - "
+        "linear.alpha_bar[t - 1])).view(-1, 1, 1, 1)\n"
+        "    return mean_2, k**2 * var_1 + var_2",
+        "def two_steps(x0, xt, t):\n"
+        "    m1, v1 = q_posterior(linear, x0, xt, t)\n"
+        "    m2, v2 = q_posterior(linear, x0, m1, t - 1)\n"
+        "    k = q_posterior(linear, x0, m1 + 1, t - 1)[0] - m2\n"
+        "    return m2, k * k * v1 + v2",
     ],
     ("03", 3): [
         "def predict_any_size(net, xt, t):\n"
         "    b, c, h, w = xt.shape\n"
         "    canvas = xt.new_zeros(b, c, 4 * ((h + 3) // 4), 4 * ((w + 3) // 4))\n"
         "    canvas[:, :, :h, :w] = xt\n"
-        "    return net(canvas, t)[..., :h, :w]"
+        "    return net(canvas, t)[..., :h, :w]",
+        "def predict_any_size(net, xt, t):\n"
+        "    h, w = xt.shape[2:]\n"
+        "    return torch.cat([net(F.pad(x[None], (0, -w % 4, 0, -h % 4)), s[None])[:, :, :h, :w] "
+        "for x, s in zip(xt, t)])",
     ],
     ("04", 1): ["half_life = 693", "half_life = round(math.log(2) / 0.001)"],
     ("04", 2): ["loss_centred = 1 - (1 - ab) / (ab * x.var(0).mean() + 1 - ab)"],
-    ("04", 3): ["def constant(step): return min((step + 1) / 100, 1)"],
+    ("04", 3): [
+        "def constant(step): return min((step + 1) / 100, 1)",
+        "ramp = torch.linspace(0, 1, 101)\ndef constant(step): return ramp[min(step, 100)]",
+        "ramp = torch.linspace(0.01, 1, 100)\ndef constant(step): return ramp[min(step, 99)].item()",
+        "def constant(step):\n    f = 0.0\n    for _ in range(min(step, 100)): f += 0.01\n    return f",
+        "ramp = torch.arange(101) * 0.01\ndef constant(step): return ramp[min(step, 100)]",
+    ],
     ("05", 2): [
         "def mean_only(denoise, x, times, noise):\n"
         "    for t, s in pairwise(times):\n"
@@ -761,16 +1165,36 @@ RIGHT = {
     ("06", 1): [
         "torch.manual_seed(1)\n"
         "covariance = torch.cov(reference.T) + 1e-9 * torch.eye(64, dtype=torch.float64)\n"
-        "fake = torch.distributions.MultivariateNormal(reference.mean(0), covariance).sample((3000,))"
+        "fake = torch.distributions.MultivariateNormal(reference.mean(0), covariance).sample((3000,))",
+        "import numpy as np\n"
+        "fake = np.random.default_rng(0).multivariate_normal(reference.mean(0).numpy(), "
+        "torch.cov(reference.T).numpy(), 3000)",
     ],
-    ("06", 2): ['falls, kept = "recall", 4 / 5'],
+    ("06", 2): [
+        'falls, kept = "recall", 4 / 5',
+        'falls, kept = "Recall", 0.8',
+    ],
     ("06", 3): [
         "def floor_at(n, first, second):\n"
         "    (n1, f1), (n2, f2) = first, second\n"
         "    end = (n1 * f1 - n2 * f2) / (n1 - n2)\n"
-        "    return end + n1 * (f1 - end) / n"
+        "    return end + n1 * (f1 - end) / n",
+        "def floor_at(n, first, second):\n"
+        "    A = torch.tensor([[1, 1 / first[0]], [1, 1 / second[0]]])\n"
+        "    end, c = torch.linalg.solve(A, torch.tensor([first[1], second[1]]))\n"
+        "    return end + c / n",
+        "def floor_at(n, first, second):\n"
+        "    n1, f1 = torch.tensor(first); n2, f2 = torch.tensor(second)\n"
+        "    c = (f1 - f2) / (1 / n1 - 1 / n2)\n"
+        "    return f1 + c * (1 / n - 1 / n1)",
     ],
-    ("07", 2): ["trainings = int(8 * 6.5**2 / 5**2) + 1"],
+    ("07", 2): [
+        "trainings = int(8 * 6.5**2 / 5**2) + 1",
+        "trainings = 14.0",
+        "import numpy as np\ntrainings = np.ceil(8 * 6.5**2 / 25)",
+        "trainings = torch.tensor(8 * 6.5**2 / 25).ceil()",
+        "trainings = -(-8 * 6.5**2 // 25)",
+    ],
     ("07", 3): ["import math\nluck = math.erfc(5 / (2 * 6.5))"],
     ("08", 3): [
         "def min_snr_v(sched):\n    ab = sched.alpha_bar\n    return torch.minimum(ab, 5 * (1 - ab))"
@@ -784,7 +1208,10 @@ RIGHT = {
         "    return replace(denoise, net=net)"
     ],
     ("10", 1): ["def calls(n): return n + (n - 1)"],
-    ("11", 2): ["def total(terms, t, p): return sum(a / p[k] for a, k in zip(terms, t)) / len(t)"],
+    ("11", 2): ["def total(terms, t, p): return sum(a / p[k] for a, k in zip(terms, t)) / len(t)"]
+    + [
+        "def total(terms, t, p): return (terms / p[t]).mean(0, keepdim=True)",
+    ],
     ("11", 3): [
         "def cost(v):\n"
         "    zero = torch.zeros_like(v)\n"
@@ -800,7 +1227,12 @@ RIGHT = {
         "    pairs = islice(labelled_batches(pixels, torch.arange(10_000), 64, start=start), 156)\n"
         "    return len({number for _, numbers in pairs for number in numbers.tolist()})"
     ],
-    ("91", 1): ["def late(window): return (window - 1) / 2"],
+    ("91", 1): [
+        "def late(window): return (window - 1) / 2",
+        "def late(window):\n    y = -torch.arange(1000.0)\n    return (y[-window:].mean() - y[-1])",
+        "def late(window): return torch.arange(window).float().mean()",
+        "def late(window): return (torch.tensor(window) - 1) / 2",
+    ],
     ("91", 2): [
         "deviation = states.flatten(1).std(1, correction=0)[:, None, None, None]\n"
         "normed = 0.5 * (states - states.flatten(1).mean(1)[:, None, None, None]) / deviation"
@@ -843,12 +1275,64 @@ RIGHT = {
     ],
     ("94c", 1): ["def factor(d, x): return torch.outer(d, x) / (d.square().sum() * x.square().sum()).sqrt()"],
     ("94c", 2): ["def rounds_for(sigma): return next(n for n in range(100) if phi(sigma, n) > 0.68)"],
-    ("94c", 3): ["def theirs(lr, m, n): return lr * (max(m, n) / max(1, m / n)) ** 0.5"],
+    ("94c", 3): [
+        "def theirs(lr, m, n): return lr * (max(m, n) / max(1, m / n)) ** 0.5",
+        "def theirs(lr, m, n): return lr * torch.sqrt(torch.tensor(float(n)))",
+        "def theirs(lr, m, n):\n    import numpy as np\n    return np.float32(lr * n**0.5)",
+    ],
     ("95", 1): [
         "def enough(error, z): return next(n for n in range(2, 10**6) if error >= z * (2 / n) ** 0.5)"
     ],
     ("98", 1): [
         "def sure(images):\n"
         "    return torch.cat([F.softmax(net(part), 1).max(1).values for part in images.split(7)]).mean()"
+    ],
+    ("02", 2): [
+        "t_grey = (0.01 * linear.snr.rsqrt() > 1 / 127.5).nonzero()[0]",
+        "t_grey = torch.tensor(215.0)",
+    ],
+    ("03", 2): [
+        "def depth(size): return (2 * size - 2) / 2",
+        "import numpy as np\ndef depth(size): return np.ceil(((2 * size - 1) - 1) / 2)",
+    ],
+    ("05", 3): [
+        "T_min = np.ceil(785 / 100) * 100",
+        "T_min = 8e2",
+        "T_min = torch.tensor(800.0)",
+    ],
+    ("07", 1): [
+        "L = torch.linalg.eigvalsh(covariance).clamp(min=0).float()\n"
+        "def best_linear(sched):\n"
+        "    ab = sched.alpha_bar[1:, None].float()\n"
+        "    return (ab * L / (ab * L + 1 - ab)).mean(1)",
+        "L = torch.linalg.eigvalsh(covariance.float()).clamp(min=0)\n"
+        "def best_linear(sched):\n"
+        "    ab = sched.alpha_bar[1:, None].float()\n"
+        "    return (ab * L / (ab * L + 1 - ab)).mean(1)",
+    ],
+    ("08", 1): [
+        "t_limit = 794.0",
+        "import numpy as np\nt_limit = np.ceil(793.4)",
+    ],
+    ("08", 2): [
+        "def parts(x0_hat, eps_hat, x0, eps):\n"
+        "    return (x0_hat.double() - x0).square() + (eps_hat.double() - eps).square()",
+    ],
+    ("11", 1): [
+        "def in_bits(p, shape): return (math.log2(127.5) - torch.tensor(p) / "
+        "torch.zeros(shape).numel() / math.log(2)).item()",
+        "import numpy as np\n"
+        "def in_bits(p, shape): return np.log2(np.float32(127.5)) - p / (math.prod(shape) * np.log(2))",
+    ],
+    ("92c", 1): [
+        'save_weights(here / "a.safetensors", denoise, dtype=torch.float32); save_weights(here / '
+        '"b.safetensors", denoise, dtype=torch.float16)\n'
+        "with torch.no_grad():\n"
+        '    denoise, info = load_weights(here / "a.safetensors")\n'
+        "    A = denoise(xt, t).eps\n"
+        '    denoise, info = load_weights(here / "b.safetensors")\n'
+        "    B = denoise(xt, t).eps\n"
+        "moved = (A - B).square().mean().sqrt().item()\n"
+        "print(moved)",
     ],
 }
