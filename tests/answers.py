@@ -215,6 +215,9 @@ WRONG = {
         "v = x.var(0).mean()\n"
         "loss_centred = torch.zeros(1000)\n"
         "for t in range(1, 1000): loss_centred[t] = ab[t] * v / (ab[t] * v + 1 - ab[t])",
+        "v, s = (x - x.mean(0)).square().mean(), x.square().mean()\n"
+        "k = (1 - ab).sqrt() / (ab * s + 1 - ab)\n"
+        "loss_centred = (1 - k * (1 - ab).sqrt()) ** 2 + k**2 * ab * v",  # with the multiple of before
     ],
     ("04", 3): [
         "def constant(step): return step / 100",
@@ -276,6 +279,12 @@ WRONG = {
         "        x0 = denoise(x, t).x0\n"
         "        x = (ddpm_step(sched, x, x0, t, s, noise(x)) + ddpm_step(sched, x, x0, t, s, "
         "-noise(x))) / 2\n"
+        "        yield x",
+        "@torch.no_grad()\n"
+        "def mean_only(denoise, x, times, noise):\n"
+        "    for t, s in pairwise(times):\n"
+        "        x0 = denoise(x, t).x0.clamp(-1, 1)\n"
+        "        x = q_posterior(denoise.sched, x0, x, t, s)[0].clamp(-1, 1)\n"
         "        yield x",
     ],
     ("05", 3): [f"T_min = {n}" for n in (700, 900, 1000, 100, 750, 200, 1)],
@@ -360,10 +369,7 @@ WRONG = {
     ],
     ("07", 2): [f"trainings = {n}" for n in (7, 13, 15, 2, 27, 13.52, 1, 4)],
     ("07", 3): [f"luck = {p}" for p in (0.29, 0.44, 0.41, 0.5, 0.05, 0.71, 58.7, 0.58, 0.6)],
-    ("08", 1): [f"t_limit = {t}" for t in (793, 795, 1, 900, 206, 1000, -207)]
-    + [
-        "t_limit = 793.5",
-    ],
+    ("08", 1): [f"t_limit = {t}" for t in (793, 793.5, 795, 1, 900, 206, 1000, -207)],
     ("08", 2): [
         "def parts(x0_hat, eps_hat, x0, eps): return (x0_hat - x0).square()",
         "def parts(x0_hat, eps_hat, x0, eps): return (eps_hat - eps).square()",
@@ -448,6 +454,9 @@ WRONG = {
         "    return net(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([y, null])).chunk(2)",
         "def both_answers(net, xt, t, y):\n"
         "    return net(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([y, y.fill_(NULL)])).chunk(2)",
+        "def both_answers(net, xt, t, y):\n"
+        "    none = torch.full_like(y, int(y.max()) + 1)\n"
+        "    return net(torch.cat([xt, xt]), torch.cat([t, t]), torch.cat([y, none])).chunk(2)",
     ],
     ("09", 3): [
         "def guided_between(denoise, y, w, low, high): return guided(denoise, y, NULL, w)",
@@ -703,8 +712,6 @@ WRONG = {
         "share = ((real.mean(1) - real.mean()).abs().mean() / (real - real.mean()).abs().mean()).item()",
         "points = real.permute(0, 2, 3, 1).reshape(-1, 3).double()\n"
         "share = (points.sum(1).square().sum() / 3 / points.square().sum()).item()",  # the mean not taken off
-        "p = real.permute(0, 2, 3, 1).reshape(-1, 3).double(); p = p - p.mean(0)\n"
-        "share = round((p.sum(1).square().sum() / 3 / p.square().sum()).item(), 3)",
     ],
     ("13", 3): [
         "fair = torch.ones(len(held), dtype=torch.bool)",
@@ -892,6 +899,13 @@ WRONG = {
         '    if part == "ema": ema = EMA(run[0].net)\n'
         '    else: ema.model.load_state_dict(kept["ema"])\n'
         "    return run[0], run[1], ema, run[3]",
+        "def without(part, kept):\n"
+        "    denoise, opt, ema, generator = fresh(seed=3)\n"
+        "    denoise.net.load_state_dict(weights)\n"
+        '    if part != "optimizer": opt.load_state_dict(copy.deepcopy(moments))\n'
+        '    if part != "generator": generator.set_state(noise)\n'
+        '    if part != "ema": ema.model.load_state_dict(kept["ema"])\n'
+        "    return denoise, opt, ema, generator",  # of the cell above, whatever is in `kept`
     ],
     ("93", 1): [
         f"def second(n, seed): return {f}"
@@ -905,9 +919,7 @@ WRONG = {
             '["--n", 2, "--first", 2, "--seed", 5]',
         )
     ]
-    + [
-        'def second(n, seed): return ["--n", n, "--first", n, "--seed", seed, "--steps", 50]',
-    ],
+    + ['def second(n, seed): return ["--n", n, "--first", n, "--seed", seed, "--steps", 50]'],
     ("94", 1): [
         f"def copies(levels, blocks): return {f}"
         for f in (
@@ -1035,9 +1047,7 @@ WRONG = {
             "0.004 * n**0.5",  # right for the rate of the chapter alone
         )
     ]
-    + [
-        "def theirs(lr, m, n): return -lr * n**0.5",
-    ],
+    + ["def theirs(lr, m, n): return -lr * n**0.5"],
     ("95", 1): [
         f"def enough(error, z): return {f}"
         for f in (
@@ -1089,15 +1099,20 @@ RIGHT = {
         "    turn = torch.stack([ab.sqrt(), -(1 - ab).sqrt(), (1 - ab).sqrt(), ab.sqrt()]).reshape(2, 2)\n"
         "    return turn @ torch.stack([xt, v])"
     ],
-    ("00", 2): ["def floor_of_loss(s, ab): return 1 - (1 - ab) / (ab * s + 1 - ab)"],
+    ("00", 2): [
+        "def floor_of_loss(s, ab): return 1 - (1 - ab) / (ab * s + 1 - ab)",
+        "def floor_of_loss(s, ab):\n"
+        "    k = (1 - ab).sqrt() / (ab * s + 1 - ab)\n"
+        "    return (1 - k * (1 - ab).sqrt()) ** 2 + (k * ab.sqrt() * s.sqrt()) ** 2",
+    ],
     ("01", 1): [
         "beta_const = 2 * math.log(100) / 250",
         "beta_const = 1 - 0.0001 ** (1 / 250)",
         "beta_const = torch.tensor([0.0362])",
         "from fractions import Fraction\nbeta_const = Fraction(362, 10000)",
     ],
-    ("01", 2): ["t_like = next(t for t in range(1, 1001) if linear.snr[t] <= linear.snr[100] / 4)"]
-    + [
+    ("01", 2): [
+        "t_like = next(t for t in range(1, 1001) if linear.snr[t] <= linear.snr[100] / 4)",
         "t_like = torch.tensor(191.0)",
     ],
     ("01", 3): [
@@ -1109,7 +1124,10 @@ RIGHT = {
         "    warnings.simplefilter('ignore')\n"
         "    sd = schedule_from_beta(torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)",
     ],
-    ("02", 1): ["def weight(sched, t): return 1 + 1 / sched.snr[t]"],
+    ("02", 1): [
+        "def weight(sched, t): return 1 + 1 / sched.snr[t]",
+        "def weight(sched, t): return 1 / sched.alpha_bar[t].float()",
+    ],
     ("02", 3): [
         "def two_steps(x0, xt, t):\n"
         "    mean_1, var_1 = q_posterior(linear, x0, xt, t)\n"
@@ -1208,9 +1226,10 @@ RIGHT = {
         "    return replace(denoise, net=net)"
     ],
     ("10", 1): ["def calls(n): return n + (n - 1)"],
-    ("11", 2): ["def total(terms, t, p): return sum(a / p[k] for a, k in zip(terms, t)) / len(t)"]
-    + [
+    ("11", 2): [
+        "def total(terms, t, p): return sum(a / p[k] for a, k in zip(terms, t)) / len(t)",
         "def total(terms, t, p): return (terms / p[t]).mean(0, keepdim=True)",
+        "def total(terms, t, p): return torch.tensor([(a / p[k]).item() for a, k in zip(terms, t)]).mean()",
     ],
     ("11", 3): [
         "def cost(v):\n"
@@ -1219,7 +1238,8 @@ RIGHT = {
     ],
     ("12", 2): ["quarter = torch.zeros(28, 28, dtype=torch.bool)\nquarter[::2, ::2] = True"],
     ("12", 3): [
-        "def mix(noises, weights): return sum(w * x for w, x in zip(weights, noises)) / weights.norm()"
+        "def mix(noises, weights): return sum(w * x for w, x in zip(weights, noises)) / weights.norm()",
+        "def mix(noises, weights): return torch.tensordot(weights, noises, dims=1).float() / weights.norm()",
     ],
     ("90a", 1): [
         "from ddpm_abc.data import labelled_batches\n"
@@ -1273,7 +1293,10 @@ RIGHT = {
         "    wanted[:t_a] = 0\n"
         "    return torch.linalg.lstsq(rows, wanted / wanted.sum()).solution",
     ],
-    ("94c", 1): ["def factor(d, x): return torch.outer(d, x) / (d.square().sum() * x.square().sum()).sqrt()"],
+    ("94c", 1): [
+        "def factor(d, x): return torch.outer(d, x) / (d.square().sum() * x.square().sum()).sqrt()",
+        "def factor(d, x): return torch.outer(d / d.norm(), x / x.norm()).float().numpy()",
+    ],
     ("94c", 2): ["def rounds_for(sigma): return next(n for n in range(100) if phi(sigma, n) > 0.68)"],
     ("94c", 3): [
         "def theirs(lr, m, n): return lr * (max(m, n) / max(1, m / n)) ** 0.5",
