@@ -5,6 +5,7 @@
 # %% ../nbs/94b_averaging.ipynb #94b00004
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -139,33 +140,36 @@ def _profile_of(path: str | os.PathLike[str]) -> tuple[int, float]:
         raise ValueError(_NO_SNAPSHOT.format(path=path, steps=steps, sigma_rel=sigma_rel))
     return steps, sigma_rel_to_gamma(sigma_rel)
 
-# %% ../nbs/94b_averaging.ipynb #94b00027
+
 def _run_of(denoise: Denoiser) -> dict[str, Any]:
     "What all averages of one run have in common."
     net: Any = denoise.net
     return {"network": (type(net), net.config), "target": denoise.predicts, "schedule": denoise.sched.recipe}
 
-
+# %% ../nbs/94b_averaging.ipynb #94b00027
 def rebuild(
     paths: Sequence[str | os.PathLike[str]],  # files of `save_snapshot`, all of one run
     sigma_rel: float,  # the length that is wanted, as a share of the steps
-    step: int | None = None,  # the end that is wanted, at most that of the last file; that if not given
+    step: int | None = None,  # the end that is wanted, from the first file's to the last's; that if not given
 ) -> Pretrained:  # the averaged network, ready to draw; `info` says how it was made
     """An average that was never kept, combined from those that were: Karras et al. 2024, section 3.2.
 
     Raises `ValueError` for no file, a file without step and width, files of different networks, targets or
-    schedules, an end that lies outside of 1..the last step and a width that no profile has; `TypeError` for
-    a path that is in no list; and what `load_weights` raises.
+    schedules, an end before the first file's or after the last's, a single file for another width than its
+    own, and a width that no profile has; `TypeError` for a path that is in no list; and what `load_weights`
+    raises. Few files give other widths and ends only roughly: the chapter measures how well.
     """
     if isinstance(paths, str | os.PathLike):
         raise TypeError(f"rebuild needs a list of files of save_snapshot, got a single path, {str(paths)!r}")
-    if not paths:
+    if not (paths := list(paths)):
         raise ValueError("rebuild needs files of save_snapshot, got none")
     ends, gammas = zip(*map(_profile_of, paths), strict=True)
-    step = max(ends) if step is None else step
-    if not 1 <= step <= max(ends):
-        raise ValueError(f"step must lie in 1..{max(ends)}, the last one stored, got {step}")
-    shares = posthoc_weights(torch.tensor(ends), torch.tensor(gammas), step, sigma_rel_to_gamma(sigma_rel))
+    step, gamma = max(ends) if step is None else step, sigma_rel_to_gamma(sigma_rel)
+    if not min(ends) <= step <= max(ends):
+        raise ValueError(f"step must lie in {min(ends)}..{max(ends)}, where the files end, got {step}")
+    if len(paths) == 1 and not math.isclose(gamma, gammas[0]):
+        raise ValueError(f"{paths[0]} alone gives only its own average: give more files, of two widths")
+    shares = posthoc_weights(torch.tensor(ends), torch.tensor(gammas), step, gamma)
     denoise, _ = load_weights(paths[0])
     net: Any = denoise.net
     total = {name: shares[0].item() * v.double() for name, v in net.state_dict().items()}

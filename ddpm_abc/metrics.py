@@ -131,8 +131,11 @@ def nearest_neighbors(
 ) -> tuple[Tensor, Tensor]:  # (N,) distance to the nearest, and (N,) int64, which one it is
     """For each image its nearest neighbour by the distance of the pixels.
 
-    Raises `ValueError` if the shapes differ, or if there is nothing to search.
+    Raises `ValueError` if the shapes differ, if there is nothing to search, and for images to search that are
+    not floats, such as raw pixels.
     """
+    if not among.is_floating_point():
+        raise ValueError(f"images must be floats in [-1, 1], got {among.dtype}: scale pixels with `to_unit`")
     if images.shape[1:] != among.shape[1:] or not len(among):
         raise ValueError(
             f"the images must have one shape, got {tuple(images.shape[1:])} and {tuple(among.shape[1:])} "
@@ -179,7 +182,13 @@ def measure_reference(
     searched: Tensor,  # (K, C, H, W) training images, among which to search nearest neighbours
     held_out: Tensor,  # (L, C, H, W) images held out from the training, which set the usual distance
 ) -> Reference:  # for `evaluate`
-    "Measure real images once, to compare generated ones with them."
+    """Measure real images once, to compare generated ones with them.
+
+    Raises `ValueError` for images that are not floats or not finite; warns where they seem to be on another
+    scale than [-1, 1].
+    """
+    real, searched = _clipped(real, "real"), _clipped(searched, "searched")
+    held_out = _clipped(held_out, "held_out")
     points, usual = features(net, real), nearest_neighbors(held_out, searched)[0].median().item()
     return Reference(net, points, radii(points), _shares(net, points), searched, usual)
 

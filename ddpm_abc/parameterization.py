@@ -193,9 +193,12 @@ def learned_var(
 ) -> Tensor:  # (B, ...) the variance of p(x_s | x_t)
     """Between beta_tilde and beta on a logarithmic scale: Nichol & Dhariwal 2021, Eq. 15.
 
-    In a step to t = 0 beta_tilde is 0, and that of t = 2 stands in for it, as in their program.
+    In a step to t = 0 beta_tilde is 0, and that of t = 2 stands in for it, as in their program. Raises
+    `ValueError` for an s that is not before t.
     """
     ab_t, ab_s = extract(sched.alpha_bar, t), extract(sched.alpha_bar, t - 1 if s is None else s)
+    if (ab_t >= ab_s).any():
+        raise ValueError(f"s must be a time before t, got s = {s} and t = {t}")
     beta = 1 - ab_t / ab_s
     first = sched.beta_tilde[2] if sched.T > 1 else sched.beta[1]
     tilde = torch.where(ab_s < 1, beta * (1 - ab_s) / (1 - ab_t), first)

@@ -126,11 +126,14 @@ def seeded_noise(
     """Noise from generators: one for the batch, a list with one for each image, or the global one for None.
 
     All noise is drawn on the CPU, so one seed gives the same noise on every device. The function returned
-    raises `ValueError` for a batch of another size than the list's. Raises `TypeError` for other generators.
+    raises `ValueError` for a batch of another size than the list's, and `TypeError` for raw pixels. Raises
+    `TypeError` for other generators.
     """
     _check_generator(generator)
 
     def noise(x: Tensor) -> Tensor:
+        if not x.is_floating_point():
+            raise TypeError(f"need floats, got {x.dtype}: convert pixels with ddpm_abc.data.to_unit")
         if generator is None or isinstance(generator, torch.Generator):
             return torch.randn(x.shape, generator=generator, dtype=x.dtype, device="cpu").to(x.device)
         if len(generator) != len(x):

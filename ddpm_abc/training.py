@@ -36,8 +36,10 @@ def simple_loss(
     """Each item's squared error, averaged over its pixels: L_simple, Ho et al. 2020, Eq. 14.
 
     It is the error of what the network predicts: the noise, as in the paper, or x0 or v (Salimans & Ho 2022,
-    section 4).
+    section 4). Raises `IndexError` for t outside 1..T.
     """
+    if len(t) and t.min() < 1:
+        raise IndexError(f"t must lie in 1..{denoise.sched.T}, got {t.min()}: x_0 holds no noise")
     xt = q_sample(denoise.sched, x0, t, eps)
     out, _ = split_answer(xt, denoise.net(xt, t.to(xt.device), **given))
     return (out - denoise.target(x0, t, eps)).square().flatten(1).mean(1)
@@ -247,8 +249,7 @@ def _loss_scale(net: nn.Module, opt: Optimizer) -> float:
 def _drop_gradient(net: nn.Module, opt: Optimizer, step: int, t: Tensor, losses: Tensor) -> None:
     "Leave out a step whose gradient only float16 cannot hold, and halve the scale; raise for any other."
     scale = opt.param_groups[0].get("loss_scale", 1.0)
-    half = getattr(net, "autocast_dtype", None) is torch.float16
-    if not half or scale <= 1 or not losses.isfinite().all():
+    if getattr(net, "autocast_dtype", None) is not torch.float16 or scale <= 1 or not losses.isfinite().all():
         raise FloatingPointError(_not_finite(step, t, losses))
     opt.param_groups[0] |= {"loss_scale": scale / 2, "good_steps": 0}
     opt.zero_grad()  # no optimizer moves a parameter that has no gradient

@@ -209,9 +209,12 @@ def test_what_cannot_be_rebuilt_is_refused(tmp_path):
         rebuild([], 0.1)
     with pytest.raises(TypeError, match=r"a list of files of save_snapshot, got a single path, '.*-0.1-120"):
         rebuild(str(paths[-1]), 0.1)
-    for step in (0, 121):
-        with pytest.raises(ValueError, match=rf"step must lie in 1\.\.120, the last one stored, got {step}"):
+    for step in (0, 9, 121):
+        with pytest.raises(ValueError, match=rf"step must lie in 10\.\.120, where the files end, got {step}"):
             rebuild(paths, 0.1, step)
+    with pytest.raises(ValueError, match=r"average-0.1-120.safetensors alone gives only its own average"):
+        rebuild(paths[-1:], 0.05)
+    assert rebuild((path for path in paths[-1:]), 0.1).info == {"steps": 120, "sigma_rel": 0.1, "files": 1}
     with pytest.raises(ValueError, match="sigma_rel must lie in"):
         rebuild(paths, 0.5)
     plain = tmp_path / "weights.safetensors"

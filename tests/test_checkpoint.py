@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 import warnings
 from itertools import islice
 
@@ -16,6 +17,7 @@ from small_networks import KINDS, LINEAR, eps, small
 from torch import nn
 from torch.nn.utils import prune
 
+from ddpm_abc.averaging import PowerEMA
 from ddpm_abc.data import batches
 from ddpm_abc.muon import Muon
 from ddpm_abc.parameterization import Denoiser
@@ -453,6 +455,25 @@ def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path):
 
     save_checkpoint(path, run.denoise, run.opt, step=2)
     misfit(start(), "holds no average of the weights: leave ema out")
+
+
+def test_an_average_of_another_kind_does_not_fit(tmp_path):
+    "A decay of 0, which a `PowerEMA` sets anew at each step, would end the averaging of an `EMA`."
+    path, net = tmp_path / "c.safetensors", small()
+    denoise, opt = Denoiser(net, LINEAR), torch.optim.SGD(net.parameters(), lr=0.1)
+    averages = {
+        "EMA(net)": EMA(net),
+        "PowerEMA(net, 0.05)": PowerEMA(net, 0.05),
+        "PowerEMA(net, 0.2)": PowerEMA(net, 0.2),
+    }
+    for kind, saved in averages.items():
+        save_checkpoint(path, denoise, opt, step=1, ema=saved)
+        load_checkpoint(path, denoise, opt, ema=saved)
+        for other in averages.keys() - {kind}:
+            with pytest.raises(
+                ValueError, match=re.escape(f"holds an average of another kind: pass ema={kind}")
+            ):
+                load_checkpoint(path, denoise, opt, ema=averages[other])
 
 
 def test_a_network_of_the_other_kind_does_not_fit(tmp_path):

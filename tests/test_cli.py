@@ -264,6 +264,11 @@ def test_unknown_command():
     assert refused("--nonsense") == "ddpm-abc: error: unrecognized arguments: --nonsense"
 
 
+def test_a_type_that_diffusers_would_not_get_is_refused():
+    err = refused("export", "mnist", "folder", "--format", "diffusers", "--dtype", "float16")
+    assert err.endswith("--dtype is of ONNX files, and the folder of diffusers keeps float32: leave it out")
+
+
 def test_an_unusable_out_is_named(monkeypatch):
     import tempfile
 
@@ -277,7 +282,8 @@ def test_an_unusable_out_is_named(monkeypatch):
         raise PermissionError(13, "Permission denied", str(kwargs["dir"]))
 
     monkeypatch.setattr(tempfile, "TemporaryFile", denied)
-    assert "Permission denied: 'locked'" in refused("train", *SMALL, "--out", "locked")
+    said = "error: cannot write to locked (Permission denied): give another folder or make it writable"
+    assert refused("train", *SMALL, "--out", "locked").endswith(said)
 
 
 def test_unreachable_data_names_the_remedy(monkeypatch):

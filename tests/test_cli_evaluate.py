@@ -232,6 +232,12 @@ def test_bits_of_held_out_digits(learned):
     assert sum(parts) == pytest.approx(said, abs=2e-4)
 
 
+def test_bits_take_no_options_of_drawing():
+    save()
+    err = refused("evaluate", "--bits", "--weights", "w.safetensors", "--steps", 5, "--guidance", 3, *CPU)
+    assert "--bits draws nothing: leave --guidance, --steps out" in err
+
+
 def test_bits_need_images_of_the_right_size():
     save(net=UNet(size=32, channels=(16, 32)))
     err = refused("evaluate", "--bits", "--weights", "w.safetensors", *CPU)

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from shell import CPU, done, interrupt_after, losses, names, refused, run
 
+from ddpm_abc.cli import bits
 from ddpm_abc.run.config import TrainConfig
 from ddpm_abc.run.images import images_of
 from ddpm_abc.storage import load_weights, read_metadata
@@ -162,6 +164,31 @@ def test_another_folder_judges_what_the_training_held_in():
     assert "the images in mine are no longer those that" in refused(*command)
 
 
+def test_the_bits_of_a_few_images_are_of_all_classes(monkeypatch):
+    "Held-out images lie in the order of their classes."
+    paint("mine", 400, (16, 16))
+    done("train", "--data", "mine", "--size", 16, "--steps", 1, *TINY)
+    means = []
+    monkeypatch.setattr(
+        bits,
+        "_bits",
+        lambda c, d, images, t: means.extend(images.float().mean((1, 2, 3))) or torch.rand(20, 4),
+    )
+    done("evaluate", "--weights", "out/weights.safetensors", "--bits", "--n", 20, *CPU)
+    assert len(means) == 20
+    assert 4 < sum(mean > 120 for mean in means) < 16
+
+
+def test_one_class_and_weights_that_are_told_some():
+    paint("one", 40, (16, 16), kinds=("bright",))
+    paint("two", 40, (16, 16))
+    done("train", "--data", "two", "--size", 16, "--steps", 1, "--labels", *TINY)
+    again = ["--data", "one", "--init-from", "out/weights.safetensors", "--out", "next", "--steps", 1, *CPU]
+    said = "is told classes, and the images of --data have one: leave --init-from out"
+    assert said in refused("train", *again)
+    assert "--labels needs images of several classes" in refused("train", *again, "--labels")
+
+
 def test_images_of_another_folder_that_were_trained_on_are_left_out():
     paint("mine", 100, (16, 16))
     done("train", "--data", "mine", "--size", 16, "--steps", 1, *TINY)
@@ -173,9 +200,9 @@ def test_images_of_another_folder_that_were_trained_on_are_left_out():
         (folder / f"{n}.png").write_bytes(path.read_bytes())
     seen, new = len(names("seen")), len(names("new"))
     assert (seen + new, 0 < new < 10) == (50, True)
-    command = ["evaluate", "--weights", "out/weights.safetensors", "--n", 20, "--steps", 2, *CPU]
+    command = ["evaluate", "--weights", "out/weights.safetensors", "--n", 20, *CPU]
     said = f"left out: {seen} of the 50 images of folder mine/bright, which out/weights.safetensors was"
-    for more in ([], ["--bits"]):
+    for more in (["--steps", 2], ["--bits"]):
         status, out, err = run(*command, "--data", "mine/bright", *more)
         assert (status, said in err) == (0, True)
         assert f"folder mine/bright, {new} images" in out

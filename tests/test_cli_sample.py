@@ -508,6 +508,13 @@ def test_demo_trains_samples_and_goes_on(monkeypatch):
     assert "--seed 4 is not what the run in" in refused("demo", *CPU, "--seed", 4)
 
 
+def test_demo_leaves_images_of_others_alone():
+    Path("out").mkdir()
+    Path("out/seed-0-0003.png").write_bytes(b"of somebody")
+    assert "error: out holds images that were drawn before: give another --out" in refused("demo", *CPU)
+    assert names("out") == ["seed-0-0003.png"]
+
+
 def test_demo_over_another_run_names_no_flag_that_it_lacks(monkeypatch):
     gray_images("mine")
     trained("--data", "mine", "--steps", 1)

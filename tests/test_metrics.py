@@ -358,6 +358,22 @@ def test_images_of_another_range_are_named(real, net):
         assert evaluate(held * 10, reference).n == 30  # far out, as those of a bad network are
 
 
+def test_references_on_another_scale(real, net):
+    real, searched, held = real[:120].split(40)
+    for scaled, name in (
+        ((real + 1) / 2, "real"),
+        (searched * 127, "searched"),
+        ((held + 1) / 2, "held_out"),
+    ):
+        given = {"real": real, "searched": searched, "held_out": held} | {name: scaled}
+        with pytest.warns(UserWarning, match=rf"{name} range from .*, expected \[-1, 1\]"):
+            measure_reference(net, **given)
+        with pytest.raises(ValueError, match=rf"{name} must be floats in \[-1, 1\], got torch.uint8"):
+            measure_reference(net, **given | {name: digits().images[:40]})
+    with pytest.raises(ValueError, match=r"must be floats in \[-1, 1\], got torch.uint8: scale pixels"):
+        nearest_neighbors(held, digits().images[:40])
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 def test_images_that_are_not_finite(bad, real, net):
     images, reference = real[HELD_OUT[:30]].clone(), measure_reference(net, *real[:120].split(40))

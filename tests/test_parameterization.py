@@ -11,7 +11,15 @@ import torch
 from ddpm_abc.data import batches, digits
 from ddpm_abc.forward import q_sample
 from ddpm_abc.gaussian import GaussianMixture, mixture_eps_model
-from ddpm_abc.parameterization import PREDICTS, Denoiser, eps_from_v, v_weight, velocity, x0_from_v
+from ddpm_abc.parameterization import (
+    PREDICTS,
+    Denoiser,
+    eps_from_v,
+    learned_var,
+    v_weight,
+    velocity,
+    x0_from_v,
+)
 from ddpm_abc.sampling import ddpm, sample, spaced_times
 from ddpm_abc.schedule import cosine_schedule, linear_schedule, schedule_from_beta
 from ddpm_abc.training import EMA, simple_loss, train
@@ -163,6 +171,12 @@ def test_times_of_another_shape_are_refused_before_the_network_is_asked(t):
 
     with pytest.raises(ValueError, match=r"each item of a batch of shape \(2, 3\), got times of shape"):
         Denoiser(never, SCHED)(torch.zeros(2, 3), t)
+
+
+@pytest.mark.parametrize("s", [5, 7])
+def test_a_learned_variance_of_no_step_down_is_refused(s):
+    with pytest.raises(ValueError, match=f"s must be a time before t, got s = {s} and t = 5"):
+        learned_var(SCHED, torch.zeros(2, 3), 5, torch.zeros(2, 3), s)
 
 
 def test_other_predictions_and_answers_of_another_shape_are_refused():

@@ -218,6 +218,11 @@ def test_no_images_have_no_generators():
     assert sample(exact(FEW), (0, 4), times=[50, 20, 0], generator=image_generators(3, 0)).shape == (0, 4)
 
 
+def test_noise_for_pixels_is_refused():
+    with pytest.raises(TypeError, match=r"got torch.uint8: convert pixels with ddpm_abc.data.to_unit"):
+        seeded_noise(None)(torch.zeros(2, 4, dtype=torch.uint8))
+
+
 @pytest.mark.parametrize(("wrong", "name"), [(0, "int"), ([0, 1], "int"), (seeded_noise(None), "function")])
 def test_what_is_no_generator_is_refused(wrong, name):
     with pytest.raises(TypeError, match=f"one for each image, or None, got {name}: torch.Generator"):

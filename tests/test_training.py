@@ -46,6 +46,14 @@ def setup(lr=1e-2, steps=5, seed=0):
     return net, torch.optim.SGD(net.parameters(), lr=lr), data
 
 
+@pytest.mark.parametrize("t", [[0, 5], [5, 1001], [-1, 5]])
+def test_times_outside_of_the_schedule_are_refused(t):
+    "torch.randint(0, T) draws a 0, which no network is asked about, and never draws T."
+    x0 = torch.zeros(2, 1, 4, 4)
+    with pytest.raises(IndexError, match=r"t must lie in [01]\.\.1000"):
+        simple_loss(Denoiser(lambda xt, t: xt, SCHED), x0, torch.tensor(t), x0)
+
+
 @pytest.mark.equation("0.30", "4.1", by="simple_loss")
 def test_loss_is_the_mean_square_error_of_each_item():
     g = torch.Generator().manual_seed(0)

@@ -97,7 +97,9 @@ def _held_out(config: Any, drawing: Drawing) -> tuple[Tensor, str]:
             note(sentence)
         if train is None:
             note(f"nobody can tell which of them {config.weights} was trained on: its own images are gone")
-        images, whose = held[torch.arange(min(config.n, len(held)), device="cpu")], "that were held out"
+        g = torch.Generator().manual_seed(0)  # of all classes, in whose order they lie
+        some = torch.randperm(len(held), generator=g, device="cpu")[: config.n]
+        images, whose = held[some.sort().values], "that were held out"
     if tuple(images.shape[1:]) != shape:
         got, want = ("x".join(map(str, s)) for s in (images.shape[1:], shape))
         raise Refused(f"{config.weights} is for images of {want}, and those of --data are {got}")

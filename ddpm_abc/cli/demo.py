@@ -49,8 +49,13 @@ def demo(
     asked = frozenset(settings_of(TrainConfig)) - {"shards"}  # a demo of an earlier release goes on, too
     told = TrainConfig(**DEMO, **common, given=asked)
     again = retyped("demo", config, out=config.out)
+    begun = bool(checkpoints(config.out))
+    if not begun and any(Path(config.out).glob(f"seed-{config.seed}-[0-9]*.png")):
+        raise Refused(
+            f"{config.out} holds images that were drawn before: give another --out, or move them away"
+        )
     try:
-        status = train(told, bool(checkpoints(config.out)), again)
+        status = train(told, begun, again)
     except Refused as e:
         if isinstance(e.__cause__, OtherSetting) and e.__cause__.name not in common:
             other = e.__cause__

@@ -12,7 +12,7 @@ import click
 
 from ddpm_abc.cli.console import note, say, watched
 from ddpm_abc.cli.drawing import DrawConfig, draw_images, drawing_of, on_own_device
-from ddpm_abc.cli.errors import Refused, refusing_first
+from ddpm_abc.cli.errors import Refused, flag, refusing_first
 from ddpm_abc.cli.options import Command, options, typed
 from ddpm_abc.run.config import CACHE, IMAGE_CACHE, ROOT, TIMEOUT
 from ddpm_abc.run.settings import Flag, Name, Number, Whole, counted, setting, shown
@@ -40,6 +40,7 @@ needs a C++ compiler"""
 
 _BITS = """draw nothing; measure the bound on -log2 p of {n} real images, in bits per dimension (chapter 11);
 {data} says which images"""
+_OF_DRAWING = ("guidance", "sampler", "steps", "eta", "features", "cache", "compile")
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,13 @@ def command(
     **given: Any,  # the options by name, None for one that was not typed
 ) -> int:  # exit status
     "Draw images with a trained network, and compare them with real ones."
-    config = EvaluateConfig(**typed(given))
+    given = typed(given)
+    config = EvaluateConfig(**given)
     if config.bits:
         from ddpm_abc.cli.bits import measure
 
+        if idle := [flag(name) for name in _OF_DRAWING if name in given]:
+            raise Refused(f"--bits draws nothing: leave {', '.join(idle)} out")
         return measure(config)
     return evaluate(config)
 
@@ -293,7 +297,7 @@ def _say_judgement(images: Tensor, real: Real, net: Inception | None) -> None:
             note(f"2,048 features of {few:,} images give too large a FID: read it beside its floor")
     else:
         seen = f"a classifier trained on {found.looked_through - len(images):,} of the training images"
-        knows = "has classes that those held out have not"
+        knows = "does not know all the classes of those held out"
         if found.accuracy is not None:
             knows = f"knows the class of {found.accuracy:.1%} of those held out"
         say(f"seen by {seen}; it {knows}")

@@ -46,7 +46,10 @@ def command(
     **given: Any,  # the options by name, None for one that was not typed
 ) -> int:  # exit status
     "Write a trained network for browsers and other programs."
-    return export(weights, Path(out), ExportConfig(**typed(given)))
+    given = typed(given)
+    if given.get("format") == "diffusers" and "dtype" in given:
+        raise Refused("--dtype is of ONNX files, and the folder of diffusers keeps float32: leave it out")
+    return export(weights, Path(out), ExportConfig(**given))
 
 
 def export(

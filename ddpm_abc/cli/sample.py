@@ -202,6 +202,8 @@ def _draw(config: SampleConfig, drawing: Drawing, files: Files, before: int = 0)
         say(f"images: {files.shown()}")
         if not before and not quiet():
             _save_pictures(config, files, film, done)
+        elif not quiet():
+            say("no new sheet and no new film: they begin with the first image, which was there already")
     if stopped:
         done += before
         rest = retyped("sample", config, first=config.first + done, n=config.n - done)

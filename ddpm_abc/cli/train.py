@@ -147,9 +147,13 @@ def _train_on(run: Run, again: str) -> int:
             raise
         if run.team.rank:
             return 128 + run.stopped if run.stopped and run.progress() < 1 else 0
-        with noting():
-            drawn = draw_run(run)
-            page = write_report(run) if run.records else None
+        try:
+            with noting():
+                drawn = draw_run(run)
+                page = write_report(run) if run.records else None
+        except (KeyboardInterrupt, SystemExit):  # a second signal, when all but the pictures is saved
+            say(f"{newest(run)}; go on with: {again}", error=True)
+            raise
     _report(run, n, seconds, drawn)
     if page:
         say(f"all of it on one page, to open in a browser: {page}")

@@ -179,7 +179,9 @@ def _reason(path: str | os.PathLike[str], e: Exception) -> str:
     "Why an image could not be read, in one line."
     if isinstance(e, _TooDeep):
         return str(e)
-    reason = " ".join(str(e).split()) or type(e).__name__
+    if isinstance(e, Image.DecompressionBombError):
+        return "it has too many pixels. Make it smaller, or take it out of the folder"
+    reason = " ".join(str(e).split()).rstrip(".") or type(e).__name__
     if isinstance(e, UnidentifiedImageError):
         reason = f"its content is none of {', '.join(_FORMATS)}"
     if os.path.isfile(path) and os.path.getsize(path) == 0:

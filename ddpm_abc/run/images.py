@@ -31,6 +31,7 @@ _NOT_TAUGHT = "no image of {names} is left to train on: all are held out (a smal
 _NONE_LEFT = "{hold_out} must be less than {n}, the number of images, got {got}"
 _ONE_CLASS = """{labels} needs images of several classes, and {got} has one: put those of each class into a
 folder of its own, FOLDER/CLASS/IMAGE"""
+_INIT_CLASSES = "{init_from} {name} is told classes, and the images of {data} have one: leave {init_from} out"
 
 Parts = tuple[Images, Images]  # the images to train on, and those that are held out
 
@@ -67,6 +68,8 @@ def images_of(
         less = f" without the {len(held)} held out" if len(held) else ""
         raise ConfigError(_TOO_FEW, n=n, less=less, got=config.batch_size)
     if config.labels and len(data.classes) == 1:
+        if config.init_from and "labels" not in (config.given or ()):
+            raise ConfigError(_INIT_CLASSES, name=config.init_from)
         raise ConfigError(_ONE_CLASS, got=shown(config.data))
     if gone := sorted(set(held.labels.tolist()) - set(data.labels.tolist())):
         note = _NOT_TAUGHT.format(names=shown(", ".join(data.classes[k] for k in gone)))

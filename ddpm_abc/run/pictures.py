@@ -31,7 +31,7 @@ _UNREADABLE = (  # what NumPy raises for other files and damaged ones
     zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError, AttributeError,
     NotImplementedError,
 )  # fmt: skip
-_DAMAGED = "{path} is damaged, or holds no images of this command: delete it, or give another {%s}"
+_DAMAGED = "{path} is damaged, or holds no images of this command: give another {%s}, or move it away"
 _OTHERS = "{path} holds images of {theirs}, and these are of {ours}: delete it, or give another {%s}"
 _ELSEWHERE = "{path} begins with image {theirs}, and image {ours} is wanted first: give another {%s}"
 

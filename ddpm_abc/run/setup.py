@@ -118,13 +118,13 @@ def check_writable(
     "Try to write before an hour is spent. Raises `OSError`."
     try:
         out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as e:
         if file := next((p for p in (out, *out.parents) if p.is_file()), None):
             text = f"{file} is a file, where a folder is to be: give another folder, or move the file away"
             raise FileExistsError(text) from None
-        raise
-    with tempfile.TemporaryFile(dir=out):
-        pass
+        raise OSError(f"cannot write to {out} ({e.strerror}): give another folder or make it writable") from e
 
 # %% ../../nbs/93e_setup.ipynb #a89ca1c4
 def device_of(

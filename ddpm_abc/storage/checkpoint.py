@@ -89,7 +89,7 @@ def save_checkpoint(
             _check_unaltered(path, module)
     tensors = _tensors_of(net, average, opt, generator)
     _check_finite(path, tensors)
-    kept = None if ema is None else {"n": ema.n, "decay": ema.decay}
+    kept = None if ema is None else {"n": ema.n, "decay": ema.decay, **_width_of(ema)}
     state = {"step": step, "opt": opt.state_dict()["param_groups"], "ema": kept}
     state |= {"random": _python_generators(), "where": _where(net)}
     sched = _recipe_of(denoise.sched)
@@ -120,6 +120,11 @@ def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = v
     return parts
+
+
+def _width_of(ema: Average) -> dict[str, float]:
+    "That of a `PowerEMA`, whose decay follows from it; an `EMA` has none."
+    return {"sigma_rel": ema.sigma_rel} if hasattr(ema, "sigma_rel") else {}
 
 # %% ../../nbs/92e_checkpoint.ipynb #92d00005
 _ELSEWHERE = (
@@ -183,6 +188,9 @@ def _check(
     _check_state(path, state, parts, next(net.parameters()).device)
     if (ema is None) != (state["ema"] is None):
         raise ValueError((_WITH_AVERAGE if ema is None else _WITHOUT_AVERAGE).format(path=path))
+    if ema is not None and (width := state["ema"].get("sigma_rel")) != _width_of(ema).get("sigma_rel"):
+        kind = "EMA(net)" if width is None else f"PowerEMA(net, {width})"
+        raise ValueError(f"{path} holds an average of another kind: pass ema={kind}")
     if was != denoise.predicts:
         raise ValueError(_OTHER_TARGET.format(path=path, was=was[:40], now=denoise.predicts))
     if not _is_built_by(denoise.sched, metadata.sched):
