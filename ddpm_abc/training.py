@@ -38,7 +38,7 @@ def simple_loss(
     It is the error of what the network predicts: the noise, as in the paper, or x0 or v (Salimans & Ho 2022,
     section 4). Raises `IndexError` for t outside 1..T.
     """
-    if len(t) and t.min() < 1:
+    if t.numel() and t.min() < 1:
         raise IndexError(f"t must lie in 1..{denoise.sched.T}, got {t.min()}: x_0 holds no noise")
     xt = q_sample(denoise.sched, x0, t, eps)
     out, _ = split_answer(xt, denoise.net(xt, t.to(xt.device), **given))
