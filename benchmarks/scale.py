@@ -364,7 +364,8 @@ def judged(n: int, rng: random.Random, tmp: Path) -> Check:
     net = UNet(channels=(16, 16))
     torch.nn.init.normal_(net.conv_out.weight, std=0.1)
     save_weights(tmp / "w", Denoiser(net, cosine_schedule(30)), data="digits", steps=7)
-    args = ["evaluate", "--weights", tmp / "w", "--device", "cpu", "--n", n, "--steps", 30]
+    these = ["evaluate", "--weights", tmp / "w", "--device", "cpu"]
+    args = [*these, "--n", n, "--steps", 30]
 
     def small() -> None:
         drawing.SAMPLE_CHUNK = 8
@@ -380,7 +381,7 @@ def judged(n: int, rng: random.Random, tmp: Path) -> Check:
     alike, sizes = [], (1, 2, 3) if n > 100 else (1, 3)
     for size in sizes:
         drawn = good(size, *args, "--cache", tmp / f"{size}.npz", prepare=small)
-        bits = good(size, *args, "--bits", "--n", n // 4)
+        bits = good(size, *these, "--bits", "--n", n // 4)
         alike.append((heard(drawn), images_of(f"{size}.npz"), heard(bits)))
     same = alike.count(alike[0]) == len(sizes)
 

@@ -204,13 +204,13 @@ def test_all_in_one_file(weights, monkeypatch):
 def test_an_archive_that_grows_overwrites_no_other(weights, monkeypatch):
     monkeypatch.setattr(room, "SAMPLE_CHUNK", 3)
     sampled("--n", 6, "--steps", 2, "--format", "npz")
-    before = Path("out/seed-0-0000-to-0005.npz").read_bytes()
-    asked = ["--weights", "w.safetensors", "--steps", 3, "--format", "npz", *CPU]
-    err = refused("sample", *asked, "--n", 8)
-    assert "out/seed-0-0000-to-0005.npz is there already, and is of another run (weights" in err
-    assert Path("out/seed-0-0000-to-0005.npz").read_bytes() == before
-    done("sample", *asked, "--n", 5)  # this one grows under other names
-    assert "seed-0-0000-to-0004.npz" in names()
+    before = {name: Path("out", name).read_bytes() for name in names()}
+    asked = ["--weights", "w.safetensors", "--steps", 3, *CPU]
+    for n, kind in ((8, "npz"), (5, "npz"), (5, "png")):  # five would leave it a sheet and a film of others
+        err = refused("sample", *asked, "--n", n, "--format", kind)
+        assert "out/seed-0-0000-to-0005.npz is there already, and is of another run (weights" in err
+    assert {name: Path("out", name).read_bytes() for name in names()} == before
+    done("sample", *asked, "--n", 5, "--first", 6)  # these have a sheet and a film of their own
 
 
 @pytest.mark.parametrize("kind", ["png", "npz"])

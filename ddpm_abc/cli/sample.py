@@ -91,15 +91,19 @@ class Files:
         return self._path(image_name(self.drawing, f"{first:04}-to-{first + n - 1:04}", "npz"))
 
     def _check_free(self) -> None:
-        "Look at each file that will be written, an archive's earlier states included."
+        "Look at each file that will be written, and at images whose sheet and film would be overwritten."
         from ddpm_abc.run.pictures import check_free
 
-        first, n = self.config.first, self.config.n
+        first, n, chunk = self.config.first, self.config.n, self.drawing.chunk()
         if self.config.format == "png":
             paths = map(self._image, range(first, first + n))
-        else:
-            paths = map(self._archive, (*range(self.drawing.chunk(), n, self.drawing.chunk()), n))
-        for path in paths:
+        else:  # an archive's earlier states included
+            paths = map(self._archive, (*range(chunk, n, chunk), n))
+        begins = self._archive(1).name.partition("to-")[0] + "to-"  # archives with a sheet of this name
+        beside = [path for path in self.earlier if path.name.startswith(begins)]
+        if self.config.format == "npz":
+            beside.append(self._image(first))
+        for path in (*paths, *beside):
             check_free(path, self.drawing.of)
 
     def finished(
