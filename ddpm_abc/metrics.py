@@ -201,7 +201,7 @@ def reference_digits(
     searched = torch.cat([CLASSIFIER_SPLIT, REFERENCE])
     if len(real) != len(searched) + len(HELD_OUT):
         raise ValueError(f"real must be the 10,000 bundled digits, got {len(real):,}")
-    net, real = digit_classifier() if net is None else net, _clipped(real, "real")
+    net = digit_classifier() if net is None else net
     return measure_reference(net, real[REFERENCE], real[searched], real[HELD_OUT[:1000]])
 
 

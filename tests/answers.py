@@ -4,6 +4,21 @@ The check of the notebook itself must refuse `WRONG` and accept `RIGHT`; see tes
 notebook and the number of an exercise. Each answer is what stands in the place of the gap.
 """
 
+PUT_BACK = {  # the lines of a right answer to exercise 1 of 92d
+    "begin": "denoise, opt, ema, generator = fresh(seed=3)",
+    "weights": "denoise.net.load_state_dict(weights)",
+    "optimizer": 'if part != "optimizer": opt.load_state_dict(kept["optimizer"])',
+    "generator": 'if part != "generator": generator.set_state(kept["generator"])',
+    "ema": 'if part != "ema": ema.model.load_state_dict(kept["ema"])',
+}
+
+
+def without(**changed):
+    "That answer with other lines in place of some."
+    lines = [*(PUT_BACK | changed).values(), "return denoise, opt, ema, generator"]
+    return "\n    ".join(["def without(part, kept):", *lines])
+
+
 WRONG = {
     ("00", 1): [
         "def from_v(xt, v, ab): return xt, v",
@@ -833,63 +848,28 @@ WRONG = {
         '    if part != "ema":\n'
         '        ema.model.load_state_dict(kept["ema"])\n'
         "    return denoise, opt, ema, generator",
-        "def without(part, kept):\n"
-        "    denoise, opt, ema, generator = fresh()\n"
-        "    denoise.net.load_state_dict(weights)\n"
-        '    if part != "optimizer": opt.load_state_dict(kept["optimizer"])\n'
-        '    if part != "generator": generator.set_state(kept["generator"])\n'
-        '    if part != "ema": ema.model.load_state_dict(kept["ema"])\n'
-        "    return denoise, opt, ema, generator",
-        "def without(part, kept):\n"
-        "    denoise, opt, ema, generator = fresh(seed=3)\n"
-        "    denoise.net.load_state_dict(weights)\n"
-        '    if part != "optimizer": opt.load_state_dict(kept["optimizer"])\n'
-        "    generator.manual_seed(0)\n"
-        '    if part != "generator": generator.set_state(kept["generator"])\n'
-        '    if part != "ema": ema.model.load_state_dict(kept["ema"])\n'
-        "    return denoise, opt, ema, generator",
-        "def without(part, kept):\n"
-        "    denoise, opt, ema, generator = fresh(seed=3)\n"
-        "    denoise.net.load_state_dict(weights)\n"
-        '    if part != "optimizer": opt.load_state_dict(kept["optimizer"])\n'
-        '    if part == "generator": generator = torch.Generator()\n'
-        '    else: generator.set_state(kept["generator"])\n'
-        '    if part != "ema": ema.model.load_state_dict(kept["ema"])\n'
-        "    return denoise, opt, ema, generator",
-        "def without(part, kept):\n"
-        "    denoise, opt, ema, generator = fresh(seed=3)\n"
-        "    denoise.net.load_state_dict(weights)\n"
-        '    if part == "optimizer": opt = torch.optim.AdamW(denoise.net.parameters())\n'
-        '    else: opt.load_state_dict(kept["optimizer"])\n'
-        '    if part != "generator": generator.set_state(kept["generator"])\n'
-        '    if part != "ema": ema.model.load_state_dict(kept["ema"])\n'
-        "    return denoise, opt, ema, generator",
-        "def without(part, kept):\n"
-        "    denoise, opt, ema, generator = fresh(seed=3)\n"
-        "    denoise.net.load_state_dict(weights)\n"
-        '    opt.load_state_dict({**kept["optimizer"], "state": {}} if part == "optimizer" else '
-        'kept["optimizer"])\n'
-        '    if part != "generator": generator.set_state(kept["generator"])\n'
-        '    if part != "ema": ema.model.load_state_dict(kept["ema"])\n'
-        "    return denoise, opt, ema, generator",
-        "def without(part, kept):\n"
-        "    denoise, opt, ema, generator = fresh(seed=3)\n"
-        "    denoise.net.load_state_dict(weights)\n"
-        '    if part != "optimizer": opt.load_state_dict(kept["optimizer"])\n'
-        '    if part != "generator": generator.set_state(kept["generator"])\n'
-        '    ema.model.load_state_dict(weights if part == "ema" else kept["ema"])\n'
-        "    return denoise, opt, ema, generator",
-        "def without(part, kept):\n"
-        "    denoise, opt, ema, generator = fresh(seed=3)\n"
-        "    denoise.net.load_state_dict(weights)\n"
-        '    if part != "optimizer":\n'
-        '        opt.load_state_dict(kept["optimizer"])\n'
-        '        if part != "nothing":\n'
-        "            for s in opt.state.values():\n"
-        '                s["exp_avg"].zero_()\n'
-        '    if part != "generator": generator.set_state(kept["generator"])\n'
-        '    if part != "ema": ema.model.load_state_dict(kept["ema"])\n'
-        "    return denoise, opt, ema, generator",
+        without(begin="denoise, opt, ema, generator = fresh()"),
+        without(generator=f"generator.manual_seed(0)\n    {PUT_BACK['generator']}"),
+        without(
+            generator='if part == "generator": generator = torch.Generator()\n'
+            '    else: generator.set_state(kept["generator"])'
+        ),
+        without(
+            optimizer='if part == "optimizer": opt = torch.optim.AdamW(denoise.net.parameters())\n'
+            '    else: opt.load_state_dict(kept["optimizer"])'
+        ),
+        without(
+            optimizer='opt.load_state_dict({**kept["optimizer"], "state": {}} if part == "optimizer" else '
+            'kept["optimizer"])'
+        ),
+        without(ema='ema.model.load_state_dict(weights if part == "ema" else kept["ema"])'),
+        without(
+            optimizer='if part != "optimizer":\n'
+            '        opt.load_state_dict(kept["optimizer"])\n'
+            '        if part != "nothing":\n'
+            "            for s in opt.state.values():\n"
+            '                s["exp_avg"].zero_()'
+        ),
         "def without(part, kept):\n"
         "    run = fresh(seed=3)\n"
         "    run[0].net.load_state_dict(weights)\n"
@@ -899,13 +879,10 @@ WRONG = {
         '    if part == "ema": ema = EMA(run[0].net)\n'
         '    else: ema.model.load_state_dict(kept["ema"])\n'
         "    return run[0], run[1], ema, run[3]",
-        "def without(part, kept):\n"
-        "    denoise, opt, ema, generator = fresh(seed=3)\n"
-        "    denoise.net.load_state_dict(weights)\n"
-        '    if part != "optimizer": opt.load_state_dict(copy.deepcopy(moments))\n'
-        '    if part != "generator": generator.set_state(noise)\n'
-        '    if part != "ema": ema.model.load_state_dict(kept["ema"])\n'
-        "    return denoise, opt, ema, generator",  # of the cell above, whatever is in `kept`
+        without(  # from the cell above, whatever is in `kept`
+            optimizer='if part != "optimizer": opt.load_state_dict(copy.deepcopy(moments))',
+            generator='if part != "generator": generator.set_state(noise)',
+        ),
     ],
     ("93", 1): [
         f"def second(n, seed): return {f}"

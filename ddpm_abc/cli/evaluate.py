@@ -40,7 +40,7 @@ needs a C++ compiler"""
 
 _BITS = """draw nothing; measure the bound on -log2 p of {n} real images, in bits per dimension (chapter 11);
 {data} says which images"""
-_OF_DRAWING = ("guidance", "sampler", "steps", "eta", "features", "cache", "compile")
+_OF_DRAWING = ("guidance", "sampler", "steps", "eta", "features", "cache", "compile")  # not for --bits
 
 
 @dataclass(frozen=True)
