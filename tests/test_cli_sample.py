@@ -223,7 +223,9 @@ def test_images_of_an_earlier_rule_are_not_mixed_with_others(kind, monkeypatch):
         done("sample", *more, "--n", 4)
     assert "is of another run (weights" in refused("sample", *more, "--n", 8, "--resume")
     done("sample", *more, "--n", 4, "--out", "new")
-    assert "4 of 8 images" in done("sample", *more, "--n", 8, "--out", "new", "--resume")
+    said = done("sample", *more, "--n", 8, "--out", "new", "--resume")
+    assert "4 of 8 images" in said
+    assert "no new sheet and no new film" in said
 
 
 @pytest.mark.parametrize("kind", ["png", "npz"])

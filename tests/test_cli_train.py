@@ -242,6 +242,20 @@ def test_a_signal_ends_the_step_saves_and_gives_its_status(sent, status, monkeyp
     assert names() == ["checkpoint-2.safetensors", "loss.csv", "loss.png", "weights.safetensors"]
 
 
+def test_a_second_signal_after_the_save_still_says_how_to_go_on(monkeypatch):
+    def interrupted(run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "draw_run", interrupted)
+    status, _, err = run("train", *SMALL, "--steps", 2)
+    assert status == 130
+    saved, last = err.splitlines()
+    assert last == "stopped"
+    assert "out/checkpoint-2.safetensors" in saved
+    assert saved.endswith("; go on with: ddpm-abc train --out out --resume --device cpu")
+    assert names() == ["checkpoint-2.safetensors", "loss.csv", "weights.safetensors"]
+
+
 def test_the_way_to_go_on_names_folders_as_a_shell_reads_them(one_step):
     shutil.copytree(one_step, "my digits")
     err = refused("train", *SMALL, "--out", "my digits", "--root", "else where")

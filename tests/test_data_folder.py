@@ -618,6 +618,14 @@ def test_images_keep_their_order_whichever_is_read_first(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_a_picture_of_too_many_pixels_is_named_with_a_remedy(tmp_path, monkeypatch):
+    "Pillow refuses more than twice its limit."
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    Image.new("L", (15, 14)).save(tmp_path / "huge.png")
+    with pytest.raises(RuntimeError, match=r"huge\.png.* too many pixels\. Make it smaller, or take it out"):
+        image_folder(tmp_path)
+
+
 def test_the_first_damaged_image_is_named_and_the_others_are_left(tmp_path, monkeypatch):
     from ddpm_abc.data import folder
 
