@@ -100,9 +100,9 @@ def train_classifier(
     return net.eval()
 
 
-def _check_floats(images: Tensor) -> None:
+def _check_floats(images: Tensor, name: str = "images") -> None:
     if not images.is_floating_point():
-        raise ValueError(f"images must be floats in [-1, 1], got {images.dtype}: scale pixels with `to_unit`")
+        raise ValueError(f"{name} must be floats in [-1, 1], got {images.dtype}: scale pixels with `to_unit`")
 
 # %% ../nbs/98_classifier.ipynb #c1a55016
 # SHA-256 of assets/digit_classifier.safetensors

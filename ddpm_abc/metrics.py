@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .classifier import CLASSIFIER_SPLIT, HELD_OUT, REFERENCE
-from .classifier import Classifier, FeatureNet, digit_classifier, features
+from .classifier import Classifier, FeatureNet, _check_floats, digit_classifier, features
 
 # %% auto #0
 __all__ = ['frechet', 'fid', 'kid', 'radii', 'PRDC', 'prdc', 'nearest_neighbors', 'Report', 'Reference', 'measure_reference',
@@ -134,8 +134,7 @@ def nearest_neighbors(
     Raises `ValueError` if the shapes differ, if there is nothing to search, and for images to search that are
     not floats, such as raw pixels.
     """
-    if not among.is_floating_point():
-        raise ValueError(f"images must be floats in [-1, 1], got {among.dtype}: scale pixels with `to_unit`")
+    _check_floats(among)
     if images.shape[1:] != among.shape[1:] or not len(among):
         raise ValueError(
             f"the images must have one shape, got {tuple(images.shape[1:])} and {tuple(among.shape[1:])} "
@@ -232,8 +231,7 @@ def evaluate(
 
 # %% ../nbs/06_evaluation.ipynb #4ec46963
 def _clipped(images: Tensor, name: str) -> Tensor:
-    if not images.is_floating_point():
-        raise ValueError(f"{name} must be floats in [-1, 1], got {images.dtype}: scale pixels with `to_unit`")
+    _check_floats(images, name)
     if not images.isfinite().all():
         raise ValueError(f"{name} must be finite numbers: leave out images with nan or inf")
     if images.numel() and (images.min() >= 0 or images.abs().max() > 10):
